@@ -1,0 +1,1 @@
+//! fourmi, the command line

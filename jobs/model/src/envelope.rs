@@ -1,0 +1,82 @@
+//! What a caller hands in, and the part of a job that never changes.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{KindName, PolicyOverrides, Priority};
+
+/// The largest payload, in bytes of JSON. Larger data is a blob that the payload names.
+pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
+
+/// The most tags that a job may carry.
+pub const MAX_TAGS: usize = 16;
+
+/// The part of a job that never changes after it was accepted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The type of the job.
+    pub kind: KindName,
+    /// The version of the payload's schema.
+    #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
+    pub schema_version: u32,
+    /// The payload, exactly as the kind's type wrote it.
+    pub payload: Box<RawValue>,
+    /// What differs from the kind's policy.
+    #[serde(default, skip_serializing_if = "PolicyOverrides::is_empty")]
+    pub policy: PolicyOverrides,
+    /// Labels for lists and streams.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Runs through all logs and child jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// A run that would start after this does not; the job is then `failed` with `expired`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+}
+
+fn first_version() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_first_version(version: &u32) -> bool {
+    *version == 1
+}
+
+/// A job to be put into a queue.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// The part that never changes.
+    pub envelope: Envelope,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Not before this time.
+    pub not_before: Option<Timestamp>,
+    /// Whether the handler runs in a child process: then the death of a worker is not held against the job.
+    pub isolated: bool,
+    /// The same key and payload give the same job; the same key with another payload is refused.
+    pub idempotency_key: Option<String>,
+}
+
+impl Submission {
+    /// A job of `kind` to be run as soon as possible.
+    pub fn new(kind: KindName, payload: Box<RawValue>) -> Self {
+        Self {
+            envelope: Envelope {
+                kind,
+                schema_version: 1,
+                payload,
+                policy: PolicyOverrides::default(),
+                tags: Vec::new(),
+                correlation_id: None,
+                deadline: None,
+            },
+            priority: Priority::Normal,
+            not_before: None,
+            isolated: false,
+            idempotency_key: None,
+        }
+    }
+}

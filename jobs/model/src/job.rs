@@ -1,0 +1,95 @@
+//! A job as everyone outside the queue reads it.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{ErrorReport, JobId, KindName, Priority, Progress, QueueName, State};
+
+/// A job at one moment: what the API answers, what a stream sends, what the command line shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Job {
+    /// The id.
+    pub id: JobId,
+    /// The type.
+    pub kind: KindName,
+    /// The version of the payload's schema.
+    pub schema_version: u32,
+    /// The queue.
+    pub queue: QueueName,
+    /// Where the job is in its life.
+    pub state: State,
+    /// Grows with every transition and every progress update: of two documents the one with the higher number is newer.
+    pub version: u64,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Runs through all logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// Runs started so far; it never falls.
+    pub run: u64,
+    /// Runs that count against the retry budget.
+    pub attempts: u32,
+    /// Runs that took their process down.
+    pub crashes: u32,
+    /// When the job was accepted.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub created_at: Timestamp,
+    /// When it will be able to run (`scheduled`, `retrying`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub due_at: Option<Timestamp>,
+    /// When the newest run started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub started_at: Option<Timestamp>,
+    /// When the job was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub finished_at: Option<Timestamp>,
+    /// A run that would start after this does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub deadline: Option<Timestamp>,
+    /// The worker process that runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// Why it is parked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked_reason: Option<String>,
+    /// Whether a caller asked to stop it and the run has not stopped yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancel_requested: bool,
+    /// How far the newest run is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// What the job gave (`succeeded`), in the form that its kind documents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// Why the newest run did not succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorReport>,
+    /// The payload as it was accepted.
+    pub payload: Value,
+}
+
+/// A run that did not succeed, as the job's record keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunReport {
+    /// The number of the run.
+    pub run: u64,
+    /// The worker process.
+    pub worker: String,
+    /// When it started.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub started_at: Timestamp,
+    /// When it ended.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub ended_at: Timestamp,
+    /// Why it did not succeed.
+    pub error: ErrorReport,
+}

@@ -1,0 +1,96 @@
+//! Where a job is in its life, and how urgent it is.
+
+use std::{fmt, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A word that names no state or priority.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not one of {1}")]
+pub struct UnknownWord(String, String);
+
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $name {
+            $($(#[$doc])* $variant),+
+        }
+
+        impl $name {
+            /// Every value, in order.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The word that stands for it everywhere: in Redis, in JSON, on the command line.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(text: &str) -> Result<Self, UnknownWord> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == text).ok_or_else(|| {
+                    let known: Vec<_> = Self::ALL.iter().map(|value| value.as_str()).collect();
+                    UnknownWord(text.chars().take(40).collect(), known.join(", "))
+                })
+            }
+        }
+    };
+}
+
+words! {
+    /// Where a job is in its life.
+    State {
+        /// Not before a time.
+        Scheduled = "scheduled",
+        /// Waits for other jobs.
+        Blocked = "blocked",
+        /// Can run as soon as a worker has a free slot.
+        Waiting = "waiting",
+        /// A worker holds its lease.
+        Running = "running",
+        /// Scheduled again after a failure.
+        Retrying = "retrying",
+        /// Waits for a cause to go away; released by `unpark`.
+        Parked = "parked",
+        /// Done; its result is kept for a while.
+        Succeeded = "succeeded",
+        /// Given up; kept as a dead letter, listed and replayable.
+        Failed = "failed",
+        /// Stopped by a caller.
+        Cancelled = "cancelled",
+    }
+}
+
+impl State {
+    /// Whether the job is over. A caller may still replay it.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+words! {
+    /// How urgent a job is. A higher priority goes first most of the time, a lower one is never starved.
+    #[derive(Default)]
+    Priority {
+        /// Someone waits in front of a screen.
+        Urgent = "urgent",
+        /// Before ordinary work.
+        High = "high",
+        /// Ordinary work.
+        #[default]
+        Normal = "normal",
+        /// Whenever there is room.
+        Low = "low",
+    }
+}

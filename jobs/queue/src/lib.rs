@@ -1,0 +1,1 @@
+//! Where jobs wait and how they move: a Redis backend for apalis

@@ -1,0 +1,1 @@
+//! The media worker: audio extraction and probing with libav

@@ -1,0 +1,1 @@
+//! What every worker shares: dispatch, context, isolation, drain, scaling
