@@ -1,1 +1,9 @@
-//! Where jobs wait and how they move: a Redis backend for apalis
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod queues;
+mod watch;
+
+pub use error::{QueueError, Refusal};
+pub use queues::{Cancelled, Counts, JobFilter, Page, Pushed, Queues, RedisHealth, Retried};
+pub use watch::{Update, Watch, Watcher};
