@@ -1,0 +1,323 @@
+//! One struct per concern.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::{Data, Environment, Secret, SettingError, environment::wrong, table};
+
+/// Redis, for programs that cannot do without it.
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// The URL, which may hold a password.
+    pub url: Secret,
+}
+
+impl Redis {
+    /// Reads `REDIS_URL`.
+    ///
+    /// # Errors
+    /// If it is not set or no URL of Redis.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let missing = SettingError::Missing { name: table::REDIS_URL.name, form: table::REDIS_URL.form };
+        Self::optional(environment)?.ok_or(missing)
+    }
+
+    /// Reads `REDIS_URL`, which may be left out.
+    ///
+    /// # Errors
+    /// If it is no URL of Redis.
+    pub fn optional(environment: &Environment) -> Result<Option<Self>, SettingError> {
+        let Some(url) = environment.text(&table::REDIS_URL)? else { return Ok(None) };
+        let known = ["redis://", "rediss://", "redis+unix://", "unix://"]
+            .iter()
+            .any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+        if known { Ok(Some(Self { url: Secret::new(url) })) } else { Err(wrong(&table::REDIS_URL, &url)) }
+    }
+}
+
+/// The Redis that `fourmi up` starts when no other is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrivateRedis {
+    /// When its log is written to disk.
+    pub fsync: Fsync,
+}
+
+/// When Redis writes its log to disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fsync {
+    /// Once a second: a crash may lose about two seconds.
+    EverySecond,
+    /// Before a command is answered.
+    Always,
+}
+
+impl Fsync {
+    /// Redis's own word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EverySecond => "everysec",
+            Self::Always => "always",
+        }
+    }
+}
+
+impl PrivateRedis {
+    /// Reads `FOURMI_REDIS_FSYNC`.
+    ///
+    /// # Errors
+    /// If it is an unknown word.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let fsync = environment.parsed(&table::REDIS_FSYNC, |text| {
+            [Fsync::EverySecond, Fsync::Always].into_iter().find(|fsync| fsync.as_str() == text)
+        })?;
+        Ok(Self { fsync })
+    }
+}
+
+/// The API's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// The address to listen on; port 0 takes a free one.
+    pub address: SocketAddr,
+}
+
+impl Listen {
+    /// Reads `FOURMI_LISTEN`.
+    ///
+    /// # Errors
+    /// If it is no address with a port.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let address = environment.parsed(&table::LISTEN, |text| text.parse().ok())?;
+        Ok(Self { address })
+    }
+}
+
+/// Uploaded files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uploads {
+    /// The largest file, in bytes.
+    pub max_bytes: u64,
+}
+
+impl Uploads {
+    /// Reads `FOURMI_MAX_UPLOAD_BYTES`.
+    ///
+    /// # Errors
+    /// If it is no size.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let max_bytes = environment.parsed(&table::MAX_UPLOAD_BYTES, bytes)?;
+        Ok(Self { max_bytes })
+    }
+}
+
+/// `500`, `64KiB`, `10 GiB`.
+fn bytes(text: &str) -> Option<u64> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit: u64 = match unit.trim_start() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit).filter(|bytes| *bytes > 0)
+}
+
+/// A worker process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// Jobs at a time.
+    pub slots: usize,
+    /// How long running jobs may go on after the worker was asked to stop.
+    pub drain: Duration,
+    /// How long a job is held without a sign of life.
+    pub lease: Duration,
+}
+
+impl Worker {
+    /// Reads `FOURMI_SLOTS`, `FOURMI_DRAIN_SECONDS` and `FOURMI_LEASE_MS`.
+    ///
+    /// # Errors
+    /// If one is no number or out of its range.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let slots = environment.parsed(&table::SLOTS, |text| {
+            if text == table::SLOTS.default { Some(cores()) } else { within(text, 1, 1024) }
+        })?;
+        let lease = environment.parsed(&table::LEASE_MS, |text| within(text, 500, 3_600_000))?;
+        let drain = environment.parsed(&table::DRAIN_SECONDS, |text| within(text, 0, 86_400))?;
+        Ok(Self { slots, drain: Duration::from_secs(drain), lease: Duration::from_millis(lease) })
+    }
+}
+
+fn within<T: std::str::FromStr + PartialOrd>(text: &str, least: T, most: T) -> Option<T> {
+    text.parse().ok().filter(|number| *number >= least && *number <= most)
+}
+
+/// What a program logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logging {
+    /// Directives of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+    /// The form.
+    pub format: LogFormat,
+}
+
+/// The form of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+impl Logging {
+    /// Reads `FOURMI_LOG` and `FOURMI_LOG_FORMAT`.
+    ///
+    /// # Errors
+    /// If the first is no directive or the second an unknown word.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let filter =
+            environment.parsed(&table::LOG, |text| crate::logging::is_filter(text).then(|| text.to_owned()))?;
+        let format = environment.parsed(&table::LOG_FORMAT, |text| match text {
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        })?;
+        Ok(Self { filter, format })
+    }
+}
+
+/// How a client reaches the API.
+#[derive(Debug, Clone)]
+pub struct ClientSettings {
+    /// The API's address.
+    pub url: String,
+    /// Where its key is.
+    pub key: ApiKey,
+}
+
+/// Where a client's API key is.
+#[derive(Debug, Clone)]
+pub enum ApiKey {
+    /// In the environment.
+    Given(Secret),
+    /// In a file.
+    File(PathBuf),
+}
+
+impl ClientSettings {
+    /// Reads `FOURMI_URL`, `FOURMI_API_KEY` and `FOURMI_API_KEY_FILE`.
+    ///
+    /// # Errors
+    /// If the first is no URL.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let url = environment.parsed(&table::URL, |text| {
+            let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+            (!rest.is_empty() && !rest.starts_with('/')).then(|| text.trim_end_matches('/').to_owned())
+        })?;
+        let key = match environment.text(&table::API_KEY)? {
+            Some(key) => ApiKey::Given(Secret::new(key.trim())),
+            None => ApiKey::File(match environment.path(&table::API_KEY_FILE) {
+                Some(path) => path,
+                None => Data::read(environment)?.api_key(),
+            }),
+        };
+        Ok(Self { url, key })
+    }
+}
+
+impl ApiKey {
+    /// The key itself, read from its file if it lies in one.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is empty; the error says what to do.
+    pub fn load(&self) -> Result<Secret, SettingError> {
+        let path = match self {
+            Self::Given(key) => return Ok(key.clone()),
+            Self::File(path) => path,
+        };
+        let failed =
+            |reason: String| SettingError::KeyFile { name: table::API_KEY_FILE.name, path: path.clone(), reason };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        let key = text.trim();
+        if key.is_empty() { Err(failed("it is empty".to_owned())) } else { Ok(Secret::new(key)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &str, value: &str) -> Environment {
+        Environment::of([(name, value)])
+    }
+
+    #[test]
+    fn without_an_environment_every_default_holds() {
+        let environment = Environment::of::<&str, &str>([]);
+        assert_eq!(environment.mistakes(), []);
+        assert_eq!(Listen::read(&environment).unwrap().address.port(), 8700);
+        assert_eq!(Uploads::read(&environment).unwrap().max_bytes, 10 * 1024 * 1024 * 1024);
+        let worker = Worker::read(&environment).unwrap();
+        assert!(worker.slots >= 1);
+        assert_eq!((worker.drain.as_secs(), worker.lease.as_secs()), (30, 15));
+        assert!(Redis::optional(&environment).unwrap().is_none());
+        assert_eq!(ClientSettings::read(&environment).unwrap().url, "http://127.0.0.1:8700");
+    }
+
+    #[test]
+    fn an_error_names_the_variable_and_its_form() {
+        for (name, value) in [
+            ("REDIS_URL", "localhost:6379"),
+            ("FOURMI_REDIS_FSYNC", "no"),
+            ("FOURMI_LISTEN", "8700"),
+            ("FOURMI_MAX_UPLOAD_BYTES", "10GB"),
+            ("FOURMI_MAX_UPLOAD_BYTES", "0"),
+            ("FOURMI_MAX_UPLOAD_BYTES", "99999999999TiB"),
+            ("FOURMI_SLOTS", "0"),
+            ("FOURMI_DRAIN_SECONDS", "-1"),
+            ("FOURMI_LEASE_MS", "10"),
+            ("FOURMI_LOG", "info,=loud"),
+            ("FOURMI_LOG_FORMAT", "xml"),
+            ("FOURMI_URL", "127.0.0.1:8700"),
+        ] {
+            let mistakes = with(name, value).mistakes();
+            assert_eq!(mistakes.len(), 1, "{name}={value}");
+            let text = mistakes[0].to_string();
+            assert!(text.starts_with(&format!("{name} is {value:?}; it should be ")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_in_the_error() {
+        let text = with("REDIS_URL", "http://:hunter2@host").mistakes()[0].to_string();
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn redis_is_missed_where_it_is_needed() {
+        let text = Redis::read(&with("REDIS_URL", "")).unwrap_err().to_string();
+        assert!(text.starts_with("REDIS_URL is not set; it should be"), "{text}");
+    }
+
+    #[test]
+    fn the_key_in_the_environment_wins_over_the_file() {
+        let environment = Environment::of([("FOURMI_API_KEY", " key\n"), ("FOURMI_API_KEY_FILE", "/nowhere")]);
+        let key = ClientSettings::read(&environment).unwrap().key.load().unwrap();
+        assert_eq!(key.expose(), "key");
+        let file = ClientSettings::read(&with("FOURMI_API_KEY_FILE", "/nowhere")).unwrap().key.load();
+        assert!(file.unwrap_err().to_string().contains("/nowhere"));
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, expected) in
+            [("1", Some(1)), ("2KiB", Some(2048)), ("3 MiB", Some(3 << 20)), ("1.5GiB", None), ("GiB", None)]
+        {
+            assert_eq!(bytes(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+mod concerns;
+mod effective;
+mod environment;
+mod layout;
+pub mod logging;
+mod secret;
+pub mod table;
+
+pub use concerns::{ApiKey, ClientSettings, Fsync, Listen, LogFormat, Logging, PrivateRedis, Redis, Uploads, Worker};
+pub use environment::{Environment, SettingError};
+pub use layout::Data;
+pub use secret::Secret;
+pub use table::{Secrecy, Setting};

@@ -1,0 +1,127 @@
+//! Every variable, once. `fourmi config` prints this table and `docs/operations.md` repeats it.
+
+/// A variable of the environment.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name.
+    pub name: &'static str,
+    /// What holds when it is not set: a value, or words in angle brackets; empty for nothing.
+    pub default: &'static str,
+    /// What a value should look like, to be read after "it should be".
+    pub form: &'static str,
+    /// What it is for.
+    pub meaning: &'static str,
+    /// How much of it may be shown.
+    pub secrecy: Secrecy,
+}
+
+/// How much of a value may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrecy {
+    /// All.
+    Public,
+    /// A URL without its password.
+    UrlPassword,
+    /// Nothing.
+    Secret,
+}
+
+impl Setting {
+    /// A value of this setting as it may be shown.
+    pub fn shown(&self, value: &str) -> String {
+        match self.secrecy {
+            Secrecy::Public => value.to_owned(),
+            Secrecy::UrlPassword => without_password(value),
+            Secrecy::Secret => "***".to_owned(),
+        }
+    }
+}
+
+/// `redis://user:secret@host` with `***` for the password. The last `@` counts: a password may hold one.
+fn without_password(url: &str) -> String {
+    let masked = || {
+        let (scheme, rest) = url.split_once("://")?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        // Before the path or, if someone left a '/' of the password bare, before the last '@' of all.
+        let at = rest[..end].rfind('@').or_else(|| rest.rfind('@'))?;
+        let user = rest[..at].split_once(':').map_or(&rest[..at], |(user, _)| user);
+        Some(format!("{scheme}://{user}:***{}", &rest[at..]))
+    };
+    masked().unwrap_or_else(|| url.to_owned())
+}
+
+macro_rules! settings {
+    ($($(#[doc = $meaning:literal])+ $id:ident = $name:literal, default $default:literal, form $form:literal, $secrecy:ident;)+) => {
+        $(
+            $(#[doc = $meaning])+
+            pub const $id: Setting = Setting {
+                name: $name,
+                default: $default,
+                form: $form,
+                meaning: concat!($($meaning),+).trim_ascii(),
+                secrecy: Secrecy::$secrecy,
+            };
+        )+
+
+        /// Every setting, in the order of the documents.
+        pub const ALL: &[&Setting] = &[$(&$id),+];
+    };
+}
+
+settings! {
+    /// Folder of everything that is kept: Redis's data, files, keys.
+    DATA = "FOURMI_DATA", default "./data", form "the path of a folder, such as /srv/fourmi", Public;
+    /// Redis that holds the jobs. Without it `fourmi up` starts a private one in the data folder.
+    REDIS_URL = "REDIS_URL", default "", form "a URL such as redis://127.0.0.1:6379 or redis+unix:///run/redis.sock", UrlPassword;
+    /// When the private Redis writes its log to disk: after every command, or once a second (a crash of the machine or of Redis may lose about two seconds).
+    REDIS_FSYNC = "FOURMI_REDIS_FSYNC", default "everysec", form "\"everysec\" or \"always\"", Public;
+    /// Address that the API listens on.
+    LISTEN = "FOURMI_LISTEN", default "127.0.0.1:8700", form "an IP address and a port, such as 127.0.0.1:8700 or [::]:8700", Public;
+    /// Largest file that may be uploaded.
+    MAX_UPLOAD_BYTES = "FOURMI_MAX_UPLOAD_BYTES", default "10GiB", form "a number of bytes, or of KiB, MiB, GiB or TiB, such as 500MiB", Public;
+    /// Jobs that one worker process runs at a time.
+    SLOTS = "FOURMI_SLOTS", default "<number of cores>", form "a whole number from 1 to 1024, such as 4", Public;
+    /// How long a worker that was asked to stop lets its jobs run before it gives them back to the queue.
+    DRAIN_SECONDS = "FOURMI_DRAIN_SECONDS", default "30", form "a whole number of seconds from 0 to 86400, such as 30", Public;
+    /// How long a worker holds a job without a sign of life before another may take it.
+    LEASE_MS = "FOURMI_LEASE_MS", default "15000", form "a whole number of milliseconds from 500 to 3600000, such as 15000", Public;
+    /// What is logged: a level, or levels by target.
+    LOG = "FOURMI_LOG", default "info", form "a level (error, warn, info, debug, trace) or directives such as info,fourmi_queue=debug", Public;
+    /// Form of the log on standard error.
+    LOG_FORMAT = "FOURMI_LOG_FORMAT", default "text", form "\"text\" or \"json\"", Public;
+    /// Address of the API, for the command line and the client library.
+    URL = "FOURMI_URL", default "http://127.0.0.1:8700", form "an http or https URL, such as http://127.0.0.1:8700", UrlPassword;
+    /// API key, for the command line and the client library; it wins over the key file.
+    API_KEY = "FOURMI_API_KEY", default "", form "the key as the API printed it into its key file", Secret;
+    /// File that holds the API key, for the command line.
+    API_KEY_FILE = "FOURMI_API_KEY_FILE", default "<data folder>/api-key", form "the path of a file", Public;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_given_once_and_meanings_are_sentences() {
+        let mut names: Vec<_> = ALL.iter().map(|setting| setting.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+        assert!(ALL.iter().all(|setting| setting.meaning.ends_with('.') && !setting.form.ends_with('.')));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (url, shown) in [
+            ("redis://127.0.0.1:6379", "redis://127.0.0.1:6379"),
+            ("redis://:pw@127.0.0.1:6379/0", "redis://:***@127.0.0.1:6379/0"),
+            ("redis://me:p@w@host", "redis://me:***@host"),
+            ("redis://me:p/w@host/0", "redis://me:***@host/0"),
+            ("redis+unix:///run/redis.sock", "redis+unix:///run/redis.sock"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(REDIS_URL.shown(url), shown);
+        }
+        assert_eq!(API_KEY.shown("fourmi_abc"), "***");
+    }
+}
