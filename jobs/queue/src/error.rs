@@ -5,7 +5,7 @@ use std::time::Duration;
 use fourmi_model::JobId;
 
 /// The queue could not do what it was asked to; nothing was changed unless said otherwise.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueueError {
     /// Redis does not answer. A push that was under way may have been accepted: send it again with the same id.

@@ -1,12 +1,26 @@
 //! Submitting, reading and steering jobs: everything but running them.
 
-use fourmi_model::{Job, JobId, KindName, QueueName, RunReport, State, Submission};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use crate::{QueueError, Refusal};
+use fourmi_model::{Job, JobId, KindName, QueueName, Retention, RunReport, State, Submission};
+
+use crate::{
+    QueueError, Refusal,
+    link::Link,
+    push::{self, Pusher, Row},
+    read, scripts,
+};
 
 /// All queues of one Redis; cheap to clone.
 #[derive(Clone)]
-pub struct Queues;
+pub struct Queues {
+    link: Link,
+    pushers: Arc<Mutex<HashMap<QueueName, Pusher>>>,
+}
 
 /// An accepted job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,40 +97,86 @@ impl Queues {
     ///
     /// # Errors
     /// If Redis does not answer or is not set up as it must be.
-    pub async fn connect(_url: &str) -> Result<Self, QueueError> {
-        todo!()
+    pub async fn connect(url: &str) -> Result<Self, QueueError> {
+        Ok(Self { link: Link::connect(url).await?, pushers: Arc::default() })
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
     }
 
     /// Puts a job into its queue. Concurrent calls are committed together.
     ///
     /// # Errors
-    /// The outer one if Redis refused or did not answer, the inner one if the job was refused.
-    pub async fn push(&self, _id: JobId, _submission: Submission) -> Result<Result<Pushed, Refusal>, QueueError> {
-        todo!()
+    /// The outer one if Redis refused or did not answer, the inner one if the job was refused. After
+    /// [`QueueError::Unavailable`] the job may have been accepted: pushing the same id again is safe.
+    pub async fn push(&self, id: JobId, submission: Submission) -> Result<Result<Pushed, Refusal>, QueueError> {
+        let row = Row::new(id.clone(), &submission)?;
+        self.pusher(id.queue()).await?.push(row).await
+    }
+
+    /// Puts any number of jobs into one queue, in steps; one answer a job, in order.
+    ///
+    /// # Errors
+    /// As [`Queues::push`]; steps before the one that failed are accepted.
+    pub async fn push_many(
+        &self,
+        queue: &QueueName,
+        jobs: &[(JobId, Submission)],
+    ) -> Result<Vec<Result<Pushed, Refusal>>, QueueError> {
+        self.pusher(queue).await?;
+        let rows = jobs.iter().map(|(id, submission)| Row::new(id.clone(), submission));
+        push::push_many(&self.link, queue, &rows.collect::<Result<Vec<_>, _>>()?).await
+    }
+
+    async fn pusher(&self, queue: &QueueName) -> Result<Pusher, QueueError> {
+        if let Some(pusher) = self.pushers().get(queue) {
+            return Ok(pusher.clone());
+        }
+        self.link.check_layout(queue).await?;
+        let mut pushers = self.pushers();
+        let start = || Pusher::start(self.link.clone(), queue.clone());
+        Ok(pushers.entry(queue.clone()).or_insert_with(start).clone())
+    }
+
+    fn pushers(&self) -> std::sync::MutexGuard<'_, HashMap<QueueName, Pusher>> {
+        self.pushers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The job as it is now.
     ///
     /// # Errors
     /// If Redis does not answer.
-    pub async fn get(&self, _id: &JobId) -> Result<Option<Job>, QueueError> {
-        todo!()
+    pub async fn get(&self, id: &JobId) -> Result<Option<Job>, QueueError> {
+        Ok(read::jobs(&self.link, id.queue(), &[id.uuid()]).await?.pop().flatten())
+    }
+
+    /// The versions of jobs of any queues; `None` for one that is not there.
+    pub(crate) async fn versions(&self, ids: &[JobId]) -> Result<Vec<Option<u64>>, QueueError> {
+        read::versions(&self.link, ids).await
     }
 
     /// The runs of a job that did not succeed, oldest first; the newest fifty are kept.
     ///
     /// # Errors
     /// If Redis does not answer.
-    pub async fn runs(&self, _id: &JobId) -> Result<Vec<RunReport>, QueueError> {
-        todo!()
+    pub async fn runs(&self, id: &JobId) -> Result<Vec<RunReport>, QueueError> {
+        read::runs(&self.link, id).await
     }
 
     /// Stops a job: at once if it has not started, else by asking its run.
     ///
     /// # Errors
     /// If Redis does not answer.
-    pub async fn cancel(&self, _id: &JobId) -> Result<Cancelled, QueueError> {
-        todo!()
+    pub async fn cancel(&self, id: &JobId) -> Result<Cancelled, QueueError> {
+        let mut call = scripts::CANCEL.key(read::meta_key(id.queue()));
+        call.arg(id.uuid().hyphenated().to_string()).arg(milliseconds(Retention::default().done));
+        Ok(match self.state_before(call).await? {
+            None => Cancelled::Unknown,
+            Some(State::Running) => Cancelled::Requested,
+            Some(state) if state.is_final() => Cancelled::AlreadyOver(state),
+            Some(_) => Cancelled::Now,
+        })
     }
 
     /// Lets a job run now: one that failed or was cancelled again from the start, one that waits for its time or is
@@ -124,30 +184,63 @@ impl Queues {
     ///
     /// # Errors
     /// If Redis does not answer.
-    pub async fn retry(&self, _id: &JobId) -> Result<Retried, QueueError> {
-        todo!()
+    pub async fn retry(&self, id: &JobId) -> Result<Retried, QueueError> {
+        let mut call = scripts::RETRY.key(read::meta_key(id.queue()));
+        call.arg(id.uuid().hyphenated().to_string());
+        Ok(match self.state_before(call).await? {
+            None => Retried::Unknown,
+            Some(state @ (State::Waiting | State::Running | State::Blocked | State::Succeeded)) => {
+                Retried::NotPossible(state)
+            }
+            Some(_) => Retried::Waiting,
+        })
     }
 
-    /// A page of the jobs of a queue. `limit` is capped at 200.
+    async fn state_before(&self, call: redis::ScriptInvocation<'_>) -> Result<Option<State>, QueueError> {
+        let word: String = self.link.invoke(&call).await?;
+        match word.as_str() {
+            "" => Ok(None),
+            word => word.parse().map(Some).map_err(|error| QueueError::Corrupt(format!("a job's state: {error}"))),
+        }
+    }
+
+    /// Lets all jobs of a queue run that are parked for `reason`; gives their number.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn unpark(&self, queue: &QueueName, reason: &str) -> Result<u64, QueueError> {
+        let mut total = 0;
+        loop {
+            let mut call = scripts::UNPARK.key(read::meta_key(queue));
+            call.arg(reason).arg(STEP);
+            let moved: u64 = self.link.invoke(&call).await?;
+            total += moved;
+            if moved < STEP {
+                return Ok(total);
+            }
+        }
+    }
+
+    /// A page of the jobs of a queue. `limit` is capped at 200; a page may hold fewer and still have a next one.
     ///
     /// # Errors
     /// If Redis does not answer; [`QueueError::Corrupt`] if the cursor is none of ours.
     pub async fn list(
         &self,
-        _queue: &QueueName,
-        _filter: &JobFilter,
-        _cursor: Option<&str>,
-        _limit: usize,
+        queue: &QueueName,
+        filter: &JobFilter,
+        cursor: Option<&str>,
+        limit: usize,
     ) -> Result<Page, QueueError> {
-        todo!()
+        read::list(&self.link, queue, filter, cursor, limit).await
     }
 
     /// How many jobs are in each state.
     ///
     /// # Errors
     /// If Redis does not answer.
-    pub async fn counts(&self, _queue: &QueueName) -> Result<Counts, QueueError> {
-        todo!()
+    pub async fn counts(&self, queue: &QueueName) -> Result<Counts, QueueError> {
+        read::counts(&self.link, queue).await
     }
 
     /// How Redis is, asked now.
@@ -155,6 +248,13 @@ impl Queues {
     /// # Errors
     /// If Redis does not answer within two seconds.
     pub async fn health(&self) -> Result<RedisHealth, QueueError> {
-        todo!()
+        self.link.health().await
     }
+}
+
+/// Elements that one script call handles at most (invariant 8).
+pub(crate) const STEP: u64 = 1_000;
+
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,453 @@
+//! Running jobs: the storage of an apalis worker.
+//!
+//! Three loops of their own, each of which outlives a restart of Redis: [`fetch`] brings jobs for free slots,
+//! [`settle`] writes outcomes and progress, [`leases`] renews what is held, takes back what others lost and forgets
+//! what is old. The worker meets them in `poll_ready` (is a slot free?), `poll_next` (the next delivery) and
+//! `poll_close` (everything is written).
+
+mod fetch;
+mod layer;
+mod leases;
+mod settle;
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use apalis_core::{
+    backend::{Backend, BackendConfig, finalize::Ephemeral},
+    task::{Task, task_id::TaskId},
+    worker::context::WorkerContext,
+};
+use fourmi_model::{Envelope, ErrorReport, JobId, Progress, QueueName};
+use futures_util::{FutureExt, task::AtomicWaker};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::{AbortHandle, JoinHandle},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{QueueError, Queues, link::Link};
+pub use layer::SettleLayer;
+
+/// How a worker process takes part in a queue.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// The name of the process, without blanks; unique among those that live.
+    pub worker: String,
+    /// Jobs that run at the same time.
+    pub slots: usize,
+    /// Jobs fetched ahead: 0 for long ones, so that none sits behind another while a second worker idles.
+    pub prefetch: usize,
+    /// How long a run is ours without renewal. It is renewed three times as often.
+    pub lease: Duration,
+    /// The pause after which an idle worker looks even if nothing woke it.
+    pub poll: Duration,
+    /// Finished jobs kept at most: succeeded and cancelled ones, failed ones.
+    pub kept: (u64, u64),
+}
+
+impl WorkerConfig {
+    /// Defaults for a process called `worker` with as many slots as there are processors.
+    pub fn new(worker: impl Into<String>) -> Self {
+        Self {
+            worker: worker.into(),
+            slots: std::thread::available_parallelism().map_or(1, usize::from),
+            prefetch: 0,
+            lease: Duration::from_secs(15),
+            poll: Duration::from_secs(2),
+            kept: (100_000, 100_000),
+        }
+    }
+}
+
+/// One run of one job, handed to this process.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The job.
+    pub id: JobId,
+    /// The number of this run: the fencing token.
+    pub run: u64,
+    /// Runs that count against the retry budget, this one included.
+    pub attempts: u32,
+    /// Earlier runs that took their process down.
+    pub crashes: u32,
+    /// The part of the job that never changes.
+    pub envelope: Arc<Envelope>,
+    /// Fires when the run must stop.
+    pub stop: StopSignal,
+}
+
+/// Tells a run to stop, and why; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct StopSignal {
+    token: CancellationToken,
+    reason: Arc<OnceLock<Stop>>,
+}
+
+/// Why a run must stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// A caller cancelled the job.
+    Cancelled,
+    /// The lease was lost: somebody else may be running the job, and this run's outcome will be refused.
+    LeaseLost,
+    /// The process is going away; the job goes back to its queue.
+    Draining,
+}
+
+impl StopSignal {
+    /// Stops the run; the first reason counts.
+    pub fn fire(&self, reason: Stop) {
+        let _ = self.reason.set(reason);
+        self.token.cancel();
+    }
+
+    /// Why the run must stop, if it must.
+    pub fn reason(&self) -> Option<Stop> {
+        self.reason.get().copied().filter(|_| self.token.is_cancelled())
+    }
+
+    /// Waits until the run must stop.
+    pub async fn fired(&self) -> Stop {
+        self.token.cancelled().await;
+        self.reason.get().copied().unwrap_or(Stop::Draining)
+    }
+}
+
+/// How a run ended, as the queue writes it down.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The work is done; an empty result is not kept.
+    Succeeded {
+        /// JSON, or empty.
+        result: String,
+        /// How long to keep the job.
+        keep: Duration,
+    },
+    /// Given up: the dead letter.
+    Failed {
+        /// Why.
+        error: ErrorReport,
+        /// How long to keep the job.
+        keep: Duration,
+    },
+    /// Stopped because a caller asked.
+    Cancelled {
+        /// What the run said.
+        error: ErrorReport,
+        /// How long to keep the job.
+        keep: Duration,
+    },
+    /// To be run again.
+    Retrying {
+        /// Why.
+        error: ErrorReport,
+        /// When.
+        delay: Duration,
+        /// How long to keep the job if a caller has cancelled it meanwhile.
+        keep: Duration,
+    },
+    /// To wait until a cause goes away.
+    Parked {
+        /// Why.
+        error: ErrorReport,
+        /// Which cause.
+        reason: String,
+        /// How long to keep the job if a caller has cancelled it meanwhile.
+        keep: Duration,
+    },
+    /// The run took its (child) process down; the third time the job fails.
+    Crashed {
+        /// Why.
+        error: ErrorReport,
+        /// When to run again.
+        delay: Duration,
+        /// How long to keep the job if that was the last time.
+        keep: Duration,
+    },
+    /// Not run to its end for a reason that is not the job's; does not count as an attempt.
+    Released {
+        /// Not before this has passed; at once at the front of its lane if zero.
+        delay: Duration,
+    },
+}
+
+/// The storage of one apalis worker: one process's part in one queue.
+#[derive(Debug)]
+pub struct QueueBackend {
+    config: WorkerConfig,
+    shared: Arc<Shared>,
+    deliveries: mpsc::Receiver<Delivery>,
+    settling: Option<JoinHandle<()>>,
+    others: Vec<AbortHandle>,
+}
+
+/// What the loops, the backend and its handles share.
+pub(crate) struct Shared {
+    pub(crate) link: Link,
+    pub(crate) queue: QueueName,
+    pub(crate) worker: String,
+    pub(crate) lease: Duration,
+    pub(crate) prefetch: usize,
+    slots: AtomicUsize,
+    /// Runs that handlers work on; fewer than `held` while some wait for a slot or are being settled.
+    busy: AtomicUsize,
+    /// A slot is free or there are more of them.
+    freed: AtomicWaker,
+    /// Runs that are ours until they are settled, by job.
+    held: Mutex<HashMap<Uuid, Held>>,
+    /// Something about `held` or the slots has changed.
+    pub(crate) changed: Notify,
+    /// There may be something to fetch.
+    pub(crate) wake: Notify,
+    /// Fires when nothing more is to be fetched.
+    pub(crate) draining: CancellationToken,
+    /// Fires when everything that was fetched has been handed out or given back.
+    pub(crate) handed_out: CancellationToken,
+    settlements: mpsc::UnboundedSender<Settlement>,
+    progress: Mutex<HashMap<Uuid, (u64, String)>>,
+    /// There is progress to send.
+    pub(crate) progressed: Notify,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("queue", &self.queue).field("worker", &self.worker).finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Held {
+    pub(crate) run: u64,
+    pub(crate) alone: bool,
+    pub(crate) stop: StopSignal,
+}
+
+pub(crate) struct Settlement {
+    pub(crate) id: Uuid,
+    pub(crate) run: u64,
+    pub(crate) outcome: Outcome,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Jobs that may be fetched now.
+    pub(crate) fn room(&self) -> usize {
+        let held = lock(&self.held);
+        if self.draining.is_cancelled() || held.values().any(|held| held.alone) {
+            return 0;
+        }
+        (self.slots.load(SeqCst) + self.prefetch).saturating_sub(held.len())
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        lock(&self.held).is_empty()
+    }
+
+    /// Notes that a run is ours. If an older one of the same job still goes on here, its lease was lost.
+    pub(crate) fn hold(&self, id: Uuid, held: Held) {
+        if let Some(older) = lock(&self.held).insert(id, held) {
+            older.stop.fire(Stop::LeaseLost);
+        }
+    }
+
+    /// Forgets a run, unless a newer one of the same job is held.
+    pub(crate) fn let_go(&self, id: Uuid, run: u64) {
+        let mut held = lock(&self.held);
+        if held.get(&id).is_some_and(|held| held.run == run) {
+            held.remove(&id);
+        }
+    }
+
+    pub(crate) fn held_runs(&self) -> Vec<(Uuid, u64)> {
+        lock(&self.held).iter().map(|(id, held)| (*id, held.run)).collect()
+    }
+
+    pub(crate) fn stop_run(&self, id: Uuid, run: u64, reason: Stop) {
+        if let Some(held) = lock(&self.held).get(&id).filter(|held| held.run == run) {
+            held.stop.fire(reason);
+        }
+    }
+
+    /// Writes an outcome as soon as Redis takes it; the run stays ours until then.
+    pub(crate) fn settle(&self, id: Uuid, run: u64, outcome: Outcome) {
+        // The receiver lives as long as the backend; after its end the lease runs out and the job goes back.
+        let _ = self.settlements.send(Settlement { id, run, outcome });
+    }
+
+    pub(crate) fn take_progress(&self) -> Vec<(Uuid, u64, String)> {
+        lock(&self.progress).drain().map(|(id, (run, json))| (id, run, json)).collect()
+    }
+
+    fn start_one(&self) {
+        self.busy.fetch_add(1, SeqCst);
+    }
+
+    fn finish_one(&self) {
+        self.busy.fetch_sub(1, SeqCst);
+        self.freed.wake();
+    }
+}
+
+/// Steers a backend from outside the worker that polls it; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct BackendHandle(Arc<Shared>);
+
+impl BackendHandle {
+    /// Fetches no more jobs; the first step of a drain.
+    pub fn stop_fetching(&self) {
+        self.0.draining.cancel();
+    }
+
+    /// Stops all runs.
+    pub fn stop_all(&self, reason: Stop) {
+        for held in lock(&self.0.held).values() {
+            held.stop.fire(reason);
+        }
+    }
+
+    /// Changes how many jobs may run at the same time; running ones are not touched.
+    pub fn set_slots(&self, slots: usize) {
+        self.0.slots.store(slots, SeqCst);
+        self.0.freed.wake();
+        self.0.changed.notify_one();
+    }
+
+    /// Runs that are ours: waiting for a slot, running, or being settled.
+    pub fn held(&self) -> usize {
+        lock(&self.0.held).len()
+    }
+
+    /// Records how far a run is; coalesced to ten times a second. Progress of a run that is not the newest is dropped.
+    pub fn progress(&self, id: &JobId, run: u64, progress: &Progress) {
+        if let Ok(json) = serde_json::to_string(progress) {
+            lock(&self.0.progress).insert(id.uuid(), (run, json));
+            self.0.progressed.notify_one();
+        }
+    }
+}
+
+impl QueueBackend {
+    /// Starts the loops. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// If Redis does not answer now or keeps this queue in another layout.
+    pub async fn start(queues: &Queues, queue: QueueName, config: WorkerConfig) -> Result<Self, QueueError> {
+        let link = queues.link().clone();
+        link.check_layout(&queue).await?;
+        let (settlements, outcomes) = mpsc::unbounded_channel();
+        let (sender, deliveries) = mpsc::channel(fetch::BATCH);
+        let shared = Arc::new(Shared {
+            link,
+            queue,
+            worker: config.worker.clone(),
+            lease: config.lease,
+            prefetch: config.prefetch,
+            slots: AtomicUsize::new(config.slots),
+            busy: AtomicUsize::new(0),
+            freed: AtomicWaker::new(),
+            held: Mutex::default(),
+            changed: Notify::new(),
+            wake: Notify::new(),
+            draining: CancellationToken::new(),
+            handed_out: CancellationToken::new(),
+            settlements,
+            progress: Mutex::default(),
+            progressed: Notify::new(),
+        });
+        let others = vec![
+            tokio::spawn(fetch::run(shared.clone(), sender, config.poll)).abort_handle(),
+            tokio::spawn(fetch::listen(shared.clone())).abort_handle(),
+            tokio::spawn(leases::renew(shared.clone())).abort_handle(),
+            tokio::spawn(leases::keep_house(shared.clone(), config.kept)).abort_handle(),
+            tokio::spawn(settle::report_progress(shared.clone())).abort_handle(),
+        ];
+        let settling = Some(tokio::spawn(settle::run(shared.clone(), outcomes)));
+        Ok(Self { config, shared, deliveries, settling, others })
+    }
+
+    /// A handle that steers this backend.
+    pub fn handle(&self) -> BackendHandle {
+        BackendHandle(self.shared.clone())
+    }
+}
+
+impl Backend for QueueBackend {
+    type Task = Task<Delivery>;
+    type Error = Infallible;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        self.shared.freed.register(cx.waker());
+        if self.shared.busy.load(SeqCst) < self.shared.slots.load(SeqCst) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Option<Result<Self::Task, Infallible>>> {
+        self.deliveries.poll_recv(cx).map(|delivery| {
+            let delivery = delivery?;
+            self.shared.start_one();
+            Some(Ok(Task::new(delivery)))
+        })
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        self.shared.draining.cancel();
+        // The fetching loop may still be bringing something; it ends the channel when it has ended.
+        while !self.shared.handed_out.is_cancelled() {
+            match std::task::ready!(self.deliveries.poll_recv(cx)) {
+                Some(delivery) => {
+                    let back = Outcome::Released { delay: Duration::ZERO };
+                    self.shared.settle(delivery.id.uuid(), delivery.run, back);
+                }
+                None => self.shared.handed_out.cancel(),
+            }
+        }
+        // The settling loop ends once nothing is held any more.
+        match self.settling.as_mut().map(|settling| settling.poll_unpin(cx)) {
+            Some(Poll::Pending) => Poll::Pending,
+            _ => {
+                self.settling = None;
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl BackendConfig for QueueBackend {
+    type Args = Delivery;
+    type Id = TaskId;
+    type Kind = Ephemeral;
+    type Config = WorkerConfig;
+    type Layer = SettleLayer;
+
+    fn config(&self) -> &WorkerConfig {
+        &self.config
+    }
+
+    fn middleware(&mut self, _: &mut WorkerContext) -> SettleLayer {
+        SettleLayer::new(self.shared.clone())
+    }
+}
+
+impl Drop for QueueBackend {
+    fn drop(&mut self) {
+        self.others.iter().for_each(AbortHandle::abort);
+        if let Some(settling) = &self.settling {
+            settling.abort();
+        }
+    }
+}

@@ -1,0 +1,27 @@
+#!lua flags=allow-oom
+-- Stops a job: at once if no worker has it, else by asking the worker.
+-- KEYS[1]  {queue}:m
+-- ARGV     1 id, 2 keep (ms)
+-- States   scheduled | waiting | retrying | parked -> cancelled; running stays until its worker settles it
+-- Returns  the state before, or '' if there is no such job
+-- Cost     O(log n); the entry of a waiting job stays in its lane and is skipped when met
+local id, key = ARGV[1], q .. 'j:' .. ARGV[1]
+local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'reason')
+local from = job[1]
+if not from then return '' end
+if from == 'succeeded' or from == 'failed' or from == 'cancelled' then return from end
+local version, run = job[2] + 1, job[3] or 0
+if from == 'running' then
+  redis.call('HSET', key, 'cancel', 1, 'ver', version)
+  event(id, version, from, run)
+  redis.call('PUBLISH', q .. 'ctl', 'cancel ' .. id .. ' ' .. run)
+else
+  if from == 'scheduled' or from == 'retrying' then redis.call('ZREM', q .. 'later', id) end
+  if from == 'parked' then redis.call('ZREM', q .. 'parked:' .. job[4], id) end
+  redis.call('HSET', key, 'state', 'cancelled', 'ver', version, 'end', now)
+  ended(id, 'cancelled', ARGV[2])
+  moved(from, 'cancelled')
+  event(id, version, 'cancelled', run)
+end
+commit()
+return from

@@ -1,0 +1,62 @@
+-- Stands before every script: the words that they share.
+-- KEYS[1] is '{queue}:m'; every other key of the queue is made from its prefix and lies in the same slot.
+local meta = KEYS[1]
+local q = string.sub(meta, 1, -2)
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local counts, events, awake = {}, {}, false
+
+-- Notes that a job has gone from one state to another (nil: it was not there).
+local function moved(from, to)
+  if from then counts[from] = (counts[from] or 0) - 1 end
+  if to then counts[to] = (counts[to] or 0) + 1 end
+end
+
+-- Notes what to publish of a job: '<id> <version> <state> <run>[ <progress>]'.
+local function event(id, version, state, run, progress)
+  local line = id .. ' ' .. version .. ' ' .. state .. ' ' .. run
+  if progress then line = line .. ' ' .. progress end
+  events[#events + 1] = line
+end
+
+-- Puts a job at the end (or, given back, at the front) of its lane.
+local function enlane(id, priority, front)
+  redis.call(front and 'LPUSH' or 'RPUSH', q .. 'w:' .. priority, id)
+  awake = true
+end
+
+-- Ends a job: it is kept until now + keep (ms) in 'done', or in 'dead' if it failed.
+local function ended(id, state, keep)
+  redis.call('ZADD', q .. (state == 'failed' and 'dead' or 'done'), now + keep, id)
+end
+
+-- Moves up to `limit` jobs whose time has come from 'later' to their lanes. O(log n) each.
+-- Returns how many, and the milliseconds until the next one is due (-1: there is none).
+local function promote(limit)
+  local due = redis.call('ZRANGE', q .. 'later', '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
+  for _, id in ipairs(due) do
+    local key = q .. 'j:' .. id
+    local job = redis.call('HMGET', key, 'state', 'ver', 'prio', 'run')
+    if job[1] == 'scheduled' or job[1] == 'retrying' then
+      local version = job[2] + 1
+      redis.call('HSET', key, 'state', 'waiting', 'ver', version)
+      enlane(id, job[3])
+      moved(job[1], 'waiting')
+      event(id, version, 'waiting', job[4] or 0)
+    end
+  end
+  if #due > 0 then redis.call('ZREM', q .. 'later', unpack(due)) end
+  local head = redis.call('ZRANGE', q .. 'later', 0, 0, 'WITHSCORES')
+  return #due, head[2] and math.max(0, head[2] - now) or -1
+end
+
+-- Writes down what was noted. Every script that changes something ends with it.
+local function commit()
+  for state, delta in pairs(counts) do
+    if delta ~= 0 then redis.call('HINCRBY', meta, 'n:' .. state, delta) end
+  end
+  if #events > 0 then redis.call('PUBLISH', q .. 'ev', table.concat(events, '\n')) end
+  if awake then redis.call('PUBLISH', q .. 'wake', '') end
+end
+

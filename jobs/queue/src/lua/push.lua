@@ -1,0 +1,61 @@
+#!lua
+-- Accepts jobs.
+-- KEYS[1]  {queue}:m
+-- ARGV     for each job: id, envelope, options. Options are '' for a plain job, else JSON:
+--          p priority, t not before (ms), i isolated, d deadline (ms),
+--          k idempotency key (hashed), h payload (hashed), l life of the key (ms)
+-- States   none -> waiting | scheduled
+-- Returns  for each job: '' accepted · '=' this id was accepted before · '=<id>' the key belongs to that equal job ·
+--          '!<id>' the key belongs to that other job · 'full' the queue has reached its limit
+-- Cost     O(1) a job, O(log n) with a time
+local state = redis.call('HMGET', meta, 'limit', 'n:waiting', 'n:scheduled')
+local room = math.huge
+if state[1] then room = state[1] - (state[2] or 0) - (state[3] or 0) end
+local plain = { p = 2 }
+local answers, lanes = {}, {}
+for n = 1, #ARGV, 3 do
+  local id, envelope = ARGV[n], ARGV[n + 1]
+  local options = ARGV[n + 2] == '' and plain or cjson.decode(ARGV[n + 2])
+  local answer = ''
+  if options.k then
+    local known = redis.call('GET', q .. 'i:' .. options.k)
+    local holder = known and string.sub(known, 1, 36)
+    if holder and redis.call('EXISTS', q .. 'b:' .. holder) == 1 then
+      answer = (string.sub(known, 37) == options.h and '=' or '!') .. holder
+    end
+  end
+  if answer == '' and room < 1 then
+    answer = redis.call('EXISTS', q .. 'b:' .. id) == 1 and '=' or 'full'
+  end
+  if answer == '' and not redis.call('SET', q .. 'b:' .. id, envelope, 'NX') then answer = '=' end
+  if answer == '' then
+    room = room - 1
+    if options.k then redis.call('SET', q .. 'i:' .. options.k, id .. options.h, 'PX', options.l) end
+    local to = (options.t and options.t > now) and 'scheduled' or 'waiting'
+    local key = q .. 'j:' .. id
+    redis.call('HSET', key, 'state', to, 'ver', 1, 'prio', options.p, 'at', now)
+    if options.i then redis.call('HSET', key, 'iso', 1) end
+    if options.d then redis.call('HSET', key, 'deadline', options.d) end
+    if to == 'scheduled' then
+      redis.call('HSET', key, 'due', options.t)
+      redis.call('ZADD', q .. 'later', options.t, id)
+      awake = true -- a worker that sleeps until its next due job may have to wake earlier
+    else
+      local lane = lanes[options.p]
+      if not lane then
+        lane = {}
+        lanes[options.p] = lane
+      end
+      lane[#lane + 1] = id
+    end
+    moved(nil, to)
+    event(id, 1, to, 0)
+  end
+  answers[#answers + 1] = answer
+end
+for priority, ids in pairs(lanes) do
+  redis.call('RPUSH', q .. 'w:' .. priority, unpack(ids))
+  awake = true
+end
+commit()
+return answers

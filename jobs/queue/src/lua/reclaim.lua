@@ -1,0 +1,56 @@
+#!lua flags=allow-oom
+-- Takes runs back whose lease has run out: their worker is dead, paused or cut off.
+-- Every worker calls it each second. After a gap in these calls (Redis was away, or nobody was there) nothing is
+-- reclaimed for one lease, so that workers that could not renew do not lose what they are doing.
+-- KEYS[1]  {queue}:m
+-- ARGV     1 how many at most, 2 lease (ms), 3 gap (ms), 4 keep (ms)
+-- States   running -> waiting (isolated: front of its lane; in-process: a suspect, which next runs alone)
+--          running -> cancelled (a caller had asked), running -> failed (crashed alone for the third time)
+-- Returns  how many leases were looked at
+-- Cost     O(log n) a run
+local control = redis.call('HMGET', meta, 'reclaimed', 'grace')
+redis.call('HSET', meta, 'reclaimed', now)
+if not control[1] or now - control[1] > tonumber(ARGV[3]) then
+  redis.call('HSET', meta, 'grace', now + ARGV[2])
+  return 0
+end
+if control[2] and now < tonumber(control[2]) then return 0 end
+
+local expired = redis.call('ZRANGE', q .. 'lease', '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
+for _, id in ipairs(expired) do
+  local key = q .. 'j:' .. id
+  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'att', 'crash', 'prio', 'cancel', 'alone', 'iso', 'worker', 'start')
+  if job[1] == 'running' then
+    local version, to, crashes = job[3] + 1, 'waiting', job[5] or 0
+    local text = '{"code":"worker_lost","class":"unavailable",'
+      .. '"message":"the worker stopped renewing its lease: it died, was paused or was cut off","retryable":true}'
+    if job[8] then
+      crashes = crashes + 1
+      if crashes >= 3 then
+        to = 'failed'
+        text = '{"code":"crashed","class":"internal",'
+          .. '"message":"the job took its worker down three times while it ran alone","retryable":false}'
+      end
+    end
+    if job[7] then to = 'cancelled' end
+    redis.call('RPUSH', q .. 'tries:' .. id, table.concat({ job[2], job[10], job[11], now, text }, ' '))
+    redis.call('LTRIM', q .. 'tries:' .. id, -50, -1)
+    redis.call('SET', q .. 'r:' .. id, text)
+    redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1, 'crash', crashes)
+    redis.call('HDEL', key, 'alone')
+    if to ~= 'waiting' then
+      redis.call('HSET', key, 'end', now)
+      ended(id, to, ARGV[4])
+    elseif job[9] then
+      enlane(id, job[6], true)
+    else
+      redis.call('RPUSH', q .. 'suspects', id)
+      awake = true
+    end
+    moved('running', to)
+    event(id, version, to, job[2])
+  end
+end
+if #expired > 0 then redis.call('ZREM', q .. 'lease', unpack(expired)) end
+commit()
+return #expired

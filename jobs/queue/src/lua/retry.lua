@@ -1,0 +1,29 @@
+#!lua
+-- Lets a job run now: one that is over again from the start, one that waits for a time or a cause without waiting.
+-- KEYS[1]  {queue}:m
+-- ARGV[1]  id
+-- States   failed | cancelled | scheduled | retrying | parked -> waiting
+-- Returns  the state before, or '' if there is no such job
+-- Cost     O(log n)
+local id, key = ARGV[1], q .. 'j:' .. ARGV[1]
+local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'prio', 'reason')
+local from = job[1]
+if not from then return '' end
+if from == 'failed' or from == 'cancelled' then
+  redis.call('ZREM', q .. (from == 'failed' and 'dead' or 'done'), id)
+  redis.call('HSET', key, 'att', 0, 'crash', 0)
+  redis.call('HDEL', key, 'cancel', 'end', 'deadline')
+elseif from == 'scheduled' or from == 'retrying' then
+  redis.call('ZREM', q .. 'later', id)
+elseif from == 'parked' then
+  redis.call('ZREM', q .. 'parked:' .. job[5], id)
+else
+  return from
+end
+local version = job[2] + 1
+redis.call('HSET', key, 'state', 'waiting', 'ver', version)
+enlane(id, job[4])
+moved(from, 'waiting')
+event(id, version, 'waiting', job[3] or 0)
+commit()
+return from

@@ -1,0 +1,63 @@
+#!lua flags=allow-oom
+-- Writes the outcomes of runs. Only the holder of the newest run number may: others are refused.
+-- KEYS[1]  {queue}:m
+-- ARGV     for each run: id, run, outcome, number, text, reason
+--            outcome     number                          text                    reason
+--            succeeded   keep the job for (ms)           result, or ''
+--            failed      keep the job for (ms)           error
+--            cancelled   keep the job for (ms)           error
+--            retrying    delay (ms)                      error                   keep (ms), if it is cancelled
+--            parked      keep (ms), if it is cancelled   error                   what it waits for
+--            crashed     delay (ms)                      error                   keep (ms); failed after the third
+-- States   running -> succeeded | failed | cancelled | retrying | parked. A run that a caller asked to stop is
+--          cancelled unless it has succeeded or failed.
+-- Returns  for each run: 1 written, 0 refused
+-- Cost     O(log n) a run
+local answers, released = {}, {}
+for n = 1, #ARGV, 6 do
+  local id, run, outcome, number, text, reason =
+    ARGV[n], ARGV[n + 1], ARGV[n + 2], tonumber(ARGV[n + 3]), ARGV[n + 4], ARGV[n + 5]
+  local key = q .. 'j:' .. id
+  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'cancel', 'crash', 'att', 'worker', 'start', 'alone')
+  if job[1] ~= 'running' or job[2] ~= run then
+    answers[#answers + 1] = 0
+  else
+    local version, to, keep = job[3] + 1, outcome, number
+    if outcome ~= 'succeeded' then
+      redis.call('RPUSH', q .. 'tries:' .. id, table.concat({ run, job[7], job[8], now, text }, ' '))
+      redis.call('LTRIM', q .. 'tries:' .. id, -50, -1)
+    end
+    if outcome == 'crashed' then
+      local crashes = (job[5] or 0) + 1
+      redis.call('HSET', key, 'crash', crashes)
+      to = crashes >= 3 and 'failed' or 'retrying'
+    end
+    if outcome == 'retrying' or outcome == 'crashed' then keep = tonumber(reason) end
+    if job[4] and (to == 'retrying' or to == 'parked') then to = 'cancelled' end
+    if job[9] then redis.call('HDEL', key, 'alone') end
+
+    if to == 'retrying' then
+      redis.call('HSET', key, 'state', to, 'ver', version, 'due', now + number)
+      redis.call('ZADD', q .. 'later', now + number, id)
+      awake = true
+    elseif to == 'parked' then
+      redis.call('HSET', key, 'state', to, 'ver', version, 'reason', reason, 'att', job[6] - 1)
+      redis.call('ZADD', q .. 'parked:' .. reason, now, id)
+    else
+      redis.call('HSET', key, 'state', to, 'ver', version, 'end', now)
+      ended(id, to, keep)
+    end
+    if text ~= '' then
+      redis.call('SET', q .. 'r:' .. id, text)
+    elseif tonumber(run) > 1 then
+      redis.call('DEL', q .. 'r:' .. id) -- the error of an earlier run
+    end
+    released[#released + 1] = id
+    moved('running', to)
+    event(id, version, to, run)
+    answers[#answers + 1] = 1
+  end
+end
+if #released > 0 then redis.call('ZREM', q .. 'lease', unpack(released)) end
+commit()
+return answers

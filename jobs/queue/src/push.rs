@@ -1,0 +1,196 @@
+//! Pushing jobs. Concurrent pushes into one queue go to Redis together, which multiplies what it can take;
+//! a push that comes alone goes at once.
+
+use std::time::Duration;
+
+use fourmi_model::{Envelope, JobId, Priority, QueueName, Submission};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::{
+    Pushed, QueueError, Refusal,
+    link::Link,
+    read::{meta_key, priority_number},
+    scripts,
+};
+
+/// Jobs that one script call accepts at most: about two milliseconds of Redis's time.
+const BATCH: usize = 400;
+
+/// How long an idempotency key is remembered.
+const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// When a full queue is worth another try.
+const FULL_RETRY: Duration = Duration::from_secs(5);
+
+type Answer = Result<Result<Pushed, Refusal>, QueueError>;
+
+/// Pushes into one queue.
+#[derive(Clone)]
+pub(crate) struct Pusher {
+    waiting: mpsc::Sender<(Row, oneshot::Sender<Answer>)>,
+}
+
+/// A job in the form that `push.lua` takes.
+pub(crate) struct Row {
+    id: JobId,
+    envelope: String,
+    options: String,
+}
+
+impl Row {
+    pub(crate) fn new(id: JobId, submission: &Submission) -> Result<Self, QueueError> {
+        let unreadable = |error| QueueError::Corrupt(format!("a submission that cannot be written as JSON: {error}"));
+        let envelope = serde_json::to_string(&submission.envelope).map_err(unreadable)?;
+        let options = Options::of(submission);
+        let options = match options.is_plain() {
+            true => String::new(),
+            false => serde_json::to_string(&options).map_err(unreadable)?,
+        };
+        Ok(Self { id, envelope, options })
+    }
+}
+
+/// What `push.lua` needs to know beside the envelope, by the letters in its header.
+#[derive(Serialize)]
+struct Options {
+    p: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    t: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    i: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    d: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    k: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    h: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    l: Option<u64>,
+}
+
+impl Options {
+    fn of(submission: &Submission) -> Self {
+        let key = submission.idempotency_key.as_ref();
+        Self {
+            p: priority_number(submission.priority),
+            t: submission.not_before.map(|time| time.as_millisecond()),
+            i: submission.isolated.then_some(1),
+            d: submission.envelope.deadline.map(|time| time.as_millisecond()),
+            k: key.map(|key| hash(&[key])),
+            h: key.map(|_| payload_hash(&submission.envelope)),
+            l: key.and(KEY_LIFE.as_millis().try_into().ok()),
+        }
+    }
+
+    fn is_plain(&self) -> bool {
+        self.p == priority_number(Priority::Normal)
+            && self.t.is_none()
+            && self.i.is_none()
+            && self.d.is_none()
+            && self.k.is_none()
+    }
+}
+
+fn payload_hash(envelope: &Envelope) -> String {
+    hash(&[envelope.kind.as_str(), envelope.payload.get()])
+}
+
+/// 128 bits of SHA-256: enough that two keys never meet.
+fn hash(parts: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hex::encode(&hasher.finalize()[..16])
+}
+
+impl Pusher {
+    pub(crate) fn start(link: Link, queue: QueueName) -> Self {
+        let (waiting, inbox) = mpsc::channel(16 * BATCH);
+        tokio::spawn(run(link, queue, inbox));
+        Self { waiting }
+    }
+
+    pub(crate) async fn push(&self, row: Row) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        let stopped = || QueueError::Unavailable("the program is stopping".into());
+        self.waiting.send((row, answer)).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+/// Sends what waits, again and again. Two calls are under way at most: one runs in Redis while the next is written.
+async fn run(link: Link, queue: QueueName, mut inbox: mpsc::Receiver<(Row, oneshot::Sender<Answer>)>) {
+    let calls = std::sync::Arc::new(Semaphore::new(2));
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        let Ok(permit) = calls.clone().acquire_owned().await else { return };
+        if inbox.recv_many(&mut batch, BATCH).await == 0 {
+            return;
+        }
+        let (rows, senders): (Vec<Row>, Vec<_>) = batch.drain(..).unzip();
+        let (link, queue) = (link.clone(), queue.clone());
+        tokio::spawn(async move {
+            let answers = push_rows(&link, &queue, &rows).await;
+            drop(permit);
+            match answers {
+                Ok(answers) => {
+                    for (sender, answer) in senders.into_iter().zip(answers) {
+                        // A caller that has gone away does not need its answer.
+                        let _ = sender.send(Ok(answer));
+                    }
+                }
+                Err(error) => {
+                    for sender in senders {
+                        let _ = sender.send(Err(error.clone()));
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Pushes rows of one queue in one script call.
+async fn push_rows(link: &Link, queue: &QueueName, rows: &[Row]) -> Result<Vec<Result<Pushed, Refusal>>, QueueError> {
+    let mut call = scripts::PUSH.key(meta_key(queue));
+    let mut uuid = Uuid::encode_buffer();
+    for row in rows {
+        call.arg(&*row.id.uuid().hyphenated().encode_lower(&mut uuid)).arg(&row.envelope).arg(&row.options);
+    }
+    let answers: Vec<String> = link.invoke(&call).await?;
+    rows.iter().zip(answers).map(|(row, answer)| read_answer(&row.id, &answer)).collect()
+}
+
+/// Pushes any number of rows of one queue.
+pub(crate) async fn push_many(
+    link: &Link,
+    queue: &QueueName,
+    rows: &[Row],
+) -> Result<Vec<Result<Pushed, Refusal>>, QueueError> {
+    let mut answers = Vec::with_capacity(rows.len());
+    for chunk in rows.chunks(BATCH) {
+        answers.extend(push_rows(link, queue, chunk).await?);
+    }
+    Ok(answers)
+}
+
+fn read_answer(id: &JobId, answer: &str) -> Result<Result<Pushed, Refusal>, QueueError> {
+    let other = |text: &str| {
+        let uuid = Uuid::try_parse(text).map_err(|_| QueueError::Corrupt(format!("the answer {answer:?} to a push")))?;
+        Ok::<_, QueueError>(JobId::from_parts(id.queue().clone(), uuid))
+    };
+    Ok(match answer {
+        "" => Ok(Pushed { id: id.clone(), existing: false }),
+        "=" => Ok(Pushed { id: id.clone(), existing: true }),
+        "full" => Err(Refusal::QueueFull { retry_after: FULL_RETRY }),
+        _ => match answer.split_at(1) {
+            ("=", uuid) => Ok(Pushed { id: other(uuid)?, existing: true }),
+            ("!", uuid) => Err(Refusal::IdempotencyConflict(other(uuid)?)),
+            _ => return Err(QueueError::Corrupt(format!("the answer {answer:?} to a push"))),
+        },
+    })
+}

@@ -1,0 +1,254 @@
+//! Jobs as Redis holds them, read into documents; and lists of them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use fourmi_model::{Envelope, ErrorReport, Job, JobId, Priority, QueueName, RunReport, State};
+use jiff::Timestamp;
+use redis::Value;
+use uuid::Uuid;
+
+use crate::{Counts, JobFilter, Page, QueueError, link::Link, scripts};
+
+/// The lanes' numbers, in the order of [`Priority::ALL`].
+pub(crate) fn priority_number(priority: Priority) -> usize {
+    Priority::ALL.iter().position(|other| *other == priority).unwrap_or(2)
+}
+
+pub(crate) fn meta_key(queue: &QueueName) -> String {
+    format!("{{{queue}}}:m")
+}
+
+fn key(queue: &QueueName, name: impl std::fmt::Display) -> String {
+    format!("{{{queue}}}:{name}")
+}
+
+/// Reads jobs, each at one moment; `None` for one that is not there.
+pub(crate) async fn jobs(link: &Link, queue: &QueueName, ids: &[Uuid]) -> Result<Vec<Option<Job>>, QueueError> {
+    let mut jobs = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(200) {
+        let mut call = scripts::GET.key(meta_key(queue));
+        for id in chunk {
+            call.arg(id.hyphenated().to_string());
+        }
+        let rows: Vec<Row> = link.invoke(&call).await?;
+        for (id, row) in chunk.iter().zip(rows) {
+            jobs.push(document(JobId::from_parts(queue.clone(), *id), row)?);
+        }
+    }
+    Ok(jobs)
+}
+
+/// The versions of jobs; `None` for one that is not there.
+pub(crate) async fn versions(link: &Link, ids: &[JobId]) -> Result<Vec<Option<u64>>, QueueError> {
+    let asked = ids.iter().map(|id| async move {
+        let hash = key(id.queue(), format_args!("j:{}", id.uuid().hyphenated()));
+        link.query(redis::cmd("HGET").arg(hash).arg("ver")).await
+    });
+    // One multiplexed connection: all questions are under way at once.
+    futures_util::future::try_join_all(asked).await
+}
+
+/// The hash, the envelope, the result or error, the progress.
+type Row = (HashMap<String, String>, Option<String>, Option<String>, Option<String>);
+
+fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> Result<Option<Job>, QueueError> {
+    let Some(envelope) = envelope.filter(|_| !hash.is_empty()) else { return Ok(None) };
+    let corrupt = |what: &str| QueueError::Corrupt(format!("{what} of job {id}"));
+    let envelope: Envelope = serde_json::from_str(&envelope).map_err(|_| corrupt("envelope"))?;
+    let text = |name: &str| hash.get(name).map(String::as_str);
+    let number = |name: &str| text(name).and_then(|text| text.parse::<u64>().ok());
+    let time = |name: &str| number(name).and_then(timestamp);
+    let state: State = text("state").and_then(|word| word.parse().ok()).ok_or_else(|| corrupt("state"))?;
+
+    let (mut result, mut error) = (None, None);
+    match outcome {
+        Some(json) if state == State::Succeeded => {
+            result = Some(serde_json::from_str(&json).map_err(|_| corrupt("result"))?);
+        }
+        Some(json) => error = Some(serde_json::from_str(&json).map_err(|_| corrupt("error"))?),
+        None => {}
+    }
+    // The progress of an earlier run says nothing about this one.
+    let progress = progress.as_deref().and_then(|line| line.split_once(' ')).and_then(|(run, json)| {
+        (Some(run) == text("run")).then(|| serde_json::from_str(json).ok()).flatten()
+    });
+    let payload = serde_json::from_str(envelope.payload.get()).map_err(|_| corrupt("payload"))?;
+    Ok(Some(Job {
+        kind: envelope.kind,
+        schema_version: envelope.schema_version,
+        queue: id.queue().clone(),
+        id,
+        state,
+        version: number("ver").unwrap_or(0),
+        priority: number("prio").and_then(|n| Priority::ALL.get(usize::try_from(n).ok()?).copied()).unwrap_or_default(),
+        tags: envelope.tags,
+        correlation_id: envelope.correlation_id,
+        run: number("run").unwrap_or(0),
+        attempts: number("att").and_then(|n| n.try_into().ok()).unwrap_or(0),
+        crashes: number("crash").and_then(|n| n.try_into().ok()).unwrap_or(0),
+        created_at: time("at").unwrap_or_default(),
+        due_at: time("due").filter(|_| matches!(state, State::Scheduled | State::Retrying)),
+        started_at: time("start"),
+        finished_at: time("end").filter(|_| state.is_final()),
+        deadline: envelope.deadline,
+        worker: text("worker").filter(|_| state == State::Running).map(str::to_owned),
+        parked_reason: text("reason").filter(|_| state == State::Parked).map(str::to_owned),
+        cancel_requested: state == State::Running && hash.contains_key("cancel"),
+        progress,
+        result,
+        error,
+        payload,
+    }))
+}
+
+fn timestamp(ms: u64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()
+}
+
+/// The runs of a job that did not succeed, oldest first.
+pub(crate) async fn runs(link: &Link, id: &JobId) -> Result<Vec<RunReport>, QueueError> {
+    let tries = key(id.queue(), format_args!("tries:{}", id.uuid().hyphenated()));
+    let lines: Vec<String> = link.query(redis::cmd("LRANGE").arg(tries).arg(0).arg(-1)).await?;
+    lines.iter().map(|line| run_report(line).ok_or_else(|| QueueError::Corrupt(format!("a run of job {id}")))).collect()
+}
+
+/// '<run> <worker> <start> <end> <error>'
+fn run_report(line: &str) -> Option<RunReport> {
+    let mut parts = line.splitn(5, ' ');
+    Some(RunReport {
+        run: parts.next()?.parse().ok()?,
+        worker: parts.next()?.to_owned(),
+        started_at: timestamp(parts.next()?.parse().ok()?)?,
+        ended_at: timestamp(parts.next()?.parse().ok()?)?,
+        error: serde_json::from_str::<ErrorReport>(parts.next()?).ok()?,
+    })
+}
+
+pub(crate) async fn counts(link: &Link, queue: &QueueName) -> Result<Counts, QueueError> {
+    let mut command = redis::cmd("HMGET");
+    command.arg(meta_key(queue));
+    for state in State::ALL {
+        command.arg(format!("n:{state}"));
+    }
+    let numbers: Vec<Option<i64>> = link.query(&command).await?;
+    let counted = State::ALL.iter().zip(numbers);
+    Ok(Counts(counted.map(|(state, n)| (*state, n.unwrap_or(0).max(0).unsigned_abs())).collect::<BTreeMap<_, _>>()))
+}
+
+/// The indexes that a list walks through, in this order; a job's own state decides whether an entry counts.
+const INDEXES: [Index; 9] = [
+    Index { name: "lease", list: false, newest_first: false, states: &[State::Running] },
+    Index { name: "suspects", list: true, newest_first: false, states: &[State::Waiting] },
+    Index { name: "w:0", list: true, newest_first: false, states: &[State::Waiting] },
+    Index { name: "w:1", list: true, newest_first: false, states: &[State::Waiting] },
+    Index { name: "w:2", list: true, newest_first: false, states: &[State::Waiting] },
+    Index { name: "w:3", list: true, newest_first: false, states: &[State::Waiting] },
+    Index { name: "later", list: false, newest_first: false, states: &[State::Scheduled, State::Retrying] },
+    Index { name: "dead", list: false, newest_first: true, states: &[State::Failed] },
+    Index { name: "done", list: false, newest_first: true, states: &[State::Succeeded, State::Cancelled] },
+];
+
+struct Index {
+    name: &'static str,
+    list: bool,
+    newest_first: bool,
+    states: &'static [State],
+}
+
+impl Index {
+    async fn ids(&self, link: &Link, queue: &QueueName, offset: usize, limit: usize) -> Result<Vec<Uuid>, QueueError> {
+        let command = if self.list { "LRANGE" } else { "ZRANGE" };
+        let mut command = redis::cmd(command);
+        command.arg(key(queue, self.name)).arg(offset).arg(offset + limit - 1);
+        if self.newest_first {
+            command.arg("REV");
+        }
+        let ids: Vec<String> = link.query(&command).await?;
+        Ok(ids.iter().filter_map(|id| Uuid::try_parse(id).ok()).collect())
+    }
+}
+
+/// Entries that one page looks at, at most: a filter that matches little must not hold Redis up.
+const ENTRIES_A_PAGE: usize = 5_000;
+
+/// A page of jobs. The cursor is a place in an index: jobs that move meanwhile may be missed or met twice.
+pub(crate) async fn list(
+    link: &Link,
+    queue: &QueueName,
+    filter: &JobFilter,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Page, QueueError> {
+    let limit = limit.clamp(1, 200);
+    let (mut position, mut offset) = match cursor {
+        None => (0, 0),
+        Some(text) => read_cursor(text).ok_or_else(|| QueueError::Corrupt("the cursor is none of this list's".into()))?,
+    };
+    let indexes = indexes(link, queue, filter).await?;
+    let mut jobs = Vec::new();
+    let mut looked_at = 0;
+    while let Some(index) = indexes.get(position) {
+        if jobs.len() == limit || looked_at >= ENTRIES_A_PAGE {
+            return Ok(Page { jobs, next: Some(format!("{position}.{offset}")) });
+        }
+        let want = 200;
+        let ids = index.ids(link, queue, offset, want).await?;
+        let end = ids.len() < want;
+        for (n, job) in self::jobs(link, queue, &ids).await?.into_iter().enumerate() {
+            if jobs.len() == limit {
+                return Ok(Page { jobs, next: Some(format!("{position}.{}", offset + n)) });
+            }
+            jobs.extend(job.filter(|job| index.states.contains(&job.state) && matches(filter, job)));
+        }
+        looked_at += ids.len();
+        (position, offset) = if end { (position + 1, 0) } else { (position, offset + want) };
+    }
+    Ok(Page { jobs, next: None })
+}
+
+async fn indexes(link: &Link, queue: &QueueName, filter: &JobFilter) -> Result<Vec<Index>, QueueError> {
+    let mut indexes: Vec<Index> = INDEXES.into_iter().filter(|index| wanted(filter, index.states)).collect();
+    if wanted(filter, &[State::Parked]) {
+        let at = indexes.iter().position(|index| index.newest_first).unwrap_or(indexes.len());
+        for name in ["parked:not_configured", "parked:offline", "parked:provider_down"].into_iter().rev() {
+            indexes.insert(at, Index { name, list: false, newest_first: false, states: &[State::Parked] });
+        }
+    }
+    let mut command = redis::cmd("EXISTS");
+    command.arg(meta_key(queue));
+    let known: bool = link.query(&command).await?;
+    Ok(if known { indexes } else { Vec::new() })
+}
+
+fn wanted(filter: &JobFilter, states: &[State]) -> bool {
+    filter.states.is_empty() || filter.states.iter().any(|state| states.contains(state))
+}
+
+fn matches(filter: &JobFilter, job: &Job) -> bool {
+    (filter.states.is_empty() || filter.states.contains(&job.state))
+        && filter.kind.as_ref().is_none_or(|kind| *kind == job.kind)
+        && filter.tag.as_ref().is_none_or(|tag| job.tags.contains(tag))
+}
+
+fn read_cursor(text: &str) -> Option<(usize, usize)> {
+    let (position, offset) = text.split_once('.')?;
+    let (position, offset) = (position.parse().ok()?, offset.parse().ok()?);
+    (position < 32 && offset < usize::MAX / 2).then_some((position, offset))
+}
+
+/// A reply of Redis as text.
+pub(crate) fn text(value: &Value) -> &str {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).unwrap_or(""),
+        Value::SimpleString(text) => text,
+        _ => "",
+    }
+}
+
+/// A reply of Redis as a number.
+pub(crate) fn number(value: &Value) -> i64 {
+    match value {
+        Value::Int(number) => *number,
+        other => text(other).parse().unwrap_or(0),
+    }
+}
