@@ -1,1 +1,22 @@
-//! Typed HTTP client of Fourmi
+#![doc = include_str!("../README.md")]
+
+mod client;
+mod documents;
+mod download;
+mod error;
+mod events;
+mod jobs;
+mod patience;
+#[cfg(test)]
+mod scripted;
+mod sse;
+mod submit;
+mod upload;
+
+pub use client::Client;
+pub use documents::{Health, JobPage, JobQuery, KindDocument, QueueDocument, StoredFile};
+pub use download::Download;
+pub use error::{ClientError, FieldError, Problem};
+pub use events::{Update, Updates};
+pub use submit::{JobHandle, Raw, Submit};
+pub use upload::Upload;

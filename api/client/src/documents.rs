@@ -1,0 +1,122 @@
+//! What the API answers, beside the documents of the model.
+
+use std::collections::BTreeMap;
+
+use fourmi_model::{BlobId, Job, KindName, QueueName, State};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A stored file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredFile {
+    /// Its id.
+    pub id: BlobId,
+    /// The name that it was given.
+    pub name: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The SHA-256 of its content, in lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Its media type.
+    pub media_type: String,
+    /// When it was stored (RFC 3339).
+    pub created_at: String,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Default)]
+pub struct JobQuery {
+    /// Only these states; empty for all.
+    pub states: Vec<State>,
+    /// Only this kind.
+    pub kind: Option<KindName>,
+    /// Only this queue.
+    pub queue: Option<QueueName>,
+    /// Only jobs with this tag.
+    pub tag: Option<String>,
+    /// The most jobs of a page.
+    pub limit: Option<usize>,
+    /// Where the page starts: [`JobPage::next`] of the page before.
+    pub cursor: Option<String>,
+}
+
+impl JobQuery {
+    pub(crate) fn pairs(&self) -> Vec<(&'static str, String)> {
+        let mut pairs: Vec<_> = self.states.iter().map(|state| ("state", state.to_string())).collect();
+        let mut add = |name, value: Option<String>| pairs.extend(value.map(|value| (name, value)));
+        add("kind", self.kind.as_ref().map(ToString::to_string));
+        add("queue", self.queue.as_ref().map(ToString::to_string));
+        add("tag", self.tag.clone());
+        add("limit", self.limit.map(|limit| limit.to_string()));
+        add("cursor", self.cursor.clone());
+        pairs
+    }
+}
+
+/// A part of a list of jobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobPage {
+    /// The jobs.
+    pub jobs: Vec<Job>,
+    /// Where the next page starts; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// A kind as the API describes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KindDocument {
+    /// The name.
+    pub name: KindName,
+    /// The queue that its jobs wait in.
+    pub queue: QueueName,
+    /// The version of the payload's schema.
+    pub schema_version: u32,
+    /// What it does, in one line.
+    pub summary: String,
+    /// Runs that may fail before a job is given up; `None` for an endless kind.
+    pub attempts: Option<u32>,
+    /// The longest that one run may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// The priority when the caller names none.
+    pub priority: fourmi_model::Priority,
+    /// Whether it runs in a process of its own.
+    pub isolated: bool,
+    /// JSON Schema of the payload.
+    pub payload_schema: Value,
+    /// JSON Schema of the result.
+    pub result_schema: Value,
+}
+
+/// A queue as the API describes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QueueDocument {
+    /// The name.
+    pub name: QueueName,
+    /// How many of its jobs are in each state.
+    pub counts: BTreeMap<State, u64>,
+}
+
+/// How the platform is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`, `degraded` or `down`.
+    pub status: String,
+    /// What the API says beside that.
+    #[serde(flatten)]
+    pub details: BTreeMap<String, Value>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Kinds {
+    pub(crate) kinds: Vec<KindDocument>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Queues {
+    pub(crate) queues: Vec<QueueDocument>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Runs {
+    pub(crate) runs: Vec<fourmi_model::RunReport>,
+}

@@ -1,0 +1,263 @@
+//! Following a job: snapshot, then tail, over as many connections as it takes.
+
+use std::{collections::VecDeque, time::Duration};
+
+use fourmi_model::{Job, JobId, Progress};
+use futures_util::stream::{self, BoxStream, StreamExt};
+use reqwest::{Method, Response, StatusCode, header};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    Client, ClientError,
+    patience::Patience,
+    sse::{Event, Parser},
+};
+
+/// What happens to a job, until it is over. Dropping it ends nothing but the watching.
+pub type Updates = BoxStream<'static, Result<Update, ClientError>>;
+
+/// Something that happened to a job.
+#[derive(Debug, Clone)]
+pub enum Update {
+    /// The job as it was when the connection was made: the first update, and again after a pause.
+    Snapshot(Box<Job>),
+    /// It has entered another state.
+    State(Box<Job>),
+    /// Its run has come further.
+    Progress {
+        /// The job's version with this progress.
+        version: u64,
+        /// The run.
+        run: u64,
+        /// How far it is.
+        progress: Progress,
+    },
+    /// The API does not answer at the moment; it will be asked again.
+    Interrupted {
+        /// Why.
+        reason: String,
+        /// When.
+        again_in: Duration,
+    },
+}
+
+impl Client {
+    /// What happens to a job: the job as it is, then every change, up to and with its final state.
+    ///
+    /// The stream outlasts connections: it goes on where it was cut (`Last-Event-ID`), and passes over what it has
+    /// given already. An error is its last item: `unknown_job`, or [`ClientError::Unreachable`] once the API has been
+    /// away for two minutes.
+    pub fn events(&self, id: &JobId) -> Updates {
+        stream::unfold(Some(Following::new(self, id)), |following| async {
+            let mut following = following?;
+            let update = following.next().await?;
+            let more = if update.is_ok() && !following.over { Some(following) } else { None };
+            Some((update, more))
+        })
+        .boxed()
+    }
+}
+
+struct Following {
+    client: Client,
+    id: JobId,
+    connection: Option<(Response, Parser)>,
+    ready: VecDeque<Event>,
+    seen: Option<u64>,
+    over: bool,
+    patience: Patience,
+    again_in: Duration,
+}
+
+#[derive(Deserialize)]
+struct ProgressEvent {
+    version: u64,
+    run: u64,
+    progress: Progress,
+}
+
+impl Following {
+    fn new(client: &Client, id: &JobId) -> Self {
+        Self {
+            client: client.clone(),
+            id: id.clone(),
+            connection: None,
+            ready: VecDeque::new(),
+            seen: None,
+            over: false,
+            patience: Patience::default(),
+            again_in: Duration::ZERO,
+        }
+    }
+
+    async fn next(&mut self) -> Option<Result<Update, ClientError>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                match self.read(&event).transpose() {
+                    Some(update) => return Some(update),
+                    None => continue,
+                }
+            }
+            match self.receive().await {
+                Ok(true) => {}
+                Ok(false) => return Some(self.final_state().await),
+                Err(error) => return Some(self.interrupted(error)),
+            }
+        }
+    }
+
+    /// Connects if need be and takes what the connection gives next; `false` if there is nothing more to come.
+    async fn receive(&mut self) -> Result<bool, ClientError> {
+        let Some((answer, parser)) = &mut self.connection else { return self.connect().await };
+        let Some(chunk) = self.client.chunk(answer).await? else {
+            let Some(retry) = parser.retry_ms() else { return Err(self.client.closed()) };
+            self.again_in = Duration::from_millis(retry.min(5_000));
+            self.connection = None;
+            return Ok(true);
+        };
+        let too_long = |_| ClientError::Protocol(format!("the events of {} are not those of the API", self.id));
+        self.ready.extend(parser.push(&chunk).map_err(too_long)?);
+        self.patience.restore();
+        Ok(true)
+    }
+
+    async fn connect(&mut self) -> Result<bool, ClientError> {
+        tokio::time::sleep(std::mem::take(&mut self.again_in)).await;
+        let mut request = self.client.request(Method::GET, ["jobs", &self.id.to_string(), "events"]);
+        request = request.header(header::ACCEPT, "text/event-stream");
+        if let Some(seen) = self.seen {
+            request = request.header("last-event-id", seen);
+        }
+        let answer = self.client.send(request).await?;
+        if answer.status() == StatusCode::NO_CONTENT {
+            return Ok(false);
+        }
+        self.connection = Some((answer, Parser::default()));
+        Ok(true)
+    }
+
+    /// The API has nothing newer than what was seen, and never will have. That happens before the final state was seen
+    /// only if Redis was put back to an earlier time.
+    async fn final_state(&mut self) -> Result<Update, ClientError> {
+        self.over = true;
+        self.client.job(&self.id).await.map(|job| Update::Snapshot(Box::new(job)))
+    }
+
+    fn interrupted(&mut self, error: ClientError) -> Result<Update, ClientError> {
+        self.connection = None;
+        let reason = error.to_string();
+        self.again_in = self.patience.wait_after(error)?;
+        Ok(Update::Interrupted { reason, again_in: self.again_in })
+    }
+
+    /// The update of an event, if it is news.
+    fn read(&mut self, event: &Event) -> Result<Option<Update>, ClientError> {
+        match event.name.as_str() {
+            "snapshot" => Ok(self.job(event)?.map(Update::Snapshot)),
+            "state" => Ok(self.job(event)?.map(Update::State)),
+            "progress" => {
+                let ProgressEvent { version, run, progress } = self.data(event)?;
+                Ok(self.is_news(version).then_some(Update::Progress { version, run, progress }))
+            }
+            // A later API may say more.
+            _ => Ok(None),
+        }
+    }
+
+    fn job(&mut self, event: &Event) -> Result<Option<Box<Job>>, ClientError> {
+        let job: Box<Job> = self.data(event)?;
+        self.over = job.state.is_final();
+        // Versions fall if Redis was put back to an earlier time; the end of a job is news all the same.
+        Ok((self.is_news(job.version) || self.over).then_some(job))
+    }
+
+    fn is_news(&mut self, version: u64) -> bool {
+        let news = self.seen.is_none_or(|seen| version > seen);
+        if news {
+            self.seen = Some(version);
+        }
+        news
+    }
+
+    fn data<T: DeserializeOwned>(&self, event: &Event) -> Result<T, ClientError> {
+        serde_json::from_str(&event.data).map_err(|error| {
+            ClientError::Protocol(format!("a {} event of {} is unreadable: {error}", event.name, self.id))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted::{Scripted, answer};
+
+    const ID: &str = "media-0198c0de-0000-7000-8000-000000000001";
+
+    fn job(state: &str, version: u64) -> String {
+        format!(
+            r#"{{"id":"{ID}","kind":"media.probe","schema_version":1,"queue":"media","state":"{state}","version":{version},
+            "priority":"normal","run":1,"attempts":0,"crashes":0,"created_at":"2026-01-01T00:00:00Z","payload":{{}}}}"#
+        )
+        .replace('\n', "")
+    }
+
+    fn event(name: &str, version: u64, data: &str) -> String {
+        format!("id: {version}\nevent: {name}\ndata: {data}\n\n")
+    }
+
+    fn progress(version: u64) -> String {
+        let data = format!(r#"{{"version":{version},"run":1,"progress":{{"stage":"encode","percent":50.0}}}}"#);
+        event("progress", version, &data)
+    }
+
+    fn stream(events: &[String]) -> String {
+        answer("200 OK", "content-type: text/event-stream\r\n", None, &format!("retry: 1\n\n{}", events.concat()))
+    }
+
+    async fn versions_of(api: &Scripted) -> Vec<String> {
+        let updates = api.client().events(&ID.parse().unwrap());
+        updates
+            .map(|update| match update {
+                Ok(Update::Snapshot(job)) => format!("snapshot {}", job.version),
+                Ok(Update::State(job)) => format!("{} {}", job.state, job.version),
+                Ok(Update::Progress { version, .. }) => format!("progress {version}"),
+                Ok(Update::Interrupted { .. }) => "interrupted".to_owned(),
+                Err(error) => error.problem().unwrap().code.clone(),
+            })
+            .collect()
+            .await
+    }
+
+    #[tokio::test]
+    async fn a_cut_stream_goes_on_where_it_was_and_repeats_nothing() {
+        let api = Scripted::start([
+            stream(&[event("snapshot", 3, &job("running", 3)), progress(4), "id: 5\nevent: progr".to_owned()]),
+            String::new(),
+            answer("503 Service Unavailable", "", None, r#"{"status":503,"code":"redis_unavailable"}"#),
+            stream(&[event("snapshot", 4, &job("running", 4)), progress(5), event("state", 6, &job("succeeded", 6))]),
+        ])
+        .await;
+        let updates = versions_of(&api).await;
+        assert_eq!(updates, ["snapshot 3", "progress 4", "interrupted", "interrupted", "progress 5", "succeeded 6"]);
+        let requests = api.requests();
+        assert!(!requests[0].contains("last-event-id"));
+        assert!(requests[3].contains("last-event-id: 4\r\n"), "{}", requests[3]);
+    }
+
+    #[tokio::test]
+    async fn the_end_is_told_even_if_versions_fell() {
+        let api = Scripted::start([
+            stream(&[event("snapshot", 9, &job("running", 9))]),
+            answer("204 No Content", "", Some(0), ""),
+            answer("200 OK", "", None, &job("failed", 7)),
+        ])
+        .await;
+        assert_eq!(versions_of(&api).await, ["snapshot 9", "snapshot 7"]);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_job_ends_the_stream() {
+        let api = Scripted::start([answer("404 Not Found", "", None, r#"{"status":404,"code":"unknown_job"}"#)]).await;
+        assert_eq!(versions_of(&api).await, ["unknown_job"]);
+    }
+}

@@ -1,0 +1,124 @@
+//! Reading and steering jobs, kinds, queues.
+
+use fourmi_model::{Job, JobId, RunReport};
+use reqwest::{Method, StatusCode};
+
+use crate::{
+    Client, ClientError, Health, JobPage, JobQuery, KindDocument, QueueDocument,
+    documents::{Kinds, Queues, Runs},
+    patience::Patience,
+};
+
+/// Seconds that one call of [`Client::wait`] lasts: less than proxies tolerate.
+const WAIT_SECONDS: u64 = 20;
+
+impl Client {
+    /// The job as it is now.
+    ///
+    /// # Errors
+    /// `unknown_job` if there is none.
+    pub async fn job(&self, id: &JobId) -> Result<Job, ClientError> {
+        self.json(self.request(Method::GET, ["jobs", &id.to_string()])).await
+    }
+
+    /// The job once it is over, however it ended.
+    ///
+    /// # Errors
+    /// `unknown_job` if there is none; [`ClientError::Unreachable`] once the API has been away for two minutes.
+    pub async fn wait(&self, id: &JobId) -> Result<Job, ClientError> {
+        let mut patience = Patience::default();
+        loop {
+            let call =
+                self.request(Method::GET, ["jobs", &id.to_string()]).header("prefer", format!("wait={WAIT_SECONDS}"));
+            match self.json::<Job>(call).await {
+                Ok(job) if job.state.is_final() => return Ok(job),
+                Ok(_) => patience.restore(),
+                Err(error) => tokio::time::sleep(patience.wait_after(error)?).await,
+            }
+        }
+    }
+
+    /// A page of jobs.
+    ///
+    /// # Errors
+    /// If the API refuses the query or does not answer.
+    pub async fn jobs(&self, query: &JobQuery) -> Result<JobPage, ClientError> {
+        self.json(self.request(Method::GET, ["jobs"]).query(&query.pairs())).await
+    }
+
+    /// Stops a job. A job that runs is asked to stop: its document says `cancel_requested` until it has.
+    ///
+    /// # Errors
+    /// `unknown_job`; `already_over` if there is nothing to stop.
+    pub async fn cancel(&self, id: &JobId) -> Result<Job, ClientError> {
+        self.json(self.request(Method::POST, ["jobs", &id.to_string(), "cancel"])).await
+    }
+
+    /// Runs a job again that failed or was cancelled, or at once one that waits for its time.
+    ///
+    /// # Errors
+    /// `unknown_job`; `not_retryable` if its state does not allow it.
+    pub async fn retry(&self, id: &JobId) -> Result<Job, ClientError> {
+        self.json(self.request(Method::POST, ["jobs", &id.to_string(), "retry"])).await
+    }
+
+    /// The runs of a job that did not succeed, oldest first.
+    ///
+    /// # Errors
+    /// `unknown_job` if there is none.
+    pub async fn runs(&self, id: &JobId) -> Result<Vec<RunReport>, ClientError> {
+        let answer: Runs = self.json(self.request(Method::GET, ["jobs", &id.to_string(), "runs"])).await?;
+        Ok(answer.runs)
+    }
+
+    /// Every kind that the API knows.
+    ///
+    /// # Errors
+    /// If the API does not answer.
+    pub async fn kinds(&self) -> Result<Vec<KindDocument>, ClientError> {
+        let answer: Kinds = self.json(self.request(Method::GET, ["kinds"])).await?;
+        Ok(answer.kinds)
+    }
+
+    /// One kind.
+    ///
+    /// # Errors
+    /// `unknown_kind` if there is none.
+    pub async fn kind(&self, name: &str) -> Result<KindDocument, ClientError> {
+        self.json(self.request(Method::GET, ["kinds", name])).await
+    }
+
+    /// Every queue with the number of its jobs.
+    ///
+    /// # Errors
+    /// If the API does not answer.
+    pub async fn queues(&self) -> Result<Vec<QueueDocument>, ClientError> {
+        let answer: Queues = self.json(self.request(Method::GET, ["queues"])).await?;
+        Ok(answer.queues)
+    }
+
+    /// How the platform is. A platform that is down and says so is an answer, not an error.
+    ///
+    /// # Errors
+    /// If nothing answers.
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        let request = self.request(Method::GET, ["health"]);
+        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if answer.status().is_success() || answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+            return self.read_json(answer).await;
+        }
+        Err(ClientError::Protocol(format!(
+            "{} answered {} to a question about its health",
+            self.url(),
+            answer.status()
+        )))
+    }
+
+    /// Whether the API answers at all.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn ping(&self) -> Result<(), ClientError> {
+        self.send(self.request(Method::GET, ["health", "ping"])).await.map(drop)
+    }
+}

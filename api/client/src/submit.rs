@@ -1,0 +1,183 @@
+//! Submitting a job.
+
+use std::marker::PhantomData;
+
+use fourmi_kinds::JobKind;
+use fourmi_model::{Job, JobId, PolicyOverrides, Priority, State};
+use reqwest::Method;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{Client, ClientError, Updates};
+
+/// In the place of a kind: the payload is plain JSON.
+#[derive(Debug, Clone, Copy)]
+pub enum Raw {}
+
+/// A job about to be submitted. Nothing is sent before [`send`](Self::send).
+#[must_use = "a job is submitted by send()"]
+pub struct Submit<K> {
+    client: Client,
+    body: Result<Body, serde_json::Error>,
+    idempotency_key: Option<String>,
+    kind: PhantomData<fn() -> K>,
+}
+
+#[derive(Serialize)]
+struct Body {
+    kind: String,
+    payload: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<Priority>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<String>,
+    #[serde(skip_serializing_if = "PolicyOverrides::is_empty")]
+    policy: PolicyOverrides,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<String>,
+}
+
+impl Client {
+    /// A job of the kind of `payload`.
+    pub fn submit<K: JobKind>(&self, payload: &K) -> Submit<K> {
+        Submit::new(self, K::NAME, serde_json::to_value(payload))
+    }
+
+    /// A job of any kind, known to this build or not.
+    pub fn submit_raw(&self, kind: &str, payload: Value) -> Submit<Raw> {
+        Submit::new(self, kind, Ok(payload))
+    }
+}
+
+impl<K> Submit<K> {
+    fn new(client: &Client, kind: &str, payload: Result<Value, serde_json::Error>) -> Self {
+        let body = payload.map(|payload| Body {
+            kind: kind.to_owned(),
+            payload,
+            priority: None,
+            not_before: None,
+            deadline: None,
+            policy: PolicyOverrides::default(),
+            tags: Vec::new(),
+            correlation_id: None,
+        });
+        Self { client: client.clone(), body, idempotency_key: None, kind: PhantomData }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Body)) -> Self {
+        if let Ok(body) = &mut self.body {
+            change(body);
+        }
+        self
+    }
+
+    /// How urgent it is; by default what its kind says.
+    pub fn priority(self, priority: Priority) -> Self {
+        self.with(|body| body.priority = Some(priority))
+    }
+
+    /// Not before this time (RFC 3339).
+    pub fn not_before(self, time: impl Into<String>) -> Self {
+        self.with(|body| body.not_before = Some(time.into()))
+    }
+
+    /// A run that would start after this time (RFC 3339) does not; the job then fails with `expired`.
+    pub fn deadline(self, time: impl Into<String>) -> Self {
+        self.with(|body| body.deadline = Some(time.into()))
+    }
+
+    /// What differs from the kind's policy.
+    pub fn policy(self, policy: PolicyOverrides) -> Self {
+        self.with(|body| body.policy = policy)
+    }
+
+    /// A label more, to find the job by.
+    pub fn tag(self, tag: impl Into<String>) -> Self {
+        self.with(|body| body.tags.push(tag.into()))
+    }
+
+    /// A word that runs through all logs.
+    pub fn correlation_id(self, id: impl Into<String>) -> Self {
+        self.with(|body| body.correlation_id = Some(id.into()))
+    }
+
+    /// The same key and payload give the same job, however often they are sent.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Submits the job. Once this returns, the job is kept.
+    ///
+    /// # Errors
+    /// `unknown_kind`, `invalid_payload`, `payload_too_large`, `idempotency_conflict`; `queue_full`, `redis_full`,
+    /// `redis_unavailable` with the time after which to try again.
+    pub async fn send(self) -> Result<JobHandle<K>, ClientError> {
+        let body = self.body.map_err(|error| ClientError::Unusable(format!("the payload is no JSON: {error}")))?;
+        let mut request = self.client.request(Method::POST, ["jobs"]).json(&body);
+        if let Some(key) = self.idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
+        let answer = self.client.send(request).await?;
+        let replayed = answer.headers().get("idempotency-replayed").is_some_and(|value| value.as_bytes() == b"true");
+        let job = self.client.read_json(answer).await?;
+        Ok(JobHandle { client: self.client, accepted: job, replayed, kind: PhantomData })
+    }
+}
+
+/// An accepted job.
+pub struct JobHandle<K> {
+    client: Client,
+    accepted: Job,
+    replayed: bool,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> JobHandle<K> {
+    /// Its id.
+    pub fn id(&self) -> &JobId {
+        &self.accepted.id
+    }
+
+    /// The job as it was when it was accepted.
+    pub fn accepted(&self) -> &Job {
+        &self.accepted
+    }
+
+    /// Whether it had been accepted before, under the same idempotency key.
+    pub fn replayed(&self) -> bool {
+        self.replayed
+    }
+
+    /// What happens to it from now on; see [`Client::events`].
+    pub fn events(&self) -> Updates {
+        self.client.events(self.id())
+    }
+
+    /// The job once it is over; see [`Client::wait`].
+    ///
+    /// # Errors
+    /// As [`Client::wait`].
+    pub async fn wait(&self) -> Result<Job, ClientError> {
+        self.client.wait(self.id()).await
+    }
+}
+
+impl<K: JobKind> JobHandle<K> {
+    /// Waits for the job's result.
+    ///
+    /// # Errors
+    /// [`ClientError::NotSucceeded`] if it failed or was cancelled; and as [`Client::wait`].
+    pub async fn output(&self) -> Result<K::Output, ClientError> {
+        let job = self.wait().await?;
+        if job.state != State::Succeeded {
+            return Err(ClientError::NotSucceeded(Box::new(job)));
+        }
+        serde_json::from_value(job.result.unwrap_or_default())
+            .map_err(|error| ClientError::Protocol(format!("the result of {} is not of its kind: {error}", job.id)))
+    }
+}
