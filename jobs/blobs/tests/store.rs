@@ -1,0 +1,164 @@
+//! The store as its users see it.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{fs, io, path::Path, time::Duration};
+
+use bytes::Bytes;
+use fourmi_blobs::{BlobError, Blobs, Expected};
+use futures_util::{StreamExt, stream};
+use sha2::{Digest, Sha256};
+use tempfile::{TempDir, tempdir};
+use tokio::io::AsyncReadExt;
+
+async fn empty_store() -> (TempDir, Blobs) {
+    let folder = tempdir().unwrap();
+    let blobs = Blobs::open(folder.path().join("files")).await.unwrap();
+    (folder, blobs)
+}
+
+fn chunks(content: &[u8]) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
+    stream::iter(content.chunks(1_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect::<Vec<_>>())
+}
+
+/// The files anywhere under a folder.
+fn files(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries.map(|entry| if entry.file_type().unwrap().is_dir() { files(&entry.path()) } else { 1 }).sum()
+}
+
+#[tokio::test]
+async fn a_file_comes_back_as_it_was_until_it_is_deleted() {
+    let (folder, blobs) = empty_store().await;
+    let content: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+    let stored = blobs.put("../Été.bin", chunks(&content), Expected::default()).await.unwrap();
+    assert_eq!((stored.name.as_str(), stored.bytes), ("Été.bin", 100_000));
+    assert_eq!(stored.sha256, hex::encode(Sha256::digest(&content)));
+    assert_eq!(stored.media_type, "application/octet-stream");
+
+    // Another process sees it too.
+    let other = Blobs::open(folder.path().join("files")).await.unwrap();
+    let (read, mut file) = other.reader(&stored.id).await.unwrap().unwrap();
+    assert_eq!(read, stored);
+    assert_eq!(fs::read(other.path(&stored.id)).unwrap(), content);
+
+    assert!(blobs.delete(&stored.id).await.unwrap());
+    assert!(!blobs.delete(&stored.id).await.unwrap());
+    assert_eq!(blobs.get(&stored.id).await.unwrap(), None);
+    assert_eq!(files(folder.path()), 0);
+    let mut rest = Vec::new();
+    file.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, content, "who has it open may read on");
+}
+
+#[tokio::test]
+async fn an_empty_file_is_a_file() {
+    let (_folder, blobs) = empty_store().await;
+    let stored = blobs.put_reader("empty", &b""[..], Expected::default()).await.unwrap();
+    assert_eq!(stored.bytes, 0);
+    assert_eq!(fs::read(blobs.path(&stored.id)).unwrap(), b"");
+}
+
+#[tokio::test]
+async fn what_is_not_as_expected_is_refused_and_leaves_nothing_behind() {
+    let (folder, blobs) = empty_store().await;
+    let content = [7; 5_000];
+
+    let expected = Expected { max_bytes: 4_999, sha256: None };
+    let error = blobs.put("large", chunks(&content), expected).await.unwrap_err();
+    assert!(matches!(error, BlobError::TooLarge { max_bytes: 4_999 }), "{error}");
+
+    let expected = Expected { sha256: Some([0; 32]), ..Expected::default() };
+    let error = blobs.put("damaged", chunks(&content), expected).await.unwrap_err();
+    assert!(matches!(error, BlobError::ChecksumMismatch { .. }), "{error}");
+
+    let cut_off = chunks(&content).chain(stream::iter([Err(io::ErrorKind::ConnectionReset.into())]));
+    let error = blobs.put("cut off", cut_off, Expected::default()).await.unwrap_err();
+    assert!(matches!(error, BlobError::Source(_)), "{error}");
+
+    assert_eq!(files(folder.path()), 0);
+    let expected = Expected { max_bytes: 5_000, sha256: Some(Sha256::digest(content).into()) };
+    blobs.put("as expected", chunks(&content), expected).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_nothing_behind() {
+    let (folder, blobs) = empty_store().await;
+    let (started, start) = tokio::sync::oneshot::channel();
+    let mut started = Some(started);
+    let endless = chunks(&[7; 5_000]).chain(stream::pending()).inspect(move |_| {
+        started.take().map(|started| started.send(()));
+    });
+    let upload = async { blobs.put("endless", endless, Expected::default()).await.map(drop) };
+    let meanwhile = async {
+        start.await.unwrap();
+        files(folder.path())
+    };
+    // The branch that loses is dropped.
+    let meanwhile = tokio::select! {
+        _ = upload => panic!("an endless upload ended"),
+        files = meanwhile => files,
+    };
+    assert_eq!(meanwhile, 1);
+    assert_eq!(files(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn a_store_that_is_opened_leaves_the_uploads_of_others_alone() {
+    let (folder, blobs) = empty_store().await;
+    let (sender, receiver) = tokio::sync::mpsc::channel::<io::Result<Bytes>>(1);
+    let content = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+    let upload = tokio::spawn({
+        let blobs = blobs.clone();
+        async move { blobs.put("slow", content, Expected::default()).await }
+    });
+    for _ in 0..3 {
+        sender.send(Ok(Bytes::from_static(b"slow "))).await.unwrap();
+        Blobs::open(folder.path().join("files")).await.unwrap();
+    }
+    drop(sender);
+    assert_eq!(upload.await.unwrap().unwrap().bytes, 15);
+}
+
+#[tokio::test]
+async fn a_finished_file_is_moved_in() {
+    let (folder, blobs) = empty_store().await;
+    let made = folder.path().join("made.ogg");
+    fs::write(&made, b"OggS\0 sound").unwrap();
+    let stored = blobs.import(&made, "sound.opus", Some("audio/ogg; codecs=opus")).await.unwrap();
+    assert_eq!((stored.name.as_str(), stored.media_type.as_str()), ("sound.opus", "audio/ogg; codecs=opus"));
+    assert_eq!(stored.sha256, hex::encode(Sha256::digest(b"OggS\0 sound")));
+    assert!(!made.exists());
+    assert_eq!(blobs.get(&stored.id).await.unwrap(), Some(stored));
+
+    let error = blobs.import(&made, "gone", None).await.unwrap_err();
+    assert!(matches!(&error, BlobError::Source(error) if error.kind() == io::ErrorKind::NotFound), "{error}");
+    std::os::unix::fs::symlink("/etc/passwd", &made).unwrap();
+    let error = blobs.import(&made, "link", None).await.unwrap_err();
+    assert!(matches!(error, BlobError::Source(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_of_another_file_system_is_copied_in() {
+    let (_folder, blobs) = empty_store().await;
+    let elsewhere = tempfile::Builder::new().tempfile_in("/dev/shm").unwrap().into_temp_path();
+    fs::write(&elsewhere, b"fLaC").unwrap();
+    let stored = blobs.import(&elsewhere, "a.flac", None).await.unwrap();
+    assert_eq!((stored.bytes, stored.media_type.as_str()), (4, "audio/x-flac"));
+    assert!(!elsewhere.exists());
+}
+
+#[tokio::test]
+async fn content_is_readable_by_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, blobs) = empty_store().await;
+    let made = folder.path().join("made");
+    fs::write(&made, b"x").unwrap();
+    fs::set_permissions(&made, fs::Permissions::from_mode(0o644)).unwrap();
+    let stored = blobs.import(&made, "x", None).await.unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&blobs.path(&stored.id)), 0o600);
+    assert_eq!(mode(&folder.path().join("files")), 0o700);
+    // Readers are not kept waiting by the lock of a write.
+    let read = tokio::time::timeout(Duration::from_secs(5), blobs.reader(&stored.id)).await.unwrap();
+    assert!(read.unwrap().is_some());
+}
