@@ -8,9 +8,11 @@ mod queues;
 mod read;
 mod scripts;
 mod subscription;
+mod transitions;
 mod watch;
 
-pub use backend::{BackendHandle, Delivery, Outcome, QueueBackend, SettleLayer, Stop, StopSignal, WorkerConfig};
+pub use backend::{BackendHandle, Delivery, QueueBackend, SettleLayer, Stop, StopSignal, WorkerConfig};
 pub use error::{QueueError, Refusal};
 pub use queues::{Cancelled, Counts, JobFilter, Page, Pushed, Queues, RedisHealth, Retried};
+pub use transitions::{Claim, Fetched, Lease, Outcome, Run, Settlement, Transitions};
 pub use watch::{Update, Watch, Watcher};

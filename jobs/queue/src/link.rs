@@ -33,7 +33,9 @@ impl Link {
     /// Connects and checks that the server can carry queues.
     pub(crate) async fn connect(url: &str) -> Result<Self, QueueError> {
         let client = Client::open(url).map_err(|error| {
-            QueueError::Unsuitable(format!("REDIS_URL is not a Redis address ({error}); it looks like redis://host:6379/0"))
+            QueueError::Unsuitable(format!(
+                "REDIS_URL is not a Redis address ({error}); it looks like redis://host:6379/0"
+            ))
         })?;
         let manager = Arc::new(ArcSwap::from_pointee(lazy_manager(&client)?));
         let link = Self { client, manager };

@@ -180,7 +180,8 @@ pub(crate) async fn push_many(
 
 fn read_answer(id: &JobId, answer: &str) -> Result<Result<Pushed, Refusal>, QueueError> {
     let other = |text: &str| {
-        let uuid = Uuid::try_parse(text).map_err(|_| QueueError::Corrupt(format!("the answer {answer:?} to a push")))?;
+        let uuid =
+            Uuid::try_parse(text).map_err(|_| QueueError::Corrupt(format!("the answer {answer:?} to a push")))?;
         Ok::<_, QueueError>(JobId::from_parts(id.queue().clone(), uuid))
     };
     Ok(match answer {

@@ -69,9 +69,10 @@ fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> Result<Optio
         None => {}
     }
     // The progress of an earlier run says nothing about this one.
-    let progress = progress.as_deref().and_then(|line| line.split_once(' ')).and_then(|(run, json)| {
-        (Some(run) == text("run")).then(|| serde_json::from_str(json).ok()).flatten()
-    });
+    let progress = progress
+        .as_deref()
+        .and_then(|line| line.split_once(' '))
+        .and_then(|(run, json)| (Some(run) == text("run")).then(|| serde_json::from_str(json).ok()).flatten());
     let payload = serde_json::from_str(envelope.payload.get()).map_err(|_| corrupt("payload"))?;
     Ok(Some(Job {
         kind: envelope.kind,
@@ -182,7 +183,9 @@ pub(crate) async fn list(
     let limit = limit.clamp(1, 200);
     let (mut position, mut offset) = match cursor {
         None => (0, 0),
-        Some(text) => read_cursor(text).ok_or_else(|| QueueError::Corrupt("the cursor is none of this list's".into()))?,
+        Some(text) => {
+            read_cursor(text).ok_or_else(|| QueueError::Corrupt("the cursor is none of this list's".into()))?
+        }
     };
     let indexes = indexes(link, queue, filter).await?;
     let mut jobs = Vec::new();

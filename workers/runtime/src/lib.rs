@@ -1,1 +1,13 @@
-//! What every worker shares: dispatch, context, isolation, drain, scaling
+#![doc = include_str!("../README.md")]
+
+mod context;
+mod dispatch;
+mod handler;
+mod isolation;
+mod local;
+mod scratch;
+mod serve;
+mod worker;
+
+pub use context::Context;
+pub use worker::Worker;

@@ -2,17 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fourmi_model::{Backoff, Envelope, ErrorClass, Failure, JobId, Retention};
-use redis::Value;
+use fourmi_model::{Backoff, ErrorClass, Failure, Retention};
 use tokio::{sync::mpsc, time::sleep};
 use uuid::Uuid;
 
-use super::{Delivery, Held, Outcome, Shared, Stop, StopSignal};
+use super::{Delivery, Held, Shared, Stop, StopSignal};
 use crate::{
-    QueueError,
-    queues::milliseconds,
-    read::{meta_key, number, text},
-    scripts,
+    Claim, Outcome, Run,
     subscription::{Signal, subscribe},
 };
 
@@ -21,14 +17,6 @@ pub(super) const BATCH: usize = 200;
 
 /// The pause after a failed call.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(1) };
-
-struct Fetched {
-    deliveries: Vec<Delivery>,
-    /// When the next delayed job is due.
-    next_due: Option<Duration>,
-    /// A suspect waits for this process to be idle.
-    must_be_idle: bool,
-}
 
 pub(super) async fn run(shared: Arc<Shared>, sender: mpsc::Sender<Delivery>, poll: Duration) {
     let mut failures = 0;
@@ -41,12 +29,14 @@ pub(super) async fn run(shared: Arc<Shared>, sender: mpsc::Sender<Delivery>, pol
                 () = shared.draining.cancelled() => return,
             }
         }
-        match fetch(&shared, want).await {
+        match shared.transitions.fetch(&shared.worker, want, shared.lease, shared.is_idle()).await {
             Ok(fetched) => {
                 failures = 0;
                 must_be_idle = fetched.must_be_idle;
-                let full = fetched.deliveries.len() == want;
-                for delivery in fetched.deliveries {
+                let full = fetched.claims.len() == want;
+                // All are ours before the first is handed out: what is held is renewed.
+                let deliveries: Vec<_> = fetched.claims.into_iter().filter_map(|claim| take(&shared, claim)).collect();
+                for delivery in deliveries {
                     if sender.send(delivery).await.is_err() {
                         return;
                     }
@@ -58,7 +48,7 @@ pub(super) async fn run(shared: Arc<Shared>, sender: mpsc::Sender<Delivery>, pol
             Err(error) => {
                 failures += 1;
                 if failures == 1 {
-                    tracing::warn!(queue = %shared.queue, %error, "jobs cannot be fetched; trying again until they can");
+                    tracing::warn!(queue = %shared.queue(), %error, "jobs cannot be fetched; trying again until they can");
                 }
                 sleep(BACKOFF.delay(failures, rand::random())).await;
             }
@@ -78,45 +68,24 @@ async fn idle(shared: &Shared, next_due: Option<Duration>, poll: Duration) {
     }
 }
 
-async fn fetch(shared: &Shared, want: usize) -> Result<Fetched, QueueError> {
-    let mut call = scripts::FETCH.key(meta_key(&shared.queue));
-    call.arg(&shared.worker)
-        .arg(want)
-        .arg(milliseconds(shared.lease))
-        .arg(u8::from(shared.is_idle()))
-        .arg(milliseconds(Retention::default().failed));
-    let answer: Vec<Value> = shared.link.invoke(&call).await?;
-    let [next_due, must_be_idle, jobs @ ..] = answer.as_slice() else {
-        return Err(QueueError::Corrupt("the answer to a fetch".into()));
-    };
-    let deliveries = jobs.chunks_exact(6).filter_map(|job| take(shared, job)).collect();
-    Ok(Fetched {
-        deliveries,
-        next_due: u64::try_from(number(next_due)).ok().map(Duration::from_millis),
-        must_be_idle: text(must_be_idle) == "1",
-    })
-}
-
 /// A run is ours from here on. One that cannot be read is given up at once, so that it blocks nothing.
-fn take(shared: &Shared, job: &[Value]) -> Option<Delivery> {
-    let [id, run, attempts, crashes, alone, envelope] = job else { return None };
-    let id = Uuid::try_parse(text(id)).ok()?;
-    let run = u64::try_from(number(run)).ok()?;
+fn take(shared: &Shared, claim: Claim) -> Option<Delivery> {
     let stop = StopSignal::default();
-    shared.hold(id, Held { run, alone: text(alone) == "1", stop: stop.clone() });
-    match serde_json::from_str::<Envelope>(text(envelope)) {
+    let run = claim.key();
+    shared.hold(run, Held { number: claim.run, alone: claim.alone, stop: stop.clone() });
+    match claim.envelope {
         Ok(envelope) => Some(Delivery {
-            id: JobId::from_parts(shared.queue.clone(), id),
-            run,
-            attempts: number(attempts).try_into().unwrap_or(u32::MAX),
-            crashes: number(crashes).try_into().unwrap_or(u32::MAX),
+            id: claim.id,
+            run: claim.run,
+            attempts: claim.attempts,
+            crashes: claim.crashes,
             envelope: Arc::new(envelope),
             stop,
         }),
         Err(error) => {
             let failure = Failure::permanent("corrupt_envelope", "the job cannot be read").because(error);
             let error = failure.class(ErrorClass::Internal).report();
-            shared.settle(id, run, Outcome::Failed { error, keep: Retention::default().failed });
+            shared.settle(run, Outcome::Failed { error, keep: Retention::default().failed });
             None
         }
     }
@@ -124,9 +93,9 @@ fn take(shared: &Shared, job: &[Value]) -> Option<Delivery> {
 
 /// Hears of new jobs and of cancellations. What is missed here is found by the slow poll and by the next renewal.
 pub(super) async fn listen(shared: Arc<Shared>) {
-    let name = |channel: &str| format!("{{{}}}:{channel}", shared.queue);
+    let name = |channel: &str| format!("{{{}}}:{channel}", shared.queue());
     let (wake, control) = (name("wake"), name("ctl"));
-    let mut signals = subscribe(shared.link.clone(), vec![wake.clone(), control]);
+    let mut signals = subscribe(shared.transitions.link().clone(), vec![wake.clone(), control]);
     while let Some(signal) = signals.recv().await {
         match signal {
             Signal::Subscribed => shared.wake.notify_one(),
@@ -140,8 +109,8 @@ pub(super) async fn listen(shared: Arc<Shared>) {
 fn obey(shared: &Shared, order: &str) {
     let mut words = order.split(' ');
     if let (Some("cancel"), Some(id), Some(run)) = (words.next(), words.next(), words.next())
-        && let (Ok(id), Ok(run)) = (Uuid::try_parse(id), run.parse())
+        && let (Ok(job), Ok(number)) = (Uuid::try_parse(id), run.parse())
     {
-        shared.stop_run(id, run, Stop::Cancelled);
+        shared.stop_run(Run { job, number }, Stop::Cancelled);
     }
 }

@@ -10,9 +10,9 @@ use std::{
 use apalis_core::{error::BoxDynError, task::Task};
 use tower_layer::Layer;
 use tower_service::Service;
-use uuid::Uuid;
 
-use super::{Delivery, Outcome, Shared};
+use super::{Delivery, Shared};
+use crate::{Outcome, Run};
 
 /// Wraps the service of a worker; see [`QueueBackend`](super::QueueBackend).
 #[derive(Debug, Clone)]
@@ -57,12 +57,14 @@ where
 
     fn call(&mut self, task: Task<Delivery>) -> Self::Future {
         // Made before the handler, so that a handler whose future is dropped gives its run back too.
-        let mut guard = Guard { id: task.args.id.uuid(), run: task.args.run, shared: self.shared.clone(), outcome: None };
+        let mut guard = Guard { run: task.args.key(), shared: self.shared.clone(), outcome: None };
         let run = self.service.call(task);
         Box::pin(async move {
             match run.await {
                 Ok(outcome) => guard.outcome = Some(outcome),
-                Err(error) => tracing::error!(job.uuid = %guard.id, error = %error.into(), "a layer of the worker failed"),
+                Err(error) => {
+                    tracing::error!(job.uuid = %guard.run.job, error = %error.into(), "a layer of the worker failed")
+                }
             }
             drop(guard);
             Ok(())
@@ -71,8 +73,7 @@ where
 }
 
 struct Guard {
-    id: Uuid,
-    run: u64,
+    run: Run,
     shared: Arc<Shared>,
     outcome: Option<Outcome>,
 }
@@ -80,7 +81,7 @@ struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let outcome = self.outcome.take().unwrap_or(Outcome::Released { delay: Duration::from_secs(10) });
-        self.shared.settle(self.id, self.run, outcome);
+        self.shared.settle(self.run, outcome);
         self.shared.finish_one();
     }
 }

@@ -26,7 +26,7 @@ use apalis_core::{
     task::{Task, task_id::TaskId},
     worker::context::WorkerContext,
 };
-use fourmi_model::{Envelope, ErrorReport, JobId, Progress, QueueName};
+use fourmi_model::{Envelope, JobId, Progress, QueueName};
 use futures_util::{FutureExt, task::AtomicWaker};
 use tokio::{
     sync::{Notify, mpsc},
@@ -35,7 +35,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{QueueError, Queues, link::Link};
+use crate::{Outcome, QueueError, Queues, Run, Settlement, Transitions};
 pub use layer::SettleLayer;
 
 /// How a worker process takes part in a queue.
@@ -86,6 +86,12 @@ pub struct Delivery {
     pub stop: StopSignal,
 }
 
+impl Delivery {
+    fn key(&self) -> Run {
+        Run { job: self.id.uuid(), number: self.run }
+    }
+}
+
 /// Tells a run to stop, and why; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct StopSignal {
@@ -123,64 +129,6 @@ impl StopSignal {
     }
 }
 
-/// How a run ended, as the queue writes it down.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    /// The work is done; an empty result is not kept.
-    Succeeded {
-        /// JSON, or empty.
-        result: String,
-        /// How long to keep the job.
-        keep: Duration,
-    },
-    /// Given up: the dead letter.
-    Failed {
-        /// Why.
-        error: ErrorReport,
-        /// How long to keep the job.
-        keep: Duration,
-    },
-    /// Stopped because a caller asked.
-    Cancelled {
-        /// What the run said.
-        error: ErrorReport,
-        /// How long to keep the job.
-        keep: Duration,
-    },
-    /// To be run again.
-    Retrying {
-        /// Why.
-        error: ErrorReport,
-        /// When.
-        delay: Duration,
-        /// How long to keep the job if a caller has cancelled it meanwhile.
-        keep: Duration,
-    },
-    /// To wait until a cause goes away.
-    Parked {
-        /// Why.
-        error: ErrorReport,
-        /// Which cause.
-        reason: String,
-        /// How long to keep the job if a caller has cancelled it meanwhile.
-        keep: Duration,
-    },
-    /// The run took its (child) process down; the third time the job fails.
-    Crashed {
-        /// Why.
-        error: ErrorReport,
-        /// When to run again.
-        delay: Duration,
-        /// How long to keep the job if that was the last time.
-        keep: Duration,
-    },
-    /// Not run to its end for a reason that is not the job's; does not count as an attempt.
-    Released {
-        /// Not before this has passed; at once at the front of its lane if zero.
-        delay: Duration,
-    },
-}
-
 /// The storage of one apalis worker: one process's part in one queue.
 #[derive(Debug)]
 pub struct QueueBackend {
@@ -193,8 +141,7 @@ pub struct QueueBackend {
 
 /// What the loops, the backend and its handles share.
 pub(crate) struct Shared {
-    pub(crate) link: Link,
-    pub(crate) queue: QueueName,
+    pub(crate) transitions: Transitions,
     pub(crate) worker: String,
     pub(crate) lease: Duration,
     pub(crate) prefetch: usize,
@@ -214,27 +161,21 @@ pub(crate) struct Shared {
     /// Fires when everything that was fetched has been handed out or given back.
     pub(crate) handed_out: CancellationToken,
     settlements: mpsc::UnboundedSender<Settlement>,
-    progress: Mutex<HashMap<Uuid, (u64, String)>>,
+    progress: Mutex<HashMap<Run, String>>,
     /// There is progress to send.
     pub(crate) progressed: Notify,
 }
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("queue", &self.queue).field("worker", &self.worker).finish_non_exhaustive()
+        f.debug_struct("Shared").field("queue", self.queue()).field("worker", &self.worker).finish_non_exhaustive()
     }
 }
 
 pub(crate) struct Held {
-    pub(crate) run: u64,
+    pub(crate) number: u64,
     pub(crate) alone: bool,
     pub(crate) stop: StopSignal,
-}
-
-pub(crate) struct Settlement {
-    pub(crate) id: Uuid,
-    pub(crate) run: u64,
-    pub(crate) outcome: Outcome,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -242,6 +183,10 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    pub(crate) fn queue(&self) -> &QueueName {
+        self.transitions.queue()
+    }
+
     /// Jobs that may be fetched now.
     pub(crate) fn room(&self) -> usize {
         let held = lock(&self.held);
@@ -256,38 +201,38 @@ impl Shared {
     }
 
     /// Notes that a run is ours. If an older one of the same job still goes on here, its lease was lost.
-    pub(crate) fn hold(&self, id: Uuid, held: Held) {
-        if let Some(older) = lock(&self.held).insert(id, held) {
+    pub(crate) fn hold(&self, run: Run, held: Held) {
+        if let Some(older) = lock(&self.held).insert(run.job, held) {
             older.stop.fire(Stop::LeaseLost);
         }
     }
 
     /// Forgets a run, unless a newer one of the same job is held.
-    pub(crate) fn let_go(&self, id: Uuid, run: u64) {
+    pub(crate) fn let_go(&self, run: Run) {
         let mut held = lock(&self.held);
-        if held.get(&id).is_some_and(|held| held.run == run) {
-            held.remove(&id);
+        if held.get(&run.job).is_some_and(|held| held.number == run.number) {
+            held.remove(&run.job);
         }
     }
 
-    pub(crate) fn held_runs(&self) -> Vec<(Uuid, u64)> {
-        lock(&self.held).iter().map(|(id, held)| (*id, held.run)).collect()
+    pub(crate) fn held_runs(&self) -> Vec<Run> {
+        lock(&self.held).iter().map(|(job, held)| Run { job: *job, number: held.number }).collect()
     }
 
-    pub(crate) fn stop_run(&self, id: Uuid, run: u64, reason: Stop) {
-        if let Some(held) = lock(&self.held).get(&id).filter(|held| held.run == run) {
+    pub(crate) fn stop_run(&self, run: Run, reason: Stop) {
+        if let Some(held) = lock(&self.held).get(&run.job).filter(|held| held.number == run.number) {
             held.stop.fire(reason);
         }
     }
 
     /// Writes an outcome as soon as Redis takes it; the run stays ours until then.
-    pub(crate) fn settle(&self, id: Uuid, run: u64, outcome: Outcome) {
+    pub(crate) fn settle(&self, run: Run, outcome: Outcome) {
         // The receiver lives as long as the backend; after its end the lease runs out and the job goes back.
-        let _ = self.settlements.send(Settlement { id, run, outcome });
+        let _ = self.settlements.send(Settlement { run, outcome });
     }
 
-    pub(crate) fn take_progress(&self) -> Vec<(Uuid, u64, String)> {
-        lock(&self.progress).drain().map(|(id, (run, json))| (id, run, json)).collect()
+    pub(crate) fn take_progress(&self) -> Vec<(Run, String)> {
+        lock(&self.progress).drain().collect()
     }
 
     fn start_one(&self) {
@@ -332,7 +277,7 @@ impl BackendHandle {
     /// Records how far a run is; coalesced to ten times a second. Progress of a run that is not the newest is dropped.
     pub fn progress(&self, id: &JobId, run: u64, progress: &Progress) {
         if let Ok(json) = serde_json::to_string(progress) {
-            lock(&self.0.progress).insert(id.uuid(), (run, json));
+            lock(&self.0.progress).insert(Run { job: id.uuid(), number: run }, json);
             self.0.progressed.notify_one();
         }
     }
@@ -344,13 +289,11 @@ impl QueueBackend {
     /// # Errors
     /// If Redis does not answer now or keeps this queue in another layout.
     pub async fn start(queues: &Queues, queue: QueueName, config: WorkerConfig) -> Result<Self, QueueError> {
-        let link = queues.link().clone();
-        link.check_layout(&queue).await?;
+        let transitions = Transitions::of(queues, queue).await?;
         let (settlements, outcomes) = mpsc::unbounded_channel();
         let (sender, deliveries) = mpsc::channel(fetch::BATCH);
         let shared = Arc::new(Shared {
-            link,
-            queue,
+            transitions,
             worker: config.worker.clone(),
             lease: config.lease,
             prefetch: config.prefetch,
@@ -392,11 +335,7 @@ impl Backend for QueueBackend {
         if self.shared.busy.load(SeqCst) < self.shared.slots.load(SeqCst) { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: &WorkerContext,
-    ) -> Poll<Option<Result<Self::Task, Infallible>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Option<Result<Self::Task, Infallible>>> {
         self.deliveries.poll_recv(cx).map(|delivery| {
             let delivery = delivery?;
             self.shared.start_one();
@@ -411,7 +350,7 @@ impl Backend for QueueBackend {
             match std::task::ready!(self.deliveries.poll_recv(cx)) {
                 Some(delivery) => {
                     let back = Outcome::Released { delay: Duration::ZERO };
-                    self.shared.settle(delivery.id.uuid(), delivery.run, back);
+                    self.shared.settle(delivery.key(), back);
                 }
                 None => self.shared.handed_out.cancel(),
             }

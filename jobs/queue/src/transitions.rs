@@ -1,0 +1,327 @@
+//! The transitions that workers make, one method each, each one script call. The loops of a worker use them; so does
+//! whoever leases jobs in another way.
+
+use std::time::Duration;
+
+use fourmi_model::{Envelope, ErrorReport, JobId, QueueName, Retention};
+use redis::{ScriptInvocation, Value};
+use uuid::Uuid;
+
+use crate::{
+    QueueError, Queues,
+    link::Link,
+    queues::milliseconds,
+    read::{meta_key, number, text},
+    scripts,
+};
+
+/// The transitions of one queue; cheap to clone.
+#[derive(Clone)]
+pub struct Transitions {
+    link: Link,
+    queue: QueueName,
+}
+
+/// A run: of which job, and its number, the fencing token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Run {
+    /// The UUID of the job.
+    pub job: Uuid,
+    /// The number.
+    pub number: u64,
+}
+
+/// What a fetch brought.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The runs, each with a lease.
+    pub claims: Vec<Claim>,
+    /// The time until the next delayed job is due.
+    pub next_due: Option<Duration>,
+    /// A suspect waits to run alone, and this worker was chosen to make itself idle for it.
+    pub must_be_idle: bool,
+}
+
+/// A run that was fetched.
+#[derive(Debug)]
+pub struct Claim {
+    /// The job.
+    pub id: JobId,
+    /// The number of the run.
+    pub run: u64,
+    /// Runs that count against the retry budget, this one included.
+    pub attempts: u32,
+    /// Earlier runs that took their process down.
+    pub crashes: u32,
+    /// Whether nothing else may run in the process meanwhile.
+    pub alone: bool,
+    /// The part of the job that never changes, or why it cannot be read.
+    pub envelope: Result<Envelope, String>,
+}
+
+impl Claim {
+    /// The run.
+    pub fn key(&self) -> Run {
+        Run { job: self.id.uuid(), number: self.run }
+    }
+}
+
+/// How a lease is after its renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// It runs from now.
+    Renewed,
+    /// It runs from now, and a caller asked to stop the job.
+    StopRequested,
+    /// The run is somebody else's or over.
+    Lost,
+}
+
+/// The outcome of a run, to be written.
+#[derive(Debug)]
+pub struct Settlement {
+    /// The run.
+    pub run: Run,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How a run ended, as the queue writes it down.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The work is done; an empty result is not kept.
+    Succeeded {
+        /// JSON, or empty.
+        result: String,
+        /// How long to keep the job.
+        keep: Duration,
+    },
+    /// Given up: the dead letter.
+    Failed {
+        /// Why.
+        error: ErrorReport,
+        /// How long to keep the job.
+        keep: Duration,
+    },
+    /// Stopped because a caller asked.
+    Cancelled {
+        /// What the run said.
+        error: ErrorReport,
+        /// How long to keep the job.
+        keep: Duration,
+    },
+    /// To be run again.
+    Retrying {
+        /// Why.
+        error: ErrorReport,
+        /// When.
+        delay: Duration,
+        /// How long to keep the job if a caller has cancelled it meanwhile.
+        keep: Duration,
+    },
+    /// To wait until a cause goes away.
+    Parked {
+        /// Why.
+        error: ErrorReport,
+        /// Which cause.
+        reason: String,
+        /// How long to keep the job if a caller has cancelled it meanwhile.
+        keep: Duration,
+    },
+    /// The run took its (child) process down; the third time the job fails.
+    Crashed {
+        /// Why.
+        error: ErrorReport,
+        /// When to run again.
+        delay: Duration,
+        /// How long to keep the job if that was the last time.
+        keep: Duration,
+    },
+    /// Not run to its end for a reason that is not the job's; does not count as an attempt.
+    Released {
+        /// Not before this has passed; at once at the front of its lane if zero.
+        delay: Duration,
+    },
+}
+
+impl Transitions {
+    /// The transitions of `queue`.
+    ///
+    /// # Errors
+    /// If Redis does not answer or keeps this queue in another layout.
+    pub async fn of(queues: &Queues, queue: QueueName) -> Result<Self, QueueError> {
+        queues.link().check_layout(&queue).await?;
+        Ok(Self { link: queues.link().clone(), queue })
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> &QueueName {
+        &self.queue
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    fn call<'a>(&self, script: &'a redis::Script) -> ScriptInvocation<'a> {
+        script.key(meta_key(&self.queue))
+    }
+
+    /// Takes up to `want` waiting jobs for `worker`. `idle` says that it runs nothing else now, so that it may get a
+    /// suspect.
+    ///
+    /// # Errors
+    /// If Redis does not answer; what it had handed out then goes back when the lease runs out.
+    pub async fn fetch(&self, worker: &str, want: usize, lease: Duration, idle: bool) -> Result<Fetched, QueueError> {
+        let mut call = self.call(&scripts::FETCH);
+        call.arg(worker)
+            .arg(want)
+            .arg(milliseconds(lease))
+            .arg(u8::from(idle))
+            .arg(milliseconds(Retention::default().failed));
+        let answer: Vec<Value> = self.link.invoke(&call).await?;
+        let [next_due, must_be_idle, jobs @ ..] = answer.as_slice() else {
+            return Err(QueueError::Corrupt("the answer to a fetch".into()));
+        };
+        Ok(Fetched {
+            claims: jobs.chunks_exact(6).filter_map(|job| self.claim(job)).collect(),
+            next_due: u64::try_from(number(next_due)).ok().map(Duration::from_millis),
+            must_be_idle: text(must_be_idle) == "1",
+        })
+    }
+
+    fn claim(&self, job: &[Value]) -> Option<Claim> {
+        let [id, run, attempts, crashes, alone, envelope] = job else { return None };
+        Some(Claim {
+            id: JobId::from_parts(self.queue.clone(), Uuid::try_parse(text(id)).ok()?),
+            run: u64::try_from(number(run)).ok()?,
+            attempts: number(attempts).try_into().unwrap_or(u32::MAX),
+            crashes: number(crashes).try_into().unwrap_or(u32::MAX),
+            alone: text(alone) == "1",
+            envelope: serde_json::from_str(text(envelope)).map_err(|error| error.to_string()),
+        })
+    }
+
+    /// Renews leases; one answer a run, in order.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn renew(&self, lease: Duration, runs: &[Run]) -> Result<Vec<Lease>, QueueError> {
+        let mut call = self.call(&scripts::RENEW);
+        call.arg(milliseconds(lease));
+        for run in runs {
+            call.arg(run.job.hyphenated().to_string()).arg(run.number);
+        }
+        let answers: Vec<u8> = self.link.invoke(&call).await?;
+        Ok(answers
+            .into_iter()
+            .map(|answer| match answer {
+                0 => Lease::Lost,
+                2 => Lease::StopRequested,
+                _ => Lease::Renewed,
+            })
+            .collect())
+    }
+
+    /// Writes outcomes; for each run, in order, whether it was written. It is refused if the run is somebody else's or
+    /// over.
+    ///
+    /// # Errors
+    /// If Redis does not answer; the outcomes may have been written then.
+    pub async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<bool>, QueueError> {
+        let (mut settle, mut release) = (self.call(&scripts::SETTLE), self.call(&scripts::RELEASE));
+        release.arg(milliseconds(Retention::default().done));
+        let (mut settled, mut released) = (0, 0);
+        for settlement in settlements {
+            let count = if add(settlement, &mut settle, &mut release) { &mut settled } else { &mut released };
+            *count += 1;
+        }
+        let settled: Vec<u8> = if settled > 0 { self.link.invoke(&settle).await? } else { Vec::new() };
+        let released: Vec<u8> = if released > 0 { self.link.invoke(&release).await? } else { Vec::new() };
+
+        let (mut settled, mut released) = (settled.into_iter(), released.into_iter());
+        let answers = settlements.iter().map(|settlement| match settlement.outcome {
+            Outcome::Released { .. } => released.next() == Some(1),
+            _ => settled.next() == Some(1),
+        });
+        Ok(answers.collect())
+    }
+
+    /// Takes back up to `limit` runs whose lease has run out; gives how many leases were looked at.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn reclaim(&self, limit: u64, lease: Duration) -> Result<u64, QueueError> {
+        let lease = milliseconds(lease);
+        // Half a lease without a call means that nobody could renew either.
+        let gap = (lease / 2).max(2_000);
+        let mut call = self.call(&scripts::RECLAIM);
+        call.arg(limit).arg(lease).arg(gap).arg(milliseconds(Retention::default().failed));
+        self.link.invoke(&call).await
+    }
+
+    /// Lets up to `limit` jobs run whose time has come; gives how many.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn promote(&self, limit: u64) -> Result<u64, QueueError> {
+        let mut call = self.call(&scripts::PROMOTE);
+        let (moved, _next_due): (u64, i64) = self.link.invoke(call.arg(limit)).await?;
+        Ok(moved)
+    }
+
+    /// Forgets up to `limit` finished jobs: those whose time is over, then the oldest above `kept` (succeeded and
+    /// cancelled ones, failed ones); gives how many were looked at.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn trim(&self, limit: u64, kept: (u64, u64)) -> Result<u64, QueueError> {
+        let mut call = self.call(&scripts::TRIM);
+        self.link.invoke(call.arg(limit).arg(kept.0).arg(kept.1)).await
+    }
+
+    /// Records how far runs are (progress as JSON); whether each was recorded. News of an older run is dropped.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn progress(&self, news: &[(Run, String)]) -> Result<Vec<bool>, QueueError> {
+        let mut call = self.call(&scripts::PROGRESS);
+        for (run, json) in news {
+            call.arg(run.job.hyphenated().to_string()).arg(run.number).arg(json);
+        }
+        let answers: Vec<u8> = self.link.invoke(&call).await?;
+        Ok(answers.into_iter().map(|answer| answer == 1).collect())
+    }
+}
+
+/// Adds the arguments of a settlement to the script that writes it; whether that is the first.
+fn add(settlement: &Settlement, settle: &mut ScriptInvocation<'_>, release: &mut ScriptInvocation<'_>) -> bool {
+    let mut uuid = Uuid::encode_buffer();
+    let id = &*settlement.run.job.hyphenated().encode_lower(&mut uuid);
+    let number = settlement.run.number;
+    let mut write = |outcome: &str, time: Duration, text: &str, reason: &str| {
+        settle.arg(id).arg(number).arg(outcome).arg(milliseconds(time)).arg(text).arg(reason);
+    };
+    match &settlement.outcome {
+        Outcome::Succeeded { result, keep } => write("succeeded", *keep, result, ""),
+        Outcome::Failed { error, keep } => write("failed", *keep, &json(error), ""),
+        Outcome::Cancelled { error, keep } => write("cancelled", *keep, &json(error), ""),
+        Outcome::Retrying { error, delay, keep } => {
+            write("retrying", *delay, &json(error), &milliseconds(*keep).to_string());
+        }
+        Outcome::Parked { error, reason, keep } => write("parked", *keep, &json(error), reason),
+        Outcome::Crashed { error, delay, keep } => {
+            write("crashed", *delay, &json(error), &milliseconds(*keep).to_string());
+        }
+        Outcome::Released { delay } => {
+            release.arg(id).arg(number).arg(milliseconds(*delay));
+            return false;
+        }
+    }
+    true
+}
+
+fn json(error: &ErrorReport) -> String {
+    // Strings, numbers and plain enums always become JSON.
+    serde_json::to_string(error).unwrap_or_default()
+}

@@ -1,0 +1,138 @@
+//! What a handler may do beside its work.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use fourmi_model::{Artifact, BlobId, Failure, JobId, Progress};
+use fourmi_queue::StopSignal;
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::scratch::RunFolder;
+
+/// What a handler may do beside its work; cheap to clone. The same in the worker process and in an isolated child.
+#[derive(Clone)]
+pub struct Context {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    run: RunInfo,
+    scratch: RunFolder,
+    host: Arc<dyn Host>,
+    stop: StopSignal,
+    furthest: Mutex<f32>,
+}
+
+/// Which run of which job this is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RunInfo {
+    pub(crate) id: JobId,
+    pub(crate) run: u64,
+    pub(crate) attempts: u32,
+    pub(crate) correlation_id: Option<String>,
+}
+
+/// The side of a context that differs between the worker process and a child.
+pub(crate) trait Host: Send + Sync {
+    /// Passes progress on; must not block.
+    fn progress(&self, progress: Progress);
+    /// Where the content of a stored file can be read.
+    fn input(&self, file: BlobId) -> BoxFuture<'_, Result<PathBuf, Failure>>;
+    /// Takes over a finished file.
+    fn store(&self, file: NewFile) -> BoxFuture<'_, Result<Artifact, Failure>>;
+}
+
+/// A finished file in the scratch folder, to be taken over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct NewFile {
+    pub(crate) path: PathBuf,
+    pub(crate) role: String,
+    pub(crate) name: String,
+    pub(crate) media_type: String,
+}
+
+impl Context {
+    pub(crate) fn new(run: RunInfo, scratch: RunFolder, host: Arc<dyn Host>, stop: StopSignal) -> Self {
+        Self { inner: Arc::new(Inner { run, scratch, host, stop, furthest: Mutex::new(0.0) }) }
+    }
+
+    /// The job.
+    pub fn job_id(&self) -> &JobId {
+        &self.inner.run.id
+    }
+
+    /// The number of this run of the job. It grows with every run: a store that remembers it can refuse older ones.
+    pub fn run(&self) -> u64 {
+        self.inner.run.run
+    }
+
+    /// Which attempt this is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.inner.run.attempts
+    }
+
+    /// What runs through all logs of this piece of work.
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.inner.run.correlation_id.as_deref()
+    }
+
+    /// A folder of this run alone, removed after it.
+    ///
+    /// # Errors
+    /// A retryable failure `scratch_failed` if it cannot be made.
+    pub fn scratch(&self) -> Result<&Path, Failure> {
+        self.inner.scratch.path().map_err(|error| scratch_failure(&error))
+    }
+
+    /// Says how far the run is; as often as one likes, callers see ten updates a second. Percent never goes back: a
+    /// smaller one is raised to the furthest.
+    pub fn progress(&self, mut progress: Progress) {
+        let mut furthest = self.inner.furthest.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.percent =
+            if progress.percent.is_finite() { progress.percent.clamp(*furthest, 100.0) } else { *furthest };
+        *furthest = progress.percent;
+        self.inner.host.progress(progress);
+    }
+
+    /// Whether the run must stop. Check it often: what does not stop by itself is stopped by force after a moment.
+    pub fn is_cancelled(&self) -> bool {
+        self.inner.stop.reason().is_some()
+    }
+
+    /// Waits until the run must stop.
+    pub async fn cancelled(&self) {
+        self.inner.stop.fired().await;
+    }
+
+    /// Where the content of a stored file can be read.
+    ///
+    /// # Errors
+    /// A permanent failure `unknown_file` if there is none.
+    pub async fn input(&self, file: BlobId) -> Result<PathBuf, Failure> {
+        self.inner.host.input(file).await
+    }
+
+    /// Stores a finished file of the scratch folder for good. `role` says what it is to the job (`audio`), `name` is
+    /// what people save it under.
+    ///
+    /// # Errors
+    /// A retryable failure `disk_full` or `storage_failed`.
+    pub async fn store(
+        &self,
+        path: &Path,
+        role: impl Into<String>,
+        name: impl Into<String>,
+        media_type: impl Into<String>,
+    ) -> Result<Artifact, Failure> {
+        let file =
+            NewFile { path: path.to_owned(), role: role.into(), name: name.into(), media_type: media_type.into() };
+        self.inner.host.store(file).await
+    }
+}
+
+pub(crate) fn scratch_failure(error: &std::io::Error) -> Failure {
+    Failure::retry("scratch_failed", "no folder could be made for the run").because(error)
+}

@@ -1,0 +1,213 @@
+//! From a delivery to its outcome: finds the handler, runs it where its kind says, and turns what it gave into what
+//! the queue writes down.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
+
+use apalis_core::task::Task;
+use fourmi_blobs::Blobs;
+use fourmi_model::{ErrorClass, Failure, Isolation, NextStep, Policy};
+use fourmi_queue::{BackendHandle, Delivery, Outcome, Stop};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tower_service::Service;
+
+use crate::{
+    Context,
+    context::{RunInfo, scratch_failure},
+    handler::{Ended, Handler, Handlers},
+    isolation::{Crash, Order, parent},
+    local::LocalHost,
+    scratch::Scratch,
+};
+
+/// How long a run that was asked to stop may take before it is stopped by force.
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// A job of an unknown kind or schema version goes back for about this long: a newer worker may know it.
+const UNKNOWN_DELAY: Duration = Duration::from_secs(5);
+
+/// Crashes after which a job is given up.
+const MAX_CRASHES: u32 = 3;
+
+/// The service of a worker.
+#[derive(Clone)]
+pub(crate) struct Dispatch(Arc<House>);
+
+/// What all runs of a process share.
+pub(crate) struct House {
+    pub(crate) handlers: Handlers,
+    pub(crate) backend: BackendHandle,
+    pub(crate) blobs: Blobs,
+    pub(crate) scratch: Scratch,
+}
+
+/// What came of a run.
+pub(crate) enum RunEnd {
+    /// The handler said something.
+    Ended(Ended),
+    /// The process of the handler died.
+    Crashed(Crash),
+}
+
+impl Dispatch {
+    pub(crate) fn new(house: House) -> Self {
+        Self(Arc::new(house))
+    }
+}
+
+impl Service<Task<Delivery>> for Dispatch {
+    type Response = Outcome;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Outcome, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, task: Task<Delivery>) -> Self::Future {
+        let house = self.0.clone();
+        // A task of its own, so that a handler that computes for long does not hold up the others.
+        let run = AbortOnDropHandle::new(tokio::spawn(house.outcome(task.args)));
+        Box::pin(async move {
+            Ok(run.await.unwrap_or_else(|error| {
+                tracing::error!(%error, "a run ended without an outcome");
+                Outcome::Released { delay: UNKNOWN_DELAY }
+            }))
+        })
+    }
+}
+
+impl House {
+    async fn outcome(self: Arc<Self>, delivery: Delivery) -> Outcome {
+        let envelope = delivery.envelope.clone();
+        let known = self.handlers.get(envelope.kind.as_str());
+        let Some(handler) = known.filter(|handler| envelope.schema_version <= handler.schema_version) else {
+            tracing::warn!(
+                job.id = %delivery.id, job.kind = %envelope.kind, job.schema_version = envelope.schema_version,
+                "this worker does not know the kind or its version; the job goes back"
+            );
+            return Outcome::Released { delay: UNKNOWN_DELAY.mul_f64(0.5 + rand::random::<f64>()) };
+        };
+        let policy = handler.policy.clone().with(&envelope.policy);
+        let end = self.run(handler, &policy, &delivery).await;
+        let outcome = conclude(end, &policy, &delivery);
+        log(&delivery, &outcome);
+        outcome
+    }
+
+    async fn run(&self, handler: &Handler, policy: &Policy, delivery: &Delivery) -> RunEnd {
+        let folder = self.scratch.run(&format!("{}-{}", delivery.id.uuid(), delivery.run));
+        let host = Arc::new(LocalHost {
+            id: delivery.id.clone(),
+            run: delivery.run,
+            backend: self.backend.clone(),
+            blobs: self.blobs.clone(),
+        });
+        let info = RunInfo {
+            id: delivery.id.clone(),
+            run: delivery.run,
+            attempts: delivery.attempts,
+            correlation_id: delivery.envelope.correlation_id.clone(),
+        };
+        match policy.isolation {
+            Isolation::InProcess => {
+                let context = Context::new(info, folder, host, delivery.stop.clone());
+                run_here(handler, policy, delivery, context).await
+            }
+            Isolation::Process { memory_bytes } => {
+                let scratch = match folder.path() {
+                    Ok(path) => path.to_owned(),
+                    Err(error) => return RunEnd::Ended(Err(scratch_failure(&error))),
+                };
+                let (kind, payload) = (delivery.envelope.kind.clone(), delivery.envelope.payload.clone());
+                let order = Order { run: info, kind, payload, scratch };
+                parent::run(&order, memory_bytes, policy.timeout, host, &delivery.stop).await
+            }
+        }
+    }
+}
+
+/// Runs a handler in this process, within its time; stops it by force if it does not stop when asked.
+async fn run_here(handler: &Handler, policy: &Policy, delivery: &Delivery, context: Context) -> RunEnd {
+    let run = handler.run(&delivery.envelope.payload, context);
+    let forced = async {
+        delivery.stop.fired().await;
+        sleep(STOP_GRACE).await;
+    };
+    RunEnd::Ended(tokio::select! {
+        ended = timeout(policy.timeout, run) => ended.unwrap_or_else(|_| Err(timed_out(policy.timeout))),
+        () = forced => Err(Failure::cancelled()),
+    })
+}
+
+pub(crate) fn timed_out(limit: Duration) -> Failure {
+    Failure::retry("timeout", format!("the run took longer than {} s and was stopped", limit.as_secs_f64()))
+        .class(ErrorClass::Timeout)
+}
+
+/// What the queue is to write down.
+fn conclude(end: RunEnd, policy: &Policy, delivery: &Delivery) -> Outcome {
+    let (done, failed) = (policy.retention.done, policy.retention.failed);
+    let stop = delivery.stop.reason();
+    match end {
+        RunEnd::Ended(Ok(result)) => {
+            let result = if result.get() == "null" { String::new() } else { result.get().to_owned() };
+            Outcome::Succeeded { result, keep: done }
+        }
+        RunEnd::Ended(Err(_)) | RunEnd::Crashed(_) if matches!(stop, Some(Stop::Draining | Stop::LeaseLost)) => {
+            Outcome::Released { delay: Duration::ZERO }
+        }
+        RunEnd::Ended(Err(_)) | RunEnd::Crashed(_) if stop == Some(Stop::Cancelled) => {
+            Outcome::Cancelled { error: Failure::cancelled().report(), keep: done }
+        }
+        RunEnd::Crashed(crash) => {
+            let last = delivery.crashes + 1 >= MAX_CRASHES;
+            let delay = policy.backoff.delay(delivery.crashes + 1, rand::random());
+            Outcome::Crashed { error: crash.failure(last).report(), delay, keep: failed }
+        }
+        RunEnd::Ended(Err(failure)) => conclude_failure(failure, policy, delivery),
+    }
+}
+
+fn conclude_failure(failure: Failure, policy: &Policy, delivery: &Delivery) -> Outcome {
+    let (done, failed) = (policy.retention.done, policy.retention.failed);
+    let error = failure.report();
+    match failure.next {
+        NextStep::Cancelled => Outcome::Cancelled { error, keep: done },
+        NextStep::Park { reason } => Outcome::Parked { error, reason, keep: done },
+        NextStep::Retry { after_ms } if policy.attempts.is_none_or(|most| delivery.attempts < most) => {
+            let backoff = || policy.backoff.delay(delivery.attempts, rand::random());
+            Outcome::Retrying { error, delay: after_ms.map_or_else(backoff, Duration::from_millis), keep: done }
+        }
+        NextStep::Retry { .. } | NextStep::GiveUp => Outcome::Failed { error, keep: failed },
+    }
+}
+
+fn log(delivery: &Delivery, outcome: &Outcome) {
+    let (job, run, kind) = (&delivery.id, delivery.run, &delivery.envelope.kind);
+    match outcome {
+        Outcome::Succeeded { .. } | Outcome::Cancelled { .. } | Outcome::Released { .. } => {
+            tracing::debug!(job.id = %job, job.run = run, job.kind = %kind, "run ended");
+        }
+        Outcome::Retrying { error, delay, .. } => {
+            let delay_ms = delay.as_millis();
+            tracing::info!(job.id = %job, job.run = run, job.kind = %kind, error.code, error.message, delay_ms, "run failed; will be tried again");
+        }
+        Outcome::Parked { error, reason, .. } => {
+            tracing::info!(job.id = %job, job.run = run, job.kind = %kind, error.message, reason, "job parked");
+        }
+        Outcome::Crashed { error, .. } => {
+            tracing::warn!(job.id = %job, job.run = run, job.kind = %kind, error.code, error.message, error.cause, "run crashed");
+        }
+        Outcome::Failed { error, .. } => {
+            tracing::info!(job.id = %job, job.run = run, job.kind = %kind, error.code, error.message, "job failed");
+        }
+    }
+}

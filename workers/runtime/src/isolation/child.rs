@@ -1,0 +1,179 @@
+//! The child's side.
+
+#![expect(unsafe_code, reason = "standard output is given to libraries as standard error, which needs raw descriptors")]
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, BufRead, Write},
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use fourmi_model::{Artifact, BlobId, Failure, Progress};
+use fourmi_queue::{Stop, StopSignal};
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::{FromChild, Order, ToChild};
+use crate::{
+    Context,
+    context::{Host, NewFile},
+    handler::{Ended, Handlers},
+    scratch::RunFolder,
+};
+
+/// Progress goes to the parent this often at most.
+const PROGRESS_EVERY: Duration = Duration::from_millis(50);
+
+/// Runs one job and says what came of it.
+pub(crate) fn main(handlers: &Handlers) -> ExitCode {
+    match run(handlers) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("this process is started by a worker, which tells it what to do: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(handlers: &Handlers) -> io::Result<()> {
+    let voice = Arc::new(Voice::new(take_stdout()?));
+    let mut first = String::new();
+    io::stdin().lock().read_line(&mut first)?;
+    let order: Order = serde_json::from_str(&first)?;
+    let handler = handlers.get(order.kind.as_str()).ok_or_else(|| io::Error::other("an unknown kind"))?;
+
+    let stop = StopSignal::default();
+    let (listener, signal) = (voice.clone(), stop.clone());
+    std::thread::spawn(move || listen(&listener, &signal));
+
+    let context = Context::new(order.run, RunFolder::borrowed(order.scratch), voice.clone(), stop);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(handler.run(&order.payload, context));
+    voice.end(ended)?;
+    // Blocking work that was left behind must not hold the process.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+/// Keeps standard output for the conversation; libraries that print to it write to standard error instead.
+fn take_stdout() -> io::Result<File> {
+    let voice: OwnedFd = io::stdout().as_fd().try_clone_to_owned()?;
+    // SAFETY: both descriptors are open, and nothing in this process owns descriptor 1 as a value that closes it.
+    if unsafe { nix::libc::dup2(2, 1) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(File::from(voice))
+}
+
+/// Reads what the parent says. When it says nothing more it has died, and so does this process.
+fn listen(voice: &Voice, stop: &StopSignal) {
+    for line in io::stdin().lock().lines() {
+        match line.as_deref().map(serde_json::from_str::<ToChild>) {
+            Ok(Ok(ToChild::Stop)) => stop.fire(Stop::Cancelled),
+            Ok(Ok(ToChild::Input { number, answer })) => voice.answer(number, Answer::Input(answer)),
+            Ok(Ok(ToChild::Stored { number, answer })) => voice.answer(number, Answer::Stored(answer)),
+            Ok(Err(_)) | Err(_) => break,
+        }
+    }
+    std::process::exit(1);
+}
+
+/// Talks to the parent, as the host of the run.
+struct Voice {
+    state: Mutex<State>,
+}
+
+struct State {
+    out: File,
+    next_number: u64,
+    questions: HashMap<u64, oneshot::Sender<Answer>>,
+    last_progress: Option<(Instant, String)>,
+}
+
+enum Answer {
+    Input(Result<PathBuf, Failure>),
+    Stored(Result<Artifact, Failure>),
+}
+
+impl Voice {
+    fn new(out: File) -> Self {
+        let state = State { out, next_number: 0, questions: HashMap::new(), last_progress: None };
+        Self { state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, ended: Ended) -> io::Result<()> {
+        self.lock().say(&FromChild::Ended(ended))
+    }
+
+    fn ask(&self, question: impl FnOnce(u64) -> FromChild) -> io::Result<oneshot::Receiver<Answer>> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        let number = state.next_number;
+        state.next_number += 1;
+        state.questions.insert(number, sender);
+        state.say(&question(number))?;
+        Ok(receiver)
+    }
+
+    fn answer(&self, number: u64, answer: Answer) {
+        if let Some(question) = self.lock().questions.remove(&number) {
+            // A run that no longer waits does not need the answer.
+            let _ = question.send(answer);
+        }
+    }
+}
+
+impl State {
+    fn say(&mut self, word: &FromChild) -> io::Result<()> {
+        let mut line = serde_json::to_vec(word)?;
+        line.push(b'\n');
+        self.out.write_all(&line)
+    }
+}
+
+impl Host for Voice {
+    fn progress(&self, progress: Progress) {
+        let mut state = self.lock();
+        let soon = state.last_progress.as_ref().is_some_and(|(at, stage)| {
+            *stage == progress.stage && at.elapsed() < PROGRESS_EVERY && progress.percent < 100.0
+        });
+        if !soon {
+            state.last_progress = Some((Instant::now(), progress.stage.clone()));
+            // A parent that cannot hear has died; the listener ends this process.
+            let _ = state.say(&FromChild::Progress(progress));
+        }
+    }
+
+    fn input(&self, file: BlobId) -> BoxFuture<'_, Result<PathBuf, Failure>> {
+        let answer = self.ask(|number| FromChild::Input { number, file });
+        Box::pin(async move {
+            match answer.map_err(|_| parent_lost())?.await {
+                Ok(Answer::Input(answer)) => answer,
+                _ => Err(parent_lost()),
+            }
+        })
+    }
+
+    fn store(&self, file: NewFile) -> BoxFuture<'_, Result<Artifact, Failure>> {
+        let answer = self.ask(|number| FromChild::Store { number, file });
+        Box::pin(async move {
+            match answer.map_err(|_| parent_lost())?.await {
+                Ok(Answer::Stored(answer)) => answer,
+                _ => Err(parent_lost()),
+            }
+        })
+    }
+}
+
+fn parent_lost() -> Failure {
+    Failure::retry("worker_lost", "the worker process does not answer")
+}

@@ -1,0 +1,82 @@
+//! Runs in a child process of their own: native code on foreign input may crash, hang or eat memory, and must take
+//! nothing with it but its own run.
+//!
+//! The child is this same binary, started with [`ARGUMENT`]. It speaks lines of JSON: orders arrive on its standard
+//! input, words go out on what was its standard output. It gets no environment, no credentials, and no descriptors but
+//! these. What it writes to standard error is logged, and its last lines explain a crash.
+
+pub(crate) mod child;
+pub(crate) mod parent;
+
+use std::path::PathBuf;
+
+use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, KindName, Progress};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::context::{NewFile, RunInfo};
+
+/// The first argument of a child.
+pub(crate) const ARGUMENT: &str = "run-one-job";
+
+/// The work of a child: the first line that it reads.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) run: RunInfo,
+    pub(crate) kind: KindName,
+    pub(crate) payload: Box<RawValue>,
+    pub(crate) scratch: PathBuf,
+}
+
+/// What a child reads after its order.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ToChild {
+    /// Stop, cleanly.
+    Stop,
+    /// The answer to the question of that number.
+    Input { number: u64, answer: Result<PathBuf, Failure> },
+    /// The answer to the request of that number.
+    Stored { number: u64, answer: Result<Artifact, Failure> },
+}
+
+/// What a child says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FromChild {
+    Progress(Progress),
+    /// Where can this file be read?
+    Input {
+        number: u64,
+        file: BlobId,
+    },
+    /// Take this file over.
+    Store {
+        number: u64,
+        file: NewFile,
+    },
+    /// The last word.
+    Ended(Result<Box<RawValue>, Failure>),
+}
+
+/// How the process of a handler died.
+#[derive(Debug, Clone)]
+pub(crate) struct Crash {
+    /// `out_of_memory`, or what the system said.
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    /// The last lines that it wrote to standard error.
+    pub(crate) last_words: String,
+}
+
+impl Crash {
+    /// What the record of the run says, or of the job if this was the `last` crash that it is allowed.
+    pub(crate) fn failure(&self, last: bool) -> Failure {
+        let (code, message) = match last {
+            true => ("crashed", format!("the job took its process down three times; the last time {}", self.message)),
+            false => (self.code, format!("the process of the run died: {}", self.message)),
+        };
+        let failure = Failure::retry(code, message).class(ErrorClass::Internal);
+        if self.last_words.is_empty() { failure } else { failure.because(&self.last_words) }
+    }
+}

@@ -1,0 +1,53 @@
+//! The host of a run in the worker process itself.
+
+use std::path::PathBuf;
+
+use fourmi_blobs::{BlobError, Blobs};
+use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, JobId, Progress};
+use fourmi_queue::BackendHandle;
+use futures_util::future::BoxFuture;
+
+use crate::context::{Host, NewFile};
+
+pub(crate) struct LocalHost {
+    pub(crate) id: JobId,
+    pub(crate) run: u64,
+    pub(crate) backend: BackendHandle,
+    pub(crate) blobs: Blobs,
+}
+
+impl Host for LocalHost {
+    fn progress(&self, progress: Progress) {
+        self.backend.progress(&self.id, self.run, &progress);
+    }
+
+    fn input(&self, file: BlobId) -> BoxFuture<'_, Result<PathBuf, Failure>> {
+        Box::pin(async move { self.blobs.path(&file).await.map_err(|error| storage_failure(&error)) })
+    }
+
+    fn store(&self, file: NewFile) -> BoxFuture<'_, Result<Artifact, Failure>> {
+        Box::pin(async move {
+            let stored = self.blobs.import(&file.path, &file.name, Some(&file.media_type)).await;
+            let stored = stored.map_err(|error| storage_failure(&error).in_stage("store"))?;
+            Ok(Artifact {
+                role: file.role,
+                file: stored.id,
+                name: stored.name,
+                bytes: stored.bytes,
+                sha256: stored.sha256,
+                media_type: stored.media_type,
+            })
+        })
+    }
+}
+
+fn storage_failure(error: &BlobError) -> Failure {
+    match error {
+        BlobError::NotFound(id) => {
+            Failure::permanent("unknown_file", format!("there is no file {id}; it may have been deleted"))
+                .class(ErrorClass::NotFound)
+        }
+        BlobError::DiskFull => Failure::retry("disk_full", "the disk is full; free some space"),
+        other => Failure::retry("storage_failed", "a file could not be read or written").because(other),
+    }
+}

@@ -1,0 +1,134 @@
+//! The life of a worker process: start, serve, drain.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Context as _;
+use apalis_core::worker::{builder::WorkerBuilder, context::WorkerContext};
+use fourmi_blobs::Blobs;
+use fourmi_model::QueueName;
+use fourmi_queue::{BackendHandle, QueueBackend, QueueError, Queues, Stop, WorkerConfig};
+use fourmi_settings::{Data, Environment, Logging, Redis, logging};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Worker,
+    dispatch::{Dispatch, House},
+    scratch::Scratch,
+};
+
+/// After the grace time: how long runs may take to stop and outcomes to be written.
+const LAST_MOMENT: Duration = Duration::from_secs(10);
+
+pub(crate) fn main(worker: Worker) -> anyhow::Result<()> {
+    let environment = Environment::from_process();
+    logging::init(&Logging::read(&environment)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(serve(worker, &environment));
+    // A handler that does not stop must not hold the process.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(worker: Worker, environment: &Environment) -> anyhow::Result<()> {
+    let data = Data::read(environment)?;
+    let settings = fourmi_settings::Worker::read(environment)?;
+    let redis = Redis::read(environment)?;
+    let queue: QueueName = worker.queue.parse()?;
+    let name = process_name(&queue);
+
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    let mut terminations = signal(SignalKind::terminate())?;
+    let asked_to_stop = async move || {
+        tokio::select! { _ = interrupts.recv() => {}, _ = terminations.recv() => {} }
+    };
+    tokio::pin!(asked_to_stop);
+
+    let mut config = WorkerConfig::new(&name);
+    config.slots = settings.slots;
+    config.lease = settings.lease;
+    config.prefetch = worker.prefetch;
+    let backend = tokio::select! {
+        backend = connect(redis.url.expose(), &queue, &config) => backend?,
+        () = asked_to_stop() => return Ok(()),
+    };
+    let handle = backend.handle();
+    let house = House {
+        handlers: worker.handlers,
+        backend: handle.clone(),
+        blobs: open_blobs(&data.files()).await?,
+        scratch: Scratch::open(&data.scratch(), &name).context("the scratch folder cannot be used")?,
+    };
+    let mut kinds: Vec<_> = house.handlers.keys().copied().collect();
+    kinds.sort_unstable();
+    tracing::info!(worker = %name, slots = settings.slots, kinds = %kinds.join(" "), "ready");
+
+    let control = WorkerContext::new(&name);
+    let working = WorkerBuilder::new(control.clone()).backend(backend).build(Dispatch::new(house)).run();
+    let mut working = tokio::spawn(working);
+    tokio::select! {
+        ended = &mut working => return Ok(ended??),
+        () = asked_to_stop() => {}
+    }
+    let drain = drain(&handle, &control, working, settings.drain);
+    tokio::select! {
+        drained = drain => drained,
+        () = asked_to_stop() => anyhow::bail!("stopped at once; what was running goes back when its lease runs out"),
+    }
+}
+
+/// Lets running jobs end within the grace time, gives the others back, and waits until everything is written.
+async fn drain(
+    handle: &BackendHandle,
+    control: &WorkerContext,
+    mut working: tokio::task::JoinHandle<Result<(), apalis_core::error::WorkerError>>,
+    grace: Duration,
+) -> anyhow::Result<()> {
+    handle.stop_fetching();
+    control.stop()?;
+    tracing::info!(running = handle.held(), grace_s = grace.as_secs(), "draining");
+    if let Ok(ended) = timeout(grace, &mut working).await {
+        return Ok(ended??);
+    }
+    tracing::info!(running = handle.held(), "grace time is over; what still runs goes back to its queue");
+    handle.stop_all(Stop::Draining);
+    match timeout(LAST_MOMENT, working).await {
+        Ok(ended) => Ok(ended??),
+        Err(_) => anyhow::bail!("some runs could not be given back; they go back when their lease runs out"),
+    }
+}
+
+/// Waits for Redis as long as it takes; only a Redis that cannot carry queues is an error.
+async fn connect(url: &str, queue: &QueueName, config: &WorkerConfig) -> anyhow::Result<QueueBackend> {
+    let mut told = false;
+    loop {
+        let started = async {
+            let queues = Queues::connect(url).await?;
+            QueueBackend::start(&queues, queue.clone(), config.clone()).await
+        };
+        match started.await {
+            Ok(backend) => return Ok(backend),
+            Err(QueueError::Unavailable(error)) => {
+                if !told {
+                    tracing::warn!(error, "waiting for Redis");
+                    told = true;
+                }
+                sleep(Duration::from_millis(250)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn open_blobs(folder: &Path) -> anyhow::Result<Blobs> {
+    Blobs::open(folder).await.context("the folder of stored files cannot be used")
+}
+
+/// Unique among the processes that live, also across hosts; without blanks.
+fn process_name(queue: &QueueName) -> String {
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
+    format!("{queue}.{host}.{}.{:04x}", std::process::id(), rand::random::<u16>())
+}
