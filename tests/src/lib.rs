@@ -1,1 +1,8 @@
-//! End-to-end tests and benchmarks against the real binaries
+//! What the tests share: real servers and real programs, started on private sockets and free ports, and stopped with
+//! the test that started them.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, reason = "a test that cannot go on fails")]
+
+mod redis_server;
+
+pub use redis_server::RedisServer;

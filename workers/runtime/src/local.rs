@@ -22,7 +22,16 @@ impl Host for LocalHost {
     }
 
     fn input(&self, file: BlobId) -> BoxFuture<'_, Result<PathBuf, Failure>> {
-        Box::pin(async move { self.blobs.path(&file).await.map_err(|error| storage_failure(&error)) })
+        Box::pin(async move {
+            match self.blobs.get(&file).await {
+                Ok(Some(_)) => Ok(self.blobs.path(&file)),
+                Ok(None) => {
+                    let message = format!("there is no file {file}; it may have been deleted");
+                    Err(Failure::permanent("unknown_file", message).class(ErrorClass::NotFound))
+                }
+                Err(error) => Err(storage_failure(&error)),
+            }
+        })
     }
 
     fn store(&self, file: NewFile) -> BoxFuture<'_, Result<Artifact, Failure>> {
@@ -43,10 +52,6 @@ impl Host for LocalHost {
 
 fn storage_failure(error: &BlobError) -> Failure {
     match error {
-        BlobError::NotFound(id) => {
-            Failure::permanent("unknown_file", format!("there is no file {id}; it may have been deleted"))
-                .class(ErrorClass::NotFound)
-        }
         BlobError::DiskFull => Failure::retry("disk_full", "the disk is full; free some space"),
         other => Failure::retry("storage_failed", "a file could not be read or written").because(other),
     }

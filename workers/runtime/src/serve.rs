@@ -23,7 +23,7 @@ use crate::{
 const LAST_MOMENT: Duration = Duration::from_secs(10);
 
 pub(crate) fn main(worker: Worker) -> anyhow::Result<()> {
-    let environment = Environment::from_process();
+    let environment = Environment::real();
     logging::init(&Logging::read(&environment)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(worker, &environment));
