@@ -1,1 +1,19 @@
-//! The media worker: audio extraction and probing with libav
+#![doc = include_str!("../README.md")]
+
+pub mod audio;
+mod failure;
+mod libav;
+mod matroska;
+pub mod probe;
+mod progress;
+
+use fourmi_model::Progress;
+
+/// What a run tells, and asks, those who started it. Both are called often, from the thread that works.
+pub trait Control: Sync {
+    /// Takes note of how far the run is: at most 20 times a second, the percentage never going back.
+    fn progress(&self, progress: Progress);
+
+    /// Whether to stop. Must be cheap: libav asks it while it reads and writes.
+    fn cancelled(&self) -> bool;
+}

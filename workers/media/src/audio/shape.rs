@@ -1,0 +1,194 @@
+//! Lays decoded sound out in time, and turns it into the encoder's form.
+//!
+//! Sound is laid out by counting samples. Time stamps only say where it starts, and where it goes on after a gap: their
+//! rounding and jitter leave no trace. (It is what the filter `aresample=async=1` does, but that one gathers a long gap in
+//! memory before it lets go of it.)
+
+use ffmpeg_next::{Error, Rational, Rescale, frame};
+use fourmi_model::Failure;
+
+use super::{formats::Encoding, track::Part, write::Writer};
+use crate::{
+    failure,
+    libav::{Chain, MICROSECONDS, Shape, silence},
+    progress::Pace,
+};
+
+/// Sound that comes later or earlier than this, in milliseconds, is not just late or early.
+const TOLERANCE_MS: i64 = 100;
+
+/// More changes of the sample rate or channels than this are noise that looks like sound.
+const MAX_SHAPES: u32 = 10_000;
+
+/// Lays decoded sound out in time, and turns it into the encoder's form.
+pub(super) struct Shaper<'e> {
+    part: Part,
+    /// The unit of the times of decoded sound.
+    time_base: Rational,
+    encoding: &'e Encoding,
+    current: Option<Current>,
+    /// Where the next sample belongs; what came before is out of the decoder's hands.
+    started: bool,
+    shapes: u32,
+    shaped: frame::Audio,
+}
+
+/// What is known while sound keeps its shape. Times count its samples from the start of the recording.
+struct Current {
+    shape: Shape,
+    chain: Chain,
+    next: i64,
+    end: Option<i64>,
+}
+
+impl Current {
+    fn unit(&self) -> Rational {
+        unit(self.shape.rate)
+    }
+}
+
+impl<'e> Shaper<'e> {
+    pub(super) fn new(part: Part, time_base: Rational, encoding: &'e Encoding) -> Self {
+        let shaped = frame::Audio::empty();
+        Self { part, time_base, encoding, current: None, started: false, shapes: 0, shaped }
+    }
+
+    /// Whether all of the part was taken.
+    pub(super) fn is_past_end(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.end.is_some_and(|end| current.next >= end))
+    }
+
+    /// How much was taken, in microseconds from the start of the recording.
+    pub(super) fn position(&self) -> i64 {
+        self.current.as_ref().map_or(self.part.start, |current| current.next.rescale(current.unit(), MICROSECONDS))
+    }
+
+    /// Takes a frame, and leaves it empty; `writer` gets what is due.
+    ///
+    /// # Errors
+    /// `cancelled`, `corrupt_media`, and what the writer and libav say.
+    pub(super) fn take(
+        &mut self,
+        frame: &mut frame::Audio,
+        writer: &mut Writer<'_, '_>,
+        pace: &Pace<'_>,
+    ) -> Result<(), Failure> {
+        let samples = frame.samples() as i64;
+        if samples == 0 || frame.rate() == 0 || frame.channels() == 0 {
+            return Ok(());
+        }
+        self.adopt(Shape::of(frame), writer)?;
+        let Some(current) = &mut self.current else { return Ok(()) };
+
+        let time = frame.timestamp().map_or(current.next, |time| time.rescale(self.time_base, current.unit()));
+        let gap = time.saturating_sub(current.next);
+        let tolerance = TOLERANCE_MS * i64::from(current.shape.rate) / 1_000;
+        let is_warm_up = !self.started && time.saturating_add(samples) <= current.next;
+        let is_repeat = self.started && gap < -tolerance;
+        if is_warm_up || is_repeat {
+            return Ok(());
+        }
+        let start = if self.started && gap <= tolerance { current.next } else { time };
+        if start > current.next {
+            current.rest(start - current.next, frame, &mut self.shaped, writer, pace)?;
+        }
+        self.started = true;
+        frame.set_pts(Some(start));
+        current.next = start.saturating_add(samples);
+        current.play(frame, &mut self.shaped, writer)
+    }
+
+    /// Gives out what is still on its way.
+    ///
+    /// # Errors
+    /// What the writer and libav say.
+    pub(super) fn end(&mut self, writer: &mut Writer<'_, '_>) -> Result<(), Failure> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        current.chain.end().map_err(shaping)?;
+        current.drain(&mut self.shaped, writer)
+    }
+
+    /// Prepares for sound of a shape; recordings that were glued together change it on the way.
+    fn adopt(&mut self, shape: Shape, writer: &mut Writer<'_, '_>) -> Result<(), Failure> {
+        if self.current.as_ref().is_some_and(|current| current.shape == shape) {
+            return Ok(());
+        }
+        self.end(writer)?;
+        self.shapes += 1;
+        if self.shapes > MAX_SHAPES {
+            return Err(failure::corrupt("its sample rate and channels change all the time"));
+        }
+        let in_samples = |time: i64| time.rescale(MICROSECONDS, unit(shape.rate));
+        let (start, end) = (in_samples(self.part.start), self.part.end.map(in_samples));
+        let next = self.current.as_ref().map_or(start, |old| old.next.rescale(old.unit(), unit(shape.rate)));
+        let chain = Chain::new(&shape, &filters(&shape, self.encoding, start, end)).map_err(shaping)?;
+        self.current = Some(Current { shape, chain, next, end });
+        Ok(())
+    }
+}
+
+impl Current {
+    /// Plays silence for a gap, as far as the part goes.
+    fn rest(
+        &mut self,
+        gap: i64,
+        like: &frame::Audio,
+        shaped: &mut frame::Audio,
+        writer: &mut Writer<'_, '_>,
+        pace: &Pace<'_>,
+    ) -> Result<(), Failure> {
+        let until = self.next.saturating_add(gap).min(self.end.unwrap_or(i64::MAX));
+        while self.next < until {
+            pace.go_on()?;
+            // In small steps, so that memory stays flat and a cancel is heard.
+            let samples = (until - self.next).min(i64::from(self.shape.rate));
+            let mut frame = silence(like, samples as usize).map_err(shaping)?;
+            frame.set_pts(Some(self.next));
+            self.next += samples;
+            self.play(&frame, shaped, writer)?;
+        }
+        Ok(())
+    }
+
+    fn play(
+        &mut self,
+        frame: &frame::Audio,
+        shaped: &mut frame::Audio,
+        writer: &mut Writer<'_, '_>,
+    ) -> Result<(), Failure> {
+        self.chain.send(frame).map_err(shaping)?;
+        self.drain(shaped, writer)
+    }
+
+    fn drain(&mut self, shaped: &mut frame::Audio, writer: &mut Writer<'_, '_>) -> Result<(), Failure> {
+        while self.chain.receive(shaped).map_err(shaping)? {
+            writer.take(shaped)?;
+        }
+        Ok(())
+    }
+}
+
+/// Cuts the part out, then mixes and resamples.
+fn filters(shape: &Shape, encoding: &Encoding, start: i64, end: Option<i64>) -> String {
+    let Encoding { sample_format, sample_rate, channels, .. } = encoding;
+    let layout = if *channels == 1 { "mono" } else { "stereo" };
+    // Nobody can tell how to mix channels of unknown places: the first two are left and right by custom.
+    let pan = match (shape.layout, channels) {
+        (0, 1) => "pan=mono|c0=0.5*c0+0.5*c1,",
+        (0, _) => "pan=stereo|c0=c0|c1=c1,",
+        _ => "",
+    };
+    let end = end.map_or_else(String::new, |end| format!(":end_pts={end}"));
+    let format = sample_format.name();
+    format!(
+        "{pan}atrim=start_pts={start}{end},aformat=sample_fmts={format}:sample_rates={sample_rate}:channel_layouts={layout}"
+    )
+}
+
+fn unit(rate: u32) -> Rational {
+    Rational(1, i32::try_from(rate).unwrap_or(i32::MAX))
+}
+
+fn shaping(error: Error) -> Failure {
+    failure::libav(error, "mixing and resampling")
+}

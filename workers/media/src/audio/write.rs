@@ -1,0 +1,128 @@
+//! Cuts sound into frames of the encoder's size, encodes them and writes them to the file.
+
+use ffmpeg_next::{Error, Rational, frame};
+use fourmi_model::Failure;
+
+use super::{MAX_DURATION, formats::Encoding};
+use crate::{
+    failure,
+    libav::{Chain, Encoder, EncoderOptions, Output, Shape},
+};
+
+/// Encodes and writes.
+pub(super) struct Writer<'o, 'c> {
+    chunks: Chain,
+    chunk: frame::Audio,
+    encoder: Encoder,
+    output: &'o mut Output<'c>,
+    rate: u32,
+    /// Samples of each channel that were taken.
+    samples: i64,
+}
+
+impl<'o, 'c> Writer<'o, 'c> {
+    /// Opens the encoder and declares its sound to `output`.
+    ///
+    /// # Errors
+    /// What libav says.
+    pub(super) fn open(
+        encoding: &Encoding,
+        output: &'o mut Output<'c>,
+        language: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let encoder = Encoder::open(&EncoderOptions {
+            name: encoding.encoder,
+            sample_format: encoding.sample_format,
+            sample_rate: encoding.sample_rate,
+            layout: encoding.layout(),
+            bit_rate: encoding.bit_rate,
+            bits: encoding.bits,
+            global_header: output.wants_global_header(),
+            options: encoding.options,
+        })
+        .map_err(|error| failure::libav(error, "opening the encoder"))?;
+        let chunks =
+            chunks(encoding, encoder.frame_size()).map_err(|error| failure::libav(error, "preparing the encoder"))?;
+        let rate = encoding.sample_rate;
+        output
+            .add_sound(encoder.parameters(), unit(rate), language)
+            .map_err(|error| failure::libav(error, "preparing the file"))?;
+        Ok(Self { chunks, chunk: frame::Audio::empty(), encoder, output, rate, samples: 0 })
+    }
+
+    pub(super) fn output(&mut self) -> &mut Output<'c> {
+        self.output
+    }
+
+    /// Takes sound in the encoder's form, and leaves the frame empty.
+    ///
+    /// # Errors
+    /// `duration_exceeded`, `disk_full`, and what libav says.
+    pub(super) fn take(&mut self, frame: &mut frame::Audio) -> Result<(), Failure> {
+        frame.set_pts(Some(self.samples));
+        self.samples += frame.samples() as i64;
+        if self.samples.unsigned_abs() > MAX_DURATION.as_secs() * u64::from(self.rate) {
+            return Err(failure::duration_exceeded(MAX_DURATION));
+        }
+        self.chunks.send(frame).map_err(encoding)?;
+        self.encode()
+    }
+
+    /// Writes what is still on its way; gives the number of samples in all.
+    ///
+    /// # Errors
+    /// `disk_full`, and what libav says.
+    pub(super) fn end(mut self) -> Result<i64, Failure> {
+        self.chunks.end().map_err(encoding)?;
+        self.encode()?;
+        self.encoder.end().map_err(encoding)?;
+        self.write()?;
+        Ok(self.samples)
+    }
+
+    pub(super) fn written_ms(&self) -> u64 {
+        self.samples.unsigned_abs() * 1_000 / u64::from(self.rate.max(1))
+    }
+
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.output.position()
+    }
+
+    fn encode(&mut self) -> Result<(), Failure> {
+        while self.chunks.receive(&mut self.chunk).map_err(encoding)? {
+            self.encoder.send(&self.chunk).map_err(encoding)?;
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), Failure> {
+        while let Some(packet) = self.encoder.receive().map_err(encoding)? {
+            self.output.write(packet, unit(self.rate)).map_err(|error| failure::libav(error, "writing the file"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A chain of its own, because a change of the source's shape must not end a frame early: encoders refuse short frames.
+fn chunks(encoding: &Encoding, frame_size: u32) -> Result<Chain, Error> {
+    let shape = Shape {
+        format: encoding.sample_format,
+        rate: encoding.sample_rate,
+        channels: if encoding.channels == 1 { 1 } else { 2 },
+        layout: encoding.layout().bits(),
+    };
+    let mut chain = Chain::new(&shape, "anull")?;
+    if frame_size > 0 {
+        chain.set_frame_size(frame_size);
+    }
+    Ok(chain)
+}
+
+fn unit(rate: u32) -> Rational {
+    Rational(1, i32::try_from(rate).unwrap_or(i32::MAX))
+}
+
+fn encoding(error: Error) -> Failure {
+    failure::libav(error, "encoding")
+}

@@ -1,0 +1,89 @@
+//! How far a run is, told at a bearable pace.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use fourmi_model::{Failure, Progress};
+
+use crate::{Control, failure::clock};
+
+/// No more often than this is progress told.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Before this, an estimate of the remaining time would be noise.
+const FIRST_ESTIMATE: Duration = Duration::from_millis(300);
+
+/// Tells how far one stage is.
+pub(crate) struct Pace<'c> {
+    control: &'c dyn Control,
+    stage: &'static str,
+    started: Instant,
+    told: Option<Instant>,
+    percent: f32,
+}
+
+/// Where a stage is.
+pub(crate) struct Place {
+    /// 0 to 1, as far as anybody knows.
+    pub(crate) fraction: f64,
+    /// How much sound is done.
+    pub(crate) media_ms: u64,
+    pub(crate) output_bytes: u64,
+}
+
+impl<'c> Pace<'c> {
+    pub(crate) fn start(control: &'c dyn Control, stage: &'static str) -> Self {
+        Self { control, stage, started: Instant::now(), told: None, percent: 0.0 }
+    }
+
+    /// # Errors
+    /// `cancelled`.
+    pub(crate) fn go_on(&self) -> Result<(), Failure> {
+        if self.control.cancelled() { Err(Failure::cancelled()) } else { Ok(()) }
+    }
+
+    /// Whether somebody would hear; asked first, because finding out the place costs something.
+    pub(crate) fn is_due(&self) -> bool {
+        self.told.is_none_or(|told| told.elapsed() >= INTERVAL)
+    }
+
+    /// Tells where it is.
+    pub(crate) fn tell(&mut self, place: &Place) {
+        // Time stamps of damaged recordings jump; 100 is said by `done` alone.
+        let fraction = place.fraction.clamp(0.0, 0.999);
+        self.percent = self.percent.max((fraction * 100.0) as f32);
+        self.say(place, self.eta(fraction));
+    }
+
+    /// Tells that the stage is done.
+    pub(crate) fn done(&mut self, place: &Place) {
+        self.percent = 100.0;
+        self.say(place, Some(0));
+    }
+
+    fn eta(&self, fraction: f64) -> Option<u64> {
+        let elapsed = self.started.elapsed();
+        (elapsed >= FIRST_ESTIMATE && fraction > 0.0)
+            .then(|| (elapsed.as_millis() as f64 * (1.0 - fraction) / fraction).round() as u64)
+    }
+
+    fn say(&mut self, place: &Place, eta_ms: Option<u64>) {
+        let media_ms = place.media_ms as f64;
+        let wall_ms = self.started.elapsed().as_secs_f64() * 1_000.0;
+        let speed = if wall_ms > 0.0 { media_ms / wall_ms } else { 0.0 };
+        self.told = Some(Instant::now());
+        self.control.progress(Progress {
+            stage: self.stage.to_owned(),
+            percent: self.percent,
+            message: format!("{} of sound, at {speed:.0} × its speed", clock(place.media_ms)),
+            eta_ms,
+            counters: BTreeMap::from([
+                ("media_ms".to_owned(), media_ms),
+                ("output_bytes".to_owned(), place.output_bytes as f64),
+                ("speed".to_owned(), speed),
+            ]),
+        });
+    }
+}
