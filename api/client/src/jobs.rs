@@ -1,10 +1,10 @@
-//! Reading and steering jobs, kinds, queues.
+//! Reading and steering jobs; kinds, queues, files, health.
 
-use fourmi_model::{Job, JobId, RunReport};
+use fourmi_model::{BlobId, Job, JobId, RunReport};
 use reqwest::{Method, StatusCode};
 
 use crate::{
-    Client, ClientError, Health, JobPage, JobQuery, KindDocument, QueueDocument,
+    Client, ClientError, Health, JobPage, JobQuery, KindDocument, QueueDocument, StoredFile,
     documents::{Kinds, Queues, Runs},
     patience::Patience,
 };
@@ -95,6 +95,22 @@ impl Client {
     pub async fn queues(&self) -> Result<Vec<QueueDocument>, ClientError> {
         let answer: Queues = self.json(self.request(Method::GET, ["queues"])).await?;
         Ok(answer.queues)
+    }
+
+    /// What is known about a stored file.
+    ///
+    /// # Errors
+    /// `unknown_file` if there is none.
+    pub async fn stored_file(&self, id: BlobId) -> Result<StoredFile, ClientError> {
+        self.json(self.request(Method::GET, ["files", &id.to_string(), "info"])).await
+    }
+
+    /// Deletes a stored file.
+    ///
+    /// # Errors
+    /// `unknown_file` if there is none.
+    pub async fn delete_file(&self, id: BlobId) -> Result<(), ClientError> {
+        self.send(self.request(Method::DELETE, ["files", &id.to_string()])).await.map(drop)
     }
 
     /// How the platform is. A platform that is down and says so is an answer, not an error.

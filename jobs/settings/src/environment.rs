@@ -69,6 +69,12 @@ impl Environment {
         }
     }
 
+    /// This environment with one variable not set.
+    #[must_use]
+    pub fn without(self, setting: &'static Setting) -> Self {
+        Self { lookup: Box::new(move |name| if name == setting.name { None } else { (self.lookup)(name) }) }
+    }
+
     /// The value as the system gives it; `None` if it is not set or empty.
     pub fn raw(&self, setting: &Setting) -> Option<OsString> {
         (self.lookup)(setting.name).filter(|value| !value.is_empty())

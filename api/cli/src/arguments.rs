@@ -1,0 +1,100 @@
+//! What may be written on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, builder::styling::Styles};
+use fourmi_model::JobId;
+
+use crate::{commands, up};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done; the job succeeded
+    1  the job failed; the platform could not start
+    2  wrong arguments, a wrong setting, or a local file that cannot be read or written
+    3  the job was cancelled
+    4  the API cannot be reached, or refused
+    5  another platform runs on the data folder (up)
+  130  interrupted; a job that was being watched goes on
+
+Settings come from the environment; `fourmi config` shows all of them.";
+
+/// Fourmi runs the heavy and unreliable work behind apps, as jobs.
+///
+/// Start a platform with `fourmi up`. Everything else talks to one: on this machine, or where --url points.
+#[derive(Debug, Parser)]
+#[command(name = "fourmi", version, after_help = EXIT_CODES, styles = Styles::plain(), max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Common {
+    /// Print JSON: one document, or one object a line where things happen over time
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print results and errors only, no progress
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Address of the API [default: FOURMI_URL, or http://127.0.0.1:8700]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// File that holds the API key [default: FOURMI_API_KEY_FILE, or api-key in the data folder]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the platform: Redis, the API and the workers
+    Up(up::UpArguments),
+    /// Make a sample video, extract its sound, show what came out
+    Demo(commands::demo::DemoArguments),
+    /// Extract the sound of a recording
+    Extract(commands::extract::ExtractArguments),
+    /// Store a file, for jobs to read
+    Upload(commands::files::UploadArguments),
+    /// Save a stored file, or the files that a job made
+    Fetch(commands::files::FetchArguments),
+    /// Submit a job of any kind
+    Submit(commands::submit::SubmitArguments),
+    /// Follow a job until it is over
+    Watch(OneJob),
+    /// List jobs
+    Jobs(commands::jobs::JobsArguments),
+    /// Show a job and the runs of it that failed
+    Job(OneJob),
+    /// Stop a job
+    Cancel(OneJob),
+    /// Run a job again that failed or was cancelled
+    Retry(commands::jobs::RetryArguments),
+    /// List the kinds of jobs, or show one with its schemas
+    Kinds(commands::kinds::KindsArguments),
+    /// Show the settings in effect and where they come from
+    Config,
+}
+
+/// A job.
+#[derive(Debug, Args)]
+pub(crate) struct OneJob {
+    /// Id of the job
+    pub(crate) id: JobId,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

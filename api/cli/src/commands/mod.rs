@@ -1,0 +1,10 @@
+//! One file per group of commands.
+
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod extract;
+pub(crate) mod files;
+pub(crate) mod jobs;
+pub(crate) mod kinds;
+pub(crate) mod sample;
+pub(crate) mod submit;

@@ -1,0 +1,68 @@
+//! A video made on the spot, for the demonstration.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use tokio::process::Command;
+
+use crate::exit::Stop;
+
+const SECONDS: u32 = 180;
+
+/// Its tags and chapters, in FFmpeg's own format.
+const METADATA: &str = "\
+;FFMETADATA1
+title=A walk of the ants
+artist=Fourmi
+date=2026
+[CHAPTER]
+TIMEBASE=1/1
+START=0
+END=60
+title=Leaving the nest
+[CHAPTER]
+TIMEBASE=1/1
+START=60
+END=120
+title=Along the trail
+[CHAPTER]
+TIMEBASE=1/1
+START=120
+END=180
+title=Home again
+";
+
+/// A hum with the rhythm of speech on the left, a slow scale on the right.
+const SOUND: &str = "aevalsrc=exprs='0.3*sin(2*PI*(140+40*sin(2*PI*0.7*t))*t)*abs(sin(2*PI*2.2*t))\
+    |0.2*sin(2*PI*220*pow(2,floor(mod(t,8))/12)*t)':sample_rate=48000";
+
+/// Makes the video in `folder` with the `ffmpeg` program, and gives its path.
+pub(crate) async fn make(folder: &Path) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(folder)?;
+    let metadata = folder.join("sample.ffmetadata");
+    std::fs::write(&metadata, METADATA)?;
+    let video = folder.join("sample.mp4");
+    let seconds = SECONDS.to_string();
+    let picture = "testsrc2=size=640x360:rate=10";
+    let made = Command::new("ffmpeg")
+        .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y"])
+        .args(["-f", "lavfi", "-t", &seconds, "-i", picture])
+        .args(["-f", "lavfi", "-t", &seconds, "-i", SOUND])
+        .arg("-i")
+        .arg(&metadata)
+        .args(["-map", "0:v", "-map", "1:a", "-map_metadata", "2", "-map_chapters", "2"])
+        .args(["-c:v", "mpeg4", "-q:v", "6", "-c:a", "aac", "-b:a", "128k"])
+        .arg(&video)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await;
+    let failed = |reason: String| Stop::failed("no_sample", format!("the sample video could not be made: {reason}"));
+    match made {
+        Ok(output) if output.status.success() => Ok(video),
+        Ok(output) => Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+        Err(error) => Err(failed(format!("the ffmpeg program: {error}"))),
+    }
+}

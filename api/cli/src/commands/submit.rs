@@ -1,0 +1,135 @@
+//! `fourmi submit`: a job of any kind.
+
+use std::io::Read;
+
+use clap::Args;
+use fourmi_model::{Job, PolicyOverrides, Priority, State};
+use serde_json::{Value, json};
+
+use crate::{
+    exit::{Exit, Stop},
+    follow::{self, Telling},
+    print,
+    progress::Progress,
+    session::Session,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  fourmi submit media.probe --payload '{\"source\": {\"upload\": \"file-…\"}}' --watch
+  fourmi submit audio.extract --payload @payload.json --tag talks --priority high
+  jq -n '…' | fourmi submit audio.extract --payload -
+
+`fourmi kinds NAME` shows what a payload looks like. With --watch the result goes to standard
+output once the job is over, and the exit code tells how it ended.";
+
+/// The job.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct SubmitArguments {
+    /// Kind of the job, such as media.probe
+    kind: String,
+    /// Payload: JSON, @FILE to read it from a file, or - to read it from standard input
+    #[arg(long, short, value_name = "JSON|@FILE|-")]
+    payload: String,
+    /// Wait until the job is over, showing how far it is
+    #[arg(long, short)]
+    watch: bool,
+    /// Label to find the job by; may be given several times
+    #[arg(long, short, value_name = "TAG")]
+    tag: Vec<String>,
+    /// How urgent it is: urgent, high, normal or low [default: what the kind says]
+    #[arg(long, value_name = "PRIORITY")]
+    priority: Option<Priority>,
+    /// Submit at most once under this key
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// Not before this time, such as 2027-01-31T08:00:00Z
+    #[arg(long, value_name = "TIME")]
+    not_before: Option<jiff::Timestamp>,
+    /// Do not start it after this time
+    #[arg(long, value_name = "TIME")]
+    deadline: Option<jiff::Timestamp>,
+    /// Runs that may fail before the job is given up [default: what the kind says]
+    #[arg(long, value_name = "N")]
+    attempts: Option<u32>,
+}
+
+pub(crate) async fn run(session: &Session, arguments: SubmitArguments) -> anyhow::Result<Exit> {
+    let payload = payload(&arguments.payload)?;
+    let client = session.client()?;
+    let mut submit = client
+        .submit_raw(&arguments.kind, payload)
+        .policy(PolicyOverrides { attempts: arguments.attempts, ..PolicyOverrides::default() });
+    for tag in arguments.tag {
+        submit = submit.tag(tag);
+    }
+    if let Some(priority) = arguments.priority {
+        submit = submit.priority(priority);
+    }
+    if let Some(key) = arguments.idempotency_key {
+        submit = submit.idempotency_key(key);
+    }
+    if let Some(time) = arguments.not_before {
+        submit = submit.not_before(time.to_string());
+    }
+    if let Some(time) = arguments.deadline {
+        submit = submit.deadline(time.to_string());
+    }
+    let handle = submit.send().await?;
+    if !arguments.watch {
+        print_accepted(session, handle.accepted(), handle.replayed())?;
+        return Ok(Exit::Done);
+    }
+    session.note(&format!("{} is {}", handle.id(), handle.accepted().state));
+    watch(session, &client, handle.id()).await
+}
+
+fn print_accepted(session: &Session, job: &Job, replayed: bool) -> anyhow::Result<()> {
+    if session.json() {
+        return print::json(job);
+    }
+    if replayed {
+        session.note("This idempotency key was used before; this is the job that it made:");
+    }
+    print::line(&job.id.to_string())
+}
+
+/// Follows a job; its result goes to standard output.
+pub(crate) async fn watch(
+    session: &Session,
+    client: &fourmi_client::Client,
+    id: &fourmi_model::JobId,
+) -> anyhow::Result<Exit> {
+    if session.json() {
+        let job = follow::follow(session, client, id, &Progress::silent(), Telling::Lines).await?;
+        return Ok(Exit::of(job.state));
+    }
+    let job = follow::follow(session, client, id, &session.progress(), Telling::Progress).await?;
+    if let (State::Succeeded, Some(result)) = (job.state, &job.result) {
+        print::line(&serde_json::to_string_pretty(result)?)?;
+    }
+    Ok(follow::tell_end(&job))
+}
+
+fn payload(text: &str) -> anyhow::Result<Value> {
+    let (text, place) = match text.strip_prefix('@') {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Stop::usage(format!("the payload cannot be read from {path}: {error}")))?;
+            (text, path)
+        }
+        None if text == "-" => {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|error| Stop::usage(format!("the payload cannot be read from standard input: {error}")))?;
+            (text, "standard input")
+        }
+        None => (text.to_owned(), "--payload"),
+    };
+    serde_json::from_str(&text).map_err(|error| {
+        let example = json!({"source": {"upload": "file-…"}});
+        Stop::usage(format!("the payload in {place} is no JSON ({error}); it should look like {example}"))
+    })
+}

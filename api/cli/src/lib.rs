@@ -1,1 +1,0 @@
-//! fourmi, the command line

@@ -1,0 +1,50 @@
+//! `fourmi`, the command line.
+
+mod arguments;
+mod commands;
+mod exit;
+mod follow;
+mod print;
+mod progress;
+mod session;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    arguments::{Arguments, Command},
+    exit::Exit,
+    session::Session,
+};
+
+// One thread: a child that is to die with its parent dies with the thread that started it, so that thread must be one
+// that ends with the process only.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Arguments { command, common } = Arguments::parse();
+    let session = Session::new(&common);
+    match run(&session, command).await {
+        Ok(exit) => exit.into(),
+        Err(error) => exit::report(&session, &error).into(),
+    }
+}
+
+async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Up(arguments) => up::run(session, arguments).await,
+        Command::Demo(arguments) => commands::demo::run(session, arguments).await,
+        Command::Extract(arguments) => commands::extract::run(session, arguments).await,
+        Command::Upload(arguments) => commands::files::upload(session, arguments).await,
+        Command::Fetch(arguments) => commands::files::fetch(session, arguments).await,
+        Command::Submit(arguments) => commands::submit::run(session, arguments).await,
+        Command::Watch(arguments) => commands::jobs::watch(session, arguments).await,
+        Command::Jobs(arguments) => commands::jobs::list(session, arguments).await,
+        Command::Job(arguments) => commands::jobs::show(session, arguments).await,
+        Command::Cancel(arguments) => commands::jobs::cancel(session, arguments).await,
+        Command::Retry(arguments) => commands::jobs::retry(session, arguments).await,
+        Command::Kinds(arguments) => commands::kinds::run(session, arguments).await,
+        Command::Config => commands::config::run(session),
+    }
+}

@@ -1,0 +1,187 @@
+//! How far something is: a bar on a terminal, a line now and then elsewhere.
+
+use std::{
+    io::{self, IsTerminal},
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use fourmi_model::{Job, Progress as JobProgress, State};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::print;
+
+/// Every bar of the program, so that other lines can go above them.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+static DRAWN: AtomicBool = AtomicBool::new(false);
+
+const TRANSFER: &str = "{msg:<22} [{bar:30}] {percent:>3} %  {bytes} of {total_bytes}, {eta} left";
+const UNKNOWN_LENGTH: &str = "{msg:<22} {spinner} {bytes}, {bytes_per_sec}";
+const WORK: &str = "{msg:<22} [{bar:30}] {percent:>3} %  {prefix}";
+const WAIT: &str = "{msg:<22} {spinner} {prefix}";
+
+/// Writes something to the terminal without leaving pieces of bars behind.
+pub(crate) fn above_bars(write: impl FnOnce()) {
+    if DRAWN.load(Ordering::Relaxed) { BARS.suspend(write) } else { write() }
+}
+
+/// Shows how far one thing after another is.
+#[derive(Clone)]
+pub(crate) struct Progress(Arc<Mutex<Form>>);
+
+enum Form {
+    Silent,
+    Bar(Option<ProgressBar>),
+    Lines { last: String },
+}
+
+impl Progress {
+    pub(crate) fn silent() -> Self {
+        Self::new(Form::Silent)
+    }
+
+    pub(crate) fn on_stderr() -> Self {
+        let terminal = io::stderr().is_terminal();
+        Self::new(if terminal { Form::Bar(None) } else { Form::Lines { last: String::new() } })
+    }
+
+    fn new(form: Form) -> Self {
+        Self(Arc::new(Mutex::new(form)))
+    }
+
+    /// Bytes that go up or come down.
+    pub(crate) fn transfer(&self, what: &str, bytes: u64, whole: Option<u64>) {
+        self.update(|form| match form {
+            Form::Silent => {}
+            Form::Bar(bar) => {
+                let bar = shown(bar, if whole.is_some() { TRANSFER } else { UNKNOWN_LENGTH });
+                bar.set_length(whole.unwrap_or(0).max(1));
+                bar.set_position(bytes);
+                bar.set_message(what.to_owned());
+            }
+            Form::Lines { last } => {
+                let whole = whole.filter(|whole| *whole > 0);
+                say(last, &whole.map_or_else(|| what.to_owned(), |whole| format!("{what}: {} %", tens(bytes, whole))));
+            }
+        });
+    }
+
+    /// A job that has come further.
+    pub(crate) fn run(&self, progress: &JobProgress) {
+        let percent = progress.percent.clamp(0.0, 100.0);
+        let words = if progress.message.is_empty() { &progress.stage } else { &progress.message };
+        let words = print::one_line(words);
+        self.update(|form| match form {
+            Form::Silent => {}
+            Form::Bar(bar) => {
+                let bar = shown(bar, WORK);
+                bar.set_length(1000);
+                bar.set_position(f64::from(percent * 10.0).round() as u64);
+                bar.set_message(words);
+                let left = progress.eta_ms.map(|ms| format!("{} left", print::rough(Duration::from_millis(ms))));
+                bar.set_prefix(left.unwrap_or_default());
+            }
+            Form::Lines { last } => say(last, &format!("{words}: {} %", tens(percent as u64, 100))),
+        });
+    }
+
+    /// A job that is in another state.
+    pub(crate) fn job(&self, job: &Job) {
+        if let (State::Running, Some(progress)) = (job.state, &job.progress) {
+            return self.run(progress);
+        }
+        if job.state.is_final() {
+            return;
+        }
+        self.wait(&describe(job), &note(job));
+    }
+
+    /// Something without a percentage.
+    pub(crate) fn wait(&self, what: &str, note: &str) {
+        self.update(|form| match form {
+            Form::Silent => {}
+            Form::Bar(bar) => {
+                let bar = shown(bar, WAIT);
+                bar.set_message(what.to_owned());
+                bar.set_prefix(note.to_owned());
+            }
+            Form::Lines { last } if note.is_empty() => say(last, what),
+            Form::Lines { last } => say(last, &format!("{what}: {note}")),
+        });
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn clear(&self) {
+        self.update(|form| match form {
+            Form::Bar(bar) => {
+                if let Some(bar) = bar.take() {
+                    bar.finish_and_clear();
+                    BARS.remove(&bar);
+                }
+                DRAWN.store(false, Ordering::Relaxed);
+            }
+            Form::Lines { last } => last.clear(),
+            Form::Silent => {}
+        });
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Form)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if Arc::strong_count(&self.0) == 1 {
+            self.clear();
+        }
+    }
+}
+
+/// The bar, drawn by this template from now on.
+fn shown<'a>(bar: &'a mut Option<ProgressBar>, template: &str) -> &'a ProgressBar {
+    let bar = bar.get_or_insert_with(|| {
+        DRAWN.store(true, Ordering::Relaxed);
+        let bar = BARS.add(ProgressBar::new(1));
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
+    });
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style.progress_chars("=> "));
+    bar
+}
+
+/// A line, unless it is the one before.
+fn say(last: &mut String, text: &str) {
+    if last != text {
+        text.clone_into(last);
+        print::to_stderr(text);
+    }
+}
+
+/// Percent in steps of ten, so that a log file does not fill.
+fn tens(part: u64, whole: u64) -> u64 {
+    (part.min(whole) * 10 / whole) * 10
+}
+
+fn describe(job: &Job) -> String {
+    let words = match job.state {
+        State::Waiting => "waiting for a worker",
+        State::Running if job.cancel_requested => "being cancelled",
+        State::Running => "starting",
+        State::Retrying => "waiting to try again",
+        State::Scheduled => "waiting for its time",
+        State::Blocked => "waiting for other jobs",
+        State::Parked => "parked",
+        other => other.as_str(),
+    };
+    words.to_owned()
+}
+
+fn note(job: &Job) -> String {
+    let error = job.error.as_ref().map(|error| error.message.clone());
+    print::one_line(&job.parked_reason.clone().or(error).unwrap_or_default())
+}
