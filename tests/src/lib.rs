@@ -1,8 +1,16 @@
 //! What the tests share: real servers and real programs, started on private sockets and free ports, and stopped with
 //! the test that started them.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on fails"
+)]
 
+pub mod kinds;
+mod program;
 mod redis_server;
 
+pub use program::{Program, descriptors, eventually, eventually_async};
 pub use redis_server::RedisServer;

@@ -43,30 +43,30 @@ impl Link {
         Ok(link)
     }
 
-    /// Runs a script.
+    /// Runs a script. If the connection turns out to be dead it is run again on a new one: every script may be.
     pub(crate) async fn invoke<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, QueueError> {
-        let used = self.manager.load_full();
-        let mut connection = (*used).clone();
-        self.bounded(&used, call.invoke_async(&mut connection)).await
+        self.bounded(Call::Script(call)).await
     }
 
-    /// Runs a command.
+    /// Runs a command, which may be run twice as a script may.
     pub(crate) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, QueueError> {
-        let used = self.manager.load_full();
-        let mut connection = (*used).clone();
-        self.bounded(&used, command.query_async(&mut connection)).await
+        self.bounded(Call::Command(command)).await
     }
 
-    async fn bounded<T>(
-        &self,
-        used: &Arc<ConnectionManager>,
-        call: impl Future<Output = Result<T, RedisError>>,
-    ) -> Result<T, QueueError> {
-        match timeout(CALL_TIMEOUT, call).await {
+    async fn bounded<T: FromRedisValue>(&self, call: Call<'_>) -> Result<T, QueueError> {
+        let used = self.manager.load_full();
+        let twice = async {
+            match call.send((*used).clone()).await {
+                // What a restart of Redis leaves behind is noticed by the first call that uses it.
+                Err(error) if error.is_io_error() || error.is_connection_dropped() => call.send((*used).clone()).await,
+                answer => answer,
+            }
+        };
+        match timeout(CALL_TIMEOUT, twice).await {
             Ok(answer) => answer.map_err(QueueError::from),
             Err(_) => {
                 // A connection that has gone silent (a cut cable, a frozen host) reports no error: leave it for a new one.
-                self.manager.compare_and_swap(used, Arc::new(lazy_manager(&self.client)?));
+                self.manager.compare_and_swap(&used, Arc::new(lazy_manager(&self.client)?));
                 Err(QueueError::Unavailable(format!("no answer within {} ms", CALL_TIMEOUT.as_millis())))
             }
         }
@@ -131,6 +131,22 @@ impl Link {
             tracing::warn!("Redis keeps no append-only file: jobs are lost when it stops. Set appendonly to yes");
         }
         Ok(())
+    }
+}
+
+/// What is sent to Redis.
+#[derive(Clone, Copy)]
+enum Call<'a> {
+    Script(&'a ScriptInvocation<'a>),
+    Command(&'a Cmd),
+}
+
+impl Call<'_> {
+    async fn send<T: FromRedisValue>(self, mut connection: ConnectionManager) -> Result<T, RedisError> {
+        match self {
+            Self::Script(script) => script.invoke_async(&mut connection).await,
+            Self::Command(command) => command.query_async(&mut connection).await,
+        }
     }
 }
 

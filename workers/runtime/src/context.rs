@@ -40,9 +40,18 @@ pub(crate) trait Host: Send + Sync {
     /// Passes progress on; must not block.
     fn progress(&self, progress: Progress);
     /// Where the content of a stored file can be read.
-    fn input(&self, file: BlobId) -> BoxFuture<'_, Result<PathBuf, Failure>>;
+    fn input(&self, file: BlobId) -> BoxFuture<'_, Result<InputFile, Failure>>;
     /// Takes over a finished file.
     fn store(&self, file: NewFile) -> BoxFuture<'_, Result<Artifact, Failure>>;
+}
+
+/// A stored file, to be read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InputFile {
+    /// Where its content is. It must not be changed.
+    pub path: PathBuf,
+    /// The name that it was stored under.
+    pub name: String,
 }
 
 /// A finished file in the scratch folder, to be taken over.
@@ -111,7 +120,7 @@ impl Context {
     ///
     /// # Errors
     /// A permanent failure `unknown_file` if there is none.
-    pub async fn input(&self, file: BlobId) -> Result<PathBuf, Failure> {
+    pub async fn input(&self, file: BlobId) -> Result<InputFile, Failure> {
         self.inner.host.input(file).await
     }
 

@@ -9,5 +9,5 @@ mod scratch;
 mod serve;
 mod worker;
 
-pub use context::Context;
+pub use context::{Context, InputFile};
 pub use worker::Worker;

@@ -1,13 +1,11 @@
 //! The host of a run in the worker process itself.
 
-use std::path::PathBuf;
-
 use fourmi_blobs::{BlobError, Blobs};
 use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, JobId, Progress};
 use fourmi_queue::BackendHandle;
 use futures_util::future::BoxFuture;
 
-use crate::context::{Host, NewFile};
+use crate::context::{Host, InputFile, NewFile};
 
 pub(crate) struct LocalHost {
     pub(crate) id: JobId,
@@ -21,10 +19,10 @@ impl Host for LocalHost {
         self.backend.progress(&self.id, self.run, &progress);
     }
 
-    fn input(&self, file: BlobId) -> BoxFuture<'_, Result<PathBuf, Failure>> {
+    fn input(&self, file: BlobId) -> BoxFuture<'_, Result<InputFile, Failure>> {
         Box::pin(async move {
             match self.blobs.get(&file).await {
-                Ok(Some(_)) => Ok(self.blobs.path(&file)),
+                Ok(Some(blob)) => Ok(InputFile { path: self.blobs.path(&file), name: blob.name }),
                 Ok(None) => {
                     let message = format!("there is no file {file}; it may have been deleted");
                     Err(Failure::permanent("unknown_file", message).class(ErrorClass::NotFound))

@@ -7,10 +7,9 @@ use std::{
     fs::File,
     io::{self, BufRead, Write},
     os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
     process::ExitCode,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use fourmi_model::{Artifact, BlobId, Failure, Progress};
@@ -21,7 +20,7 @@ use tokio::sync::oneshot;
 use super::{FromChild, Order, ToChild};
 use crate::{
     Context,
-    context::{Host, NewFile},
+    context::{Host, InputFile, NewFile},
     handler::{Ended, Handlers},
     scratch::RunFolder,
 };
@@ -50,6 +49,8 @@ fn run(handlers: &Handlers) -> io::Result<()> {
     let stop = StopSignal::default();
     let (listener, signal) = (voice.clone(), stop.clone());
     std::thread::spawn(move || listen(&listener, &signal));
+    let reporter = voice.clone();
+    std::thread::spawn(move || reporter.report());
 
     let context = Context::new(order.run, RunFolder::borrowed(order.scratch), voice.clone(), stop);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -86,24 +87,26 @@ fn listen(voice: &Voice, stop: &StopSignal) {
 /// Talks to the parent, as the host of the run.
 struct Voice {
     state: Mutex<State>,
+    progressed: Condvar,
 }
 
 struct State {
     out: File,
     next_number: u64,
     questions: HashMap<u64, oneshot::Sender<Answer>>,
-    last_progress: Option<(Instant, String)>,
+    /// What was not sent yet; newer progress replaces older.
+    progress: Option<Progress>,
 }
 
 enum Answer {
-    Input(Result<PathBuf, Failure>),
+    Input(Result<InputFile, Failure>),
     Stored(Result<Artifact, Failure>),
 }
 
 impl Voice {
     fn new(out: File) -> Self {
-        let state = State { out, next_number: 0, questions: HashMap::new(), last_progress: None };
-        Self { state: Mutex::new(state) }
+        let state = State { out, next_number: 0, questions: HashMap::new(), progress: None };
+        Self { state: Mutex::new(state), progressed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -111,7 +114,19 @@ impl Voice {
     }
 
     fn end(&self, ended: Ended) -> io::Result<()> {
-        self.lock().say(&FromChild::Ended(ended))
+        let mut state = self.lock();
+        state.send_progress()?;
+        state.say(&FromChild::Ended(ended))
+    }
+
+    /// Sends progress as it comes, but not too often. A thread of its own, because handlers may block theirs.
+    fn report(&self) {
+        loop {
+            let waited = self.progressed.wait_while(self.lock(), |state| state.progress.is_none());
+            // A parent that cannot hear has died; the listener ends this process.
+            let _ = waited.unwrap_or_else(PoisonError::into_inner).send_progress();
+            std::thread::sleep(PROGRESS_EVERY);
+        }
     }
 
     fn ask(&self, question: impl FnOnce(u64) -> FromChild) -> io::Result<oneshot::Receiver<Answer>> {
@@ -133,6 +148,13 @@ impl Voice {
 }
 
 impl State {
+    fn send_progress(&mut self) -> io::Result<()> {
+        match self.progress.take() {
+            Some(progress) => self.say(&FromChild::Progress(progress)),
+            None => Ok(()),
+        }
+    }
+
     fn say(&mut self, word: &FromChild) -> io::Result<()> {
         let mut line = serde_json::to_vec(word)?;
         line.push(b'\n');
@@ -142,18 +164,11 @@ impl State {
 
 impl Host for Voice {
     fn progress(&self, progress: Progress) {
-        let mut state = self.lock();
-        let soon = state.last_progress.as_ref().is_some_and(|(at, stage)| {
-            *stage == progress.stage && at.elapsed() < PROGRESS_EVERY && progress.percent < 100.0
-        });
-        if !soon {
-            state.last_progress = Some((Instant::now(), progress.stage.clone()));
-            // A parent that cannot hear has died; the listener ends this process.
-            let _ = state.say(&FromChild::Progress(progress));
-        }
+        self.lock().progress = Some(progress);
+        self.progressed.notify_one();
     }
 
-    fn input(&self, file: BlobId) -> BoxFuture<'_, Result<PathBuf, Failure>> {
+    fn input(&self, file: BlobId) -> BoxFuture<'_, Result<InputFile, Failure>> {
         let answer = self.ask(|number| FromChild::Input { number, file });
         Box::pin(async move {
             match answer.map_err(|_| parent_lost())?.await {

@@ -14,7 +14,7 @@ use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, KindName, Progress};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::context::{NewFile, RunInfo};
+use crate::context::{InputFile, NewFile, RunInfo};
 
 /// The first argument of a child.
 pub(crate) const ARGUMENT: &str = "run-one-job";
@@ -35,7 +35,7 @@ enum ToChild {
     /// Stop, cleanly.
     Stop,
     /// The answer to the question of that number.
-    Input { number: u64, answer: Result<PathBuf, Failure> },
+    Input { number: u64, answer: Result<InputFile, Failure> },
     /// The answer to the request of that number.
     Stored { number: u64, answer: Result<Artifact, Failure> },
 }

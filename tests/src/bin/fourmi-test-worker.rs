@@ -1,0 +1,112 @@
+//! A worker whose jobs do what tests need, on the real runtime.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "it exists to misbehave")]
+
+use std::{io::Write, path::Path, process::ExitCode, time::Duration};
+
+use fourmi_model::{Failure, Progress};
+use fourmi_runtime::{Context, Worker};
+use fourmi_tests::kinds::{Echo, Fail, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps};
+use serde_json::json;
+
+fn main() -> ExitCode {
+    Worker::new(QUEUE)
+        .kind::<Echo, _, _>(async |job: Echo, _| Ok(job.value))
+        .kind::<Hold, _, _>(hold)
+        .kind::<HoldInChild, _, _>(async |job: HoldInChild, context| hold(job.0, context).await)
+        .kind::<Fail, _, _>(fail)
+        .kind::<Misbehave, _, _>(misbehave)
+        .kind::<Steps, _, _>(steps)
+        .main()
+}
+
+/// One write, so that lines of several processes do not mix.
+fn write(journal: &Path, line: String) {
+    let mut file = std::fs::File::options().create(true).append(true).open(journal).unwrap();
+    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+async fn wait_for(gate: &Path) {
+    while !gate.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn hold(job: Hold, context: Context) -> Result<(), Failure> {
+    let run = context.run();
+    write(&job.journal, format!("{run} started {}", std::process::id()));
+    let stopped = async {
+        if job.polite {
+            context.cancelled().await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = wait_for(&job.gate) => {
+            write(&job.journal, format!("{run} ended"));
+            Ok(())
+        }
+        () = stopped => {
+            write(&job.journal, format!("{run} stopped"));
+            Err(Failure::cancelled())
+        }
+    }
+}
+
+async fn fail(job: Fail, context: Context) -> Result<u32, Failure> {
+    if context.attempt() > job.times {
+        return Ok(context.attempt());
+    }
+    assert!(!job.panic, "as it was told");
+    let failure = if job.permanent { Failure::permanent } else { Failure::retry };
+    Err(failure("told_to", "as it was told"))
+}
+
+async fn misbehave(job: Misbehave, context: Context) -> Result<serde_json::Value, Failure> {
+    write(&job.journal, std::process::id().to_string());
+    match job.how {
+        Misdeed::Behave => Ok(json!({
+            "environment": std::env::vars().map(|(name, _)| name).collect::<Vec<_>>(),
+            "descriptors": fourmi_tests::descriptors(std::process::id()),
+            "scratch": context.scratch()?,
+        })),
+        Misdeed::Abort => std::process::abort(),
+        Misdeed::EatSlowly => {
+            let mut eaten = Vec::new();
+            loop {
+                eaten.push(vec![1_u8; 1 << 20]);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        Misdeed::EatAtOnce => {
+            let eaten = std::hint::black_box(vec![1_u8; 8 << 30]);
+            Ok(json!(eaten.len()))
+        }
+        Misdeed::Exit => std::process::exit(0),
+        Misdeed::PrintNonsense => {
+            println!("a library says hello");
+            Ok(json!("heard"))
+        }
+        Misdeed::Panic => panic!("as it was told"),
+        Misdeed::Hang => {
+            let child = std::process::Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+            write(&job.journal, child.id().to_string());
+            loop {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+async fn steps(job: Steps, context: Context) -> Result<(), Failure> {
+    for step in 0..=100_u16 {
+        // Backwards now and then: nobody must see that.
+        let percent = f32::from(if step % 10 == 5 { step - 5 } else { step });
+        context.progress(Progress { stage: "step".into(), percent, ..Progress::default() });
+        if let (50, Some(gate)) = (step, &job.gate) {
+            wait_for(gate).await;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Kinds whose only purpose is to be watched; served by `fourmi-test-worker`.
+
+use std::{path::PathBuf, time::Duration};
+
+use fourmi_kinds::JobKind;
+use fourmi_model::{Backoff, Isolation, Policy};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The queue of these kinds.
+pub const QUEUE: &str = "test";
+
+/// Gives its value back.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Echo {
+    /// What to give back.
+    pub value: serde_json::Value,
+}
+
+impl JobKind for Echo {
+    const NAME: &'static str = "test.echo";
+    const QUEUE: &'static str = QUEUE;
+    const SUMMARY: &'static str = "Gives its value back.";
+    type Output = serde_json::Value;
+}
+
+/// Writes `<run> started` into a file, waits for a second file, then writes `<run> ended`.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Hold {
+    /// Where to write.
+    pub journal: PathBuf,
+    /// What to wait for.
+    pub gate: PathBuf,
+    /// Whether it stops when it is asked to.
+    pub polite: bool,
+}
+
+impl JobKind for Hold {
+    const NAME: &'static str = "test.hold";
+    const QUEUE: &'static str = QUEUE;
+    const SUMMARY: &'static str = "Waits for a file.";
+    type Output = ();
+}
+
+/// The same in a child process.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct HoldInChild(pub Hold);
+
+impl JobKind for HoldInChild {
+    const NAME: &'static str = "test.hold_in_child";
+    const QUEUE: &'static str = QUEUE;
+    const SUMMARY: &'static str = "Waits for a file in a child process.";
+    type Output = ();
+
+    fn policy() -> Policy {
+        Policy { isolation: Isolation::Process { memory_bytes: 64 << 20 }, ..quick() }
+    }
+}
+
+/// Fails as often as it is told, then succeeds with the number of its attempt.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Fail {
+    /// How often.
+    pub times: u32,
+    /// Whether trying again is worth it.
+    pub permanent: bool,
+    /// Panic instead of failing.
+    #[serde(default)]
+    pub panic: bool,
+}
+
+impl JobKind for Fail {
+    const NAME: &'static str = "test.fail";
+    const QUEUE: &'static str = QUEUE;
+    const SUMMARY: &'static str = "Fails as often as it is told.";
+    type Output = u32;
+
+    fn policy() -> Policy {
+        quick()
+    }
+}
+
+/// Runs in a child process and does something bad there.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Misbehave {
+    /// What.
+    pub how: Misdeed,
+    /// Where the process writes its id, and those of the processes that it starts.
+    pub journal: PathBuf,
+}
+
+/// What a child process may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Misdeed {
+    /// Nothing bad: says what it sees of the world.
+    Behave,
+    /// Ends itself by a signal.
+    Abort,
+    /// Takes memory, a little at a time.
+    EatSlowly,
+    /// Takes memory in one piece.
+    EatAtOnce,
+    /// Ends without an answer.
+    Exit,
+    /// Writes nonsense where the conversation is expected.
+    PrintNonsense,
+    /// Panics.
+    Panic,
+    /// Starts a process of its own and never ends.
+    Hang,
+}
+
+impl JobKind for Misbehave {
+    const NAME: &'static str = "test.misbehave";
+    const QUEUE: &'static str = QUEUE;
+    const SUMMARY: &'static str = "Does something bad in a child process.";
+    type Output = serde_json::Value;
+
+    fn policy() -> Policy {
+        Policy {
+            attempts: Some(1),
+            isolation: Isolation::Process { memory_bytes: 64 << 20 },
+            timeout: Duration::from_secs(60),
+            ..quick()
+        }
+    }
+}
+
+/// Reports progress up to 100 %, waiting for the gate at half-way.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Steps {
+    /// What to wait for at half-way.
+    pub gate: Option<PathBuf>,
+}
+
+impl JobKind for Steps {
+    const NAME: &'static str = "test.steps";
+    const QUEUE: &'static str = QUEUE;
+    const SUMMARY: &'static str = "Reports progress.";
+    type Output = ();
+
+    fn policy() -> Policy {
+        Policy { isolation: Isolation::Process { memory_bytes: 64 << 20 }, ..quick() }
+    }
+}
+
+fn quick() -> Policy {
+    let backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_millis(50) };
+    Policy { attempts: Some(3), backoff, ..Policy::default() }
+}

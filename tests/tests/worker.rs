@@ -1,0 +1,436 @@
+//! Worker processes on the real runtime, driven through the queue: what they survive, and what they leave behind.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+use std::{path::PathBuf, time::Duration};
+
+use fourmi_kinds::JobKind;
+use fourmi_model::{Isolation, Job, JobId, QueueName, State, Submission};
+use fourmi_queue::{Cancelled, Queues, Update, Watcher};
+use fourmi_tests::{
+    Program, RedisServer, descriptors, eventually, eventually_async,
+    kinds::{Echo, Fail, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps},
+};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use tempfile::TempDir;
+
+/// A Redis, a data folder, and the means to start workers on them.
+struct Yard {
+    redis: RedisServer,
+    data: TempDir,
+    queues: Queues,
+    watcher: Watcher,
+}
+
+impl Yard {
+    async fn new() -> Self {
+        let redis = RedisServer::start();
+        let data = TempDir::new().unwrap();
+        let queues = Queues::connect(&redis.url()).await.unwrap();
+        let watcher = Watcher::start(queues.clone(), vec![queue()]);
+        Self { redis, data, queues, watcher }
+    }
+
+    fn worker(&self) -> Program {
+        self.worker_with(&[])
+    }
+
+    fn worker_with(&self, settings: &[(&str, &str)]) -> Program {
+        let mut environment = vec![
+            ("REDIS_URL", self.redis.url()),
+            ("FOURMI_DATA", self.data.path().display().to_string()),
+            ("FOURMI_LEASE_MS", "1500".to_owned()),
+            ("FOURMI_LOG", "info".to_owned()),
+        ];
+        environment.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let worker = Program::start("fourmi-test-worker", &[], environment);
+        worker.wait_for_line("ready");
+        worker
+    }
+
+    async fn push<K: JobKind>(&self, job: &K) -> JobId {
+        let payload = serde_json::value::to_raw_value(job).unwrap();
+        let mut submission = Submission::new(K::NAME.parse().unwrap(), payload);
+        submission.isolated = matches!(K::policy().isolation, Isolation::Process { .. });
+        self.queues.push(JobId::new(queue()), submission).await.unwrap().unwrap().id
+    }
+
+    /// Waits for the end of a job.
+    async fn end(&self, id: &JobId) -> Job {
+        self.until(id, |job| job.state.is_final()).await
+    }
+
+    async fn until(&self, id: &JobId, there: impl Fn(&Job) -> bool) -> Job {
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
+            let (mut job, mut watch) = self.watcher.watch(id).await.unwrap().expect("the job is there");
+            while !there(&job) {
+                match watch.next().await.expect("more to come") {
+                    Update::State(newer) => job = *newer,
+                    Update::Progress { .. } => {}
+                }
+            }
+            job
+        });
+        waited.await.expect("the job gets there in time")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.data.path().join(name)
+    }
+
+    fn lines(&self, name: &str) -> Vec<String> {
+        std::fs::read_to_string(self.file(name)).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    fn open_gate(&self) {
+        std::fs::write(self.file("gate"), "").unwrap();
+    }
+
+    fn hold(&self, polite: bool) -> Hold {
+        Hold { journal: self.file("journal"), gate: self.file("gate"), polite }
+    }
+
+    /// Waits until the journal of a held job says so.
+    fn journal_says(&self, line: &str) {
+        eventually(line, || self.lines("journal").iter().any(|it| it.starts_with(line)));
+    }
+
+    fn misbehave(&self, how: Misdeed) -> Misbehave {
+        Misbehave { how, journal: self.file("processes") }
+    }
+
+    /// Whether nothing of what the journal of processes names is alive.
+    fn nothing_lives(&self) {
+        for line in self.lines("processes") {
+            eventually("the end of a process", || {
+                let stat = std::fs::read_to_string(format!("/proc/{line}/stat")).unwrap_or_default();
+                stat.is_empty() || stat.contains(") Z ")
+            });
+        }
+    }
+
+    fn scratch_is_empty(&self) {
+        let runs = || {
+            let workers = std::fs::read_dir(self.data.path().join("scratch")).into_iter().flatten().flatten();
+            workers.flat_map(|worker| std::fs::read_dir(worker.path()).into_iter().flatten()).count()
+        };
+        eventually("the scratch folders are empty", || runs() == 0);
+    }
+}
+
+fn queue() -> QueueName {
+    QUEUE.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_worker_runs_a_job_and_gives_its_result() {
+    let yard = Yard::new().await;
+    let _worker = yard.worker();
+    let id = yard.push(&Echo { value: json!({"a": [1, 2]}) }).await;
+    let job = yard.end(&id).await;
+    assert_eq!((job.state, job.result), (State::Succeeded, Some(json!({"a": [1, 2]}))));
+}
+
+#[tokio::test]
+async fn failures_are_tried_again_until_the_budget_is_used_up() {
+    let yard = Yard::new().await;
+    let _worker = yard.worker();
+    let twice = yard.push(&Fail { times: 2, permanent: false, panic: false }).await;
+    let panics = yard.push(&Fail { times: 1, permanent: false, panic: true }).await;
+    let always = yard.push(&Fail { times: 9, permanent: false, panic: false }).await;
+    let at_once = yard.push(&Fail { times: 1, permanent: true, panic: false }).await;
+    assert_eq!(yard.end(&twice).await.result, Some(json!(3)));
+    assert_eq!(yard.end(&panics).await.result, Some(json!(2)));
+    assert_eq!(yard.queues.runs(&panics).await.unwrap()[0].error.code, "panic");
+    for (id, runs) in [(always, 3), (at_once, 1)] {
+        let job = yard.end(&id).await;
+        assert_eq!((job.state, job.error.unwrap().code.as_str(), job.run), (State::Failed, "told_to", runs));
+        assert_eq!(yard.queues.runs(&id).await.unwrap().len() as u64, runs);
+    }
+}
+
+#[tokio::test]
+async fn a_killed_worker_loses_no_job() {
+    let yard = Yard::new().await;
+    let mut first = yard.worker();
+    let here = yard.push(&yard.hold(true)).await;
+    let in_child = yard.push(&HoldInChild(yard.hold(true))).await;
+    eventually("both run", || yard.lines("journal").len() == 2);
+    first.kill();
+    // The child has died with its parent.
+    let child: Vec<String> =
+        yard.lines("journal").iter().filter_map(|line| line.split(' ').nth(2).map(str::to_owned)).collect();
+    std::fs::write(yard.file("processes"), child.join("\n")).unwrap();
+    yard.nothing_lives();
+
+    yard.open_gate();
+    let _second = yard.worker();
+    for id in [here, in_child] {
+        let job = yard.end(&id).await;
+        assert_eq!((job.state, job.run, job.attempts, job.crashes), (State::Succeeded, 2, 1, 0));
+        assert_eq!(yard.queues.runs(&id).await.unwrap()[0].error.code, "worker_lost");
+    }
+    yard.scratch_is_empty();
+}
+
+#[tokio::test]
+async fn a_worker_that_was_paused_past_its_lease_cannot_settle() {
+    let yard = Yard::new().await;
+    let paused = yard.worker();
+    let id = yard.push(&yard.hold(true)).await;
+    yard.journal_says("1 started");
+    paused.signal(Signal::SIGSTOP);
+    let _second = yard.worker();
+    yard.journal_says("2 started");
+    // The first wakes up and is told that its run is over; only the second one's end counts.
+    paused.signal(Signal::SIGCONT);
+    yard.journal_says("1 stopped");
+    yard.open_gate();
+    let job = yard.end(&id).await;
+    assert_eq!((job.state, job.run), (State::Succeeded, 2));
+    assert!(!yard.lines("journal").contains(&"1 ended".to_owned()));
+}
+
+#[tokio::test]
+async fn two_workers_make_one_result() {
+    let yard = Yard::new().await;
+    let _workers = [yard.worker(), yard.worker()];
+    let mut ids = Vec::new();
+    for _ in 0..300 {
+        ids.push(yard.push(&Echo { value: json!(1) }).await);
+    }
+    for id in &ids {
+        let job = yard.end(id).await;
+        assert_eq!((job.state, job.run), (State::Succeeded, 1));
+    }
+}
+
+#[tokio::test]
+async fn workers_live_through_an_absence_of_redis() {
+    let mut yard = Yard::new().await;
+    let worker = yard.worker();
+    let running = yard.push(&yard.hold(true)).await;
+    yard.journal_says("1 started");
+    let waiting = yard.push(&Fail { times: 1, permanent: false, panic: false }).await;
+    yard.end(&waiting).await;
+    yard.redis.kill();
+    // The job ends while Redis is away; the lease (1.5 s) runs out as well.
+    yard.open_gate();
+    yard.journal_says("1 ended");
+    worker.wait_for_line("outcomes cannot be written");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    yard.redis.restart();
+    let job = yard.end(&running).await;
+    assert_eq!((job.state, job.run), (State::Succeeded, 1));
+    let later = yard.push(&Echo { value: json!(2) }).await;
+    assert_eq!(yard.end(&later).await.state, State::Succeeded);
+}
+
+#[tokio::test]
+async fn a_worker_waits_for_a_redis_that_is_not_there_yet() {
+    let mut yard = Yard::new().await;
+    let id = yard.push(&Echo { value: json!(1) }).await;
+    yard.redis.kill();
+    let url = yard.redis.url();
+    let data = yard.data.path().display().to_string();
+    let worker = Program::start("fourmi-test-worker", &[], [("REDIS_URL", url), ("FOURMI_DATA", data)]);
+    worker.wait_for_line("waiting for Redis");
+    yard.redis.restart();
+    worker.wait_for_line("ready");
+    assert_eq!(yard.end(&id).await.state, State::Succeeded);
+}
+
+#[tokio::test]
+async fn cancel_stops_a_run_wherever_it_runs() {
+    let yard = Yard::new().await;
+    let worker = yard.worker_with(&[("FOURMI_SLOTS", "4")]);
+    let polite = yard.push(&yard.hold(true)).await;
+    let in_child = yard.push(&HoldInChild(yard.hold(true))).await;
+    let rude = yard.push(&yard.hold(false)).await;
+    let hanging = yard.push(&yard.misbehave(Misdeed::Hang)).await;
+    eventually("all run", || yard.lines("journal").len() == 3 && yard.lines("processes").len() == 2);
+    for id in [&polite, &in_child, &rude, &hanging] {
+        assert_eq!(yard.queues.cancel(id).await.unwrap(), Cancelled::Requested);
+    }
+    for id in [&polite, &in_child, &rude, &hanging] {
+        assert_eq!(yard.end(id).await.state, State::Cancelled);
+    }
+    // A child that does not stop is killed with everything that it has started.
+    yard.nothing_lives();
+    yard.scratch_is_empty();
+    drop(worker);
+}
+
+#[tokio::test]
+async fn a_run_that_takes_too_long_is_stopped() {
+    let yard = Yard::new().await;
+    let _worker = yard.worker();
+    for submission in [
+        Submission::new(Hold::NAME.parse().unwrap(), serde_json::value::to_raw_value(&yard.hold(false)).unwrap()),
+        Submission::new(
+            Misbehave::NAME.parse().unwrap(),
+            serde_json::value::to_raw_value(&yard.misbehave(Misdeed::Hang)).unwrap(),
+        ),
+    ] {
+        let mut submission = submission;
+        submission.envelope.policy.timeout_ms = Some(300);
+        submission.envelope.policy.attempts = Some(1);
+        let id = yard.queues.push(JobId::new(queue()), submission).await.unwrap().unwrap().id;
+        let job = yard.end(&id).await;
+        assert_eq!((job.state, job.error.unwrap().code.as_str()), (State::Failed, "timeout"));
+    }
+    yard.nothing_lives();
+}
+
+#[tokio::test]
+async fn what_kills_a_child_is_recorded_and_kills_nothing_else() {
+    let yard = Yard::new().await;
+    let worker = yard.worker();
+    for (how, code, text) in [
+        (Misdeed::Abort, "process_died", "SIGABRT"),
+        (Misdeed::EatSlowly, "out_of_memory", "memory"),
+        (Misdeed::EatAtOnce, "out_of_memory", "memory"),
+        (Misdeed::Exit, "process_died", "status 0"),
+    ] {
+        let id = yard.push(&yard.misbehave(how)).await;
+        let job = yard.end(&id).await;
+        assert_eq!((job.state, job.crashes), (State::Failed, 3), "{how:?}");
+        assert_eq!(job.error.unwrap().code, "crashed", "{how:?}");
+        let runs = yard.queues.runs(&id).await.unwrap();
+        assert_eq!(runs[0].error.code, code, "{how:?}");
+        assert!(runs[0].error.message.contains(text), "{how:?}: {}", runs[0].error.message);
+    }
+    let panicked = yard.push(&yard.misbehave(Misdeed::Panic)).await;
+    let error = yard.end(&panicked).await.error.unwrap();
+    assert_eq!(error.code, "panic");
+    assert!(error.cause.unwrap().contains("as it was told"));
+    let talkative = yard.push(&yard.misbehave(Misdeed::PrintNonsense)).await;
+    assert_eq!(yard.end(&talkative).await.result, Some(json!("heard")));
+    yard.nothing_lives();
+    yard.scratch_is_empty();
+    drop(worker);
+}
+
+#[tokio::test]
+async fn a_child_has_no_secrets_and_no_connection_of_its_parent() {
+    let yard = Yard::new().await;
+    let worker = yard.worker();
+    let id = yard.push(&yard.misbehave(Misdeed::Behave)).await;
+    let seen = yard.end(&id).await.result.unwrap();
+    assert_eq!(seen["environment"], json!(["MALLOC_ARENA_MAX"]));
+    let of_parent = descriptors(worker.pid());
+    assert!(of_parent.iter().any(|it| it.starts_with("socket:")), "the parent talks to Redis");
+    let shared =
+        seen["descriptors"].as_array().unwrap().iter().filter(|it| of_parent.iter().any(|other| **it == **other));
+    let sockets: Vec<_> = shared.filter(|it| it.as_str().unwrap().starts_with("socket:")).collect();
+    assert!(sockets.is_empty(), "{sockets:?}");
+}
+
+#[tokio::test]
+async fn a_drained_worker_lets_jobs_end() {
+    let yard = Yard::new().await;
+    let mut worker = yard.worker();
+    let running = yard.push(&yard.hold(true)).await;
+    yard.journal_says("1 started");
+    worker.signal(Signal::SIGTERM);
+    worker.wait_for_line("draining");
+    let waiting = yard.push(&Echo { value: json!(1) }).await;
+    yard.open_gate();
+    assert!(worker.wait().success());
+    assert_eq!(yard.end(&running).await.state, State::Succeeded);
+    assert_eq!(yard.queues.get(&waiting).await.unwrap().unwrap().state, State::Waiting);
+}
+
+#[tokio::test]
+async fn what_outlasts_the_grace_time_goes_back_without_losing_an_attempt() {
+    let yard = Yard::new().await;
+    let mut worker = yard.worker_with(&[("FOURMI_DRAIN_SECONDS", "0"), ("FOURMI_SLOTS", "3")]);
+    let jobs = [
+        yard.push(&yard.hold(true)).await,
+        yard.push(&HoldInChild(yard.hold(true))).await,
+        yard.push(&yard.misbehave(Misdeed::Hang)).await,
+    ];
+    eventually("all run", || yard.lines("journal").len() == 2 && yard.lines("processes").len() == 2);
+    worker.signal(Signal::SIGTERM);
+    assert!(worker.wait().success());
+    for id in &jobs {
+        let job = yard.queues.get(id).await.unwrap().unwrap();
+        assert_eq!((job.state, job.run, job.attempts), (State::Waiting, 1, 0));
+        assert!(yard.queues.runs(id).await.unwrap().is_empty());
+    }
+    yard.nothing_lives();
+}
+
+#[tokio::test]
+async fn a_job_of_an_unknown_kind_or_a_newer_schema_waits_for_a_worker_that_knows_it() {
+    let yard = Yard::new().await;
+    let worker = yard.worker();
+    let payload = || serde_json::value::to_raw_value(&json!({"value": 1})).unwrap();
+    let unknown = Submission::new("test.of_tomorrow".parse().unwrap(), payload());
+    let mut newer = Submission::new(Echo::NAME.parse().unwrap(), payload());
+    newer.envelope.schema_version = 2;
+    for submission in [unknown, newer] {
+        let id = yard.queues.push(JobId::new(queue()), submission).await.unwrap().unwrap().id;
+        let job = yard.until(&id, |job| job.state == State::Scheduled && job.run > 0).await;
+        assert_eq!((job.attempts, job.error), (0, None));
+    }
+    worker.wait_for_line("does not know the kind");
+}
+
+#[tokio::test]
+async fn progress_never_goes_back_and_the_last_is_kept() {
+    let yard = Yard::new().await;
+    let _worker = yard.worker();
+    let id = yard.push(&Steps { gate: Some(yard.file("gate")) }).await;
+    let (_, mut watch) = yard.watcher.watch(&id).await.unwrap().unwrap();
+    let mut seen = Vec::new();
+    let end = loop {
+        let update = tokio::time::timeout(Duration::from_secs(60), watch.next());
+        match update.await.expect("more in time").expect("more to come") {
+            Update::Progress { progress, .. } => {
+                assert_eq!(progress.stage, "step");
+                seen.push(progress.percent);
+                if progress.percent >= 50.0 {
+                    yard.open_gate();
+                }
+            }
+            Update::State(job) if job.state.is_final() => break job,
+            Update::State(job) => seen.extend(job.progress.map(|progress| progress.percent)),
+        }
+        if seen.last() == Some(&50.0) {
+            yard.open_gate();
+        }
+    };
+    assert!(seen.is_sorted() && seen.contains(&50.0), "{seen:?}");
+    assert_eq!(end.progress.unwrap().percent, 100.0);
+}
+
+#[tokio::test]
+async fn a_waiting_worker_is_woken_by_a_push() {
+    let yard = Yard::new().await;
+    let _worker = yard.worker();
+    // Far sooner than the slow poll (2 s): the median of several starts.
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        let id = yard.push(&Echo { value: json!(1) }).await;
+        let job = yard.end(&id).await;
+        waits.push(job.started_at.unwrap().duration_since(job.created_at).as_millis());
+    }
+    waits.sort_unstable();
+    assert!(waits[4] < 500, "{waits:?}");
+}
+
+#[tokio::test]
+async fn the_folder_of_a_dead_worker_is_removed_by_the_next() {
+    let yard = Yard::new().await;
+    let mut first = yard.worker();
+    yard.push(&yard.misbehave(Misdeed::Hang)).await;
+    eventually("it runs", || yard.lines("processes").len() == 2);
+    first.kill();
+    let folders = || std::fs::read_dir(yard.data.path().join("scratch")).unwrap().count();
+    assert_eq!(folders(), 1);
+    let second = yard.worker();
+    eventually_async("only the living worker's folder is there", async || (folders() == 1).then_some(())).await;
+    drop(second);
+}
