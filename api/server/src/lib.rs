@@ -1,1 +1,26 @@
-//! The HTTP facade of Fourmi
+#![doc = include_str!("../README.md")]
+
+mod auth;
+mod body;
+mod checksum;
+mod disposition;
+mod docs_page;
+mod headers;
+mod keys;
+mod openapi;
+mod operation;
+mod problem;
+mod query;
+mod range;
+mod redis;
+pub mod routes;
+mod server;
+mod service;
+mod sse;
+mod trace;
+
+pub use keys::Keys;
+pub use operation::Group;
+pub use problem::{Code, FieldError, Problem};
+pub use server::{Server, Settings};
+pub use service::service;

@@ -1,0 +1,55 @@
+//! Who may call.
+
+use std::sync::Arc;
+
+use salvo::{
+    Depot, FlowCtrl, Handler, Request, Response, Writer, async_trait,
+    http::{HeaderMap, header::AUTHORIZATION},
+};
+
+use crate::{keys::Keys, problem::Problem};
+
+/// Lets a request pass if it shows a key that is known.
+pub(crate) struct RequireKey(pub(crate) Arc<Keys>);
+
+#[async_trait]
+impl Handler for RequireKey {
+    async fn handle(&self, request: &mut Request, depot: &mut Depot, response: &mut Response, flow: &mut FlowCtrl) {
+        if !bearer(request.headers()).is_some_and(|key| self.0.open(key)) {
+            flow.skip_rest();
+            Problem::unauthorized().write(request, depot, response).await;
+        }
+    }
+}
+
+/// The key of `Authorization: Bearer <key>`; a second such header makes it nobody's.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (value, None) = (values.next()?.as_bytes(), values.next()) else { return None };
+    let (scheme, key) = value.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| key.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use salvo::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn one_bearer_header_shows_a_key() {
+        let read = |values: &[&'static str]| {
+            let headers = values.iter().map(|value| (AUTHORIZATION, HeaderValue::from_static(value)));
+            bearer(&headers.fold(HeaderMap::new(), |mut headers, (name, value)| {
+                headers.append(name, value);
+                headers
+            }))
+            .map(<[u8]>::to_vec)
+        };
+        assert_eq!(read(&["Bearer abc"]), Some(b"abc".to_vec()));
+        assert_eq!(read(&["bearer  abc"]), Some(b"abc".to_vec()));
+        for others in [&["Basic abc"][..], &["Bearer"], &["abc"], &[], &["Bearer abc", "Bearer abc"]] {
+            assert_eq!(read(others), None, "{others:?}");
+        }
+    }
+}

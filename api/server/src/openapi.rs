@@ -1,0 +1,207 @@
+//! The OpenAPI 3.1 document, made from the table of routes and the types that they read and write.
+
+use fourmi_kinds::Catalogue;
+use salvo::http::StatusCode;
+use schemars::{SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    operation::{Answer, Content, Group, Operation, Parameter, Place, schema},
+    problem::{Code, Document},
+};
+
+const SCHEMAS: &str = "#/components/schemas/";
+
+/// The document of these routes.
+pub(crate) fn document(groups: &[Group], kinds: &Catalogue) -> Value {
+    let mut schemas = Schemas::new();
+    let problem = schemas.answers.subschema_for::<Document<'static>>().to_value();
+    let mut paths = Map::new();
+    for group in groups {
+        for operation in &group.operations {
+            let path = paths.entry(operation.path).or_insert_with(|| json!({}));
+            path[operation.method.as_str().to_lowercase()] = describe(group.tag, operation, &problem, &mut schemas);
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
+        "info": {
+            "title": "Fourmi",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "MIT OR Apache-2.0" },
+            "description": "A job platform: submit a typed job, get an id at once, follow its progress, fetch its result. \
+                Every error is a problem (RFC 9457) with a stable `code`. Every answer carries an `X-Request-Id`.",
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{ "key": [] }],
+        "tags": groups.iter().map(|group| json!({ "name": group.tag, "description": group.description })).collect::<Value>(),
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "key": { "type": "http", "scheme": "bearer", "description": "An API key; the first one lies in `api-key` in the data folder." },
+            },
+            "schemas": schemas.finish(kinds),
+        },
+    })
+}
+
+/// The schemas that the document's parts refer to.
+struct Schemas {
+    /// Of what callers send.
+    requests: SchemaGenerator,
+    /// Of what callers get: there, fields with defaults are always present.
+    answers: SchemaGenerator,
+}
+
+impl Schemas {
+    fn new() -> Self {
+        let settings = SchemaSettings::draft2020_12()
+            .with(|settings| settings.definitions_path = SCHEMAS[1..].trim_end_matches('/').to_owned().into());
+        Self {
+            requests: settings.clone().for_deserialize().into_generator(),
+            answers: settings.for_serialize().into_generator(),
+        }
+    }
+
+    fn finish(mut self, kinds: &Catalogue) -> Value {
+        let mut schemas = self.requests.take_definitions(true);
+        schemas.extend(self.answers.take_definitions(true));
+        add_submissions(&mut schemas, kinds);
+        schemas.sort_keys();
+        Value::Object(schemas)
+    }
+}
+
+/// One schema of a submission a kind, told apart by `kind`; payloads and results under the kind's name.
+fn add_submissions(schemas: &mut Map<String, Value>, kinds: &Catalogue) {
+    let Some(general) = schemas.remove("JobSubmission") else { return };
+    let mut mapping = Map::new();
+    for kind in kinds.iter() {
+        hoist(schemas, &format!("{}.payload", kind.name), kind.payload_schema.as_value());
+        hoist(schemas, &format!("{}.result", kind.name), kind.result_schema.as_value());
+        let mut submission = general.clone();
+        submission["description"] = json!(kind.summary);
+        submission["properties"]["kind"] = json!({ "const": kind.name });
+        submission["properties"]["payload"] = json!({ "$ref": format!("{SCHEMAS}{}.payload", kind.name) });
+        schemas.insert(format!("{}.submission", kind.name), submission);
+        mapping.insert(kind.name.to_string(), json!(format!("{SCHEMAS}{}.submission", kind.name)));
+    }
+    let choices: Value = mapping.values().map(|reference| json!({ "$ref": reference })).collect();
+    let description = "A job to be done: one schema a kind.";
+    schemas.insert(
+        "JobSubmission".to_owned(),
+        json!({ "description": description, "oneOf": choices, "discriminator": { "propertyName": "kind", "mapping": mapping } }),
+    );
+}
+
+/// Adds a schema that stands alone, with its definitions beside it.
+fn hoist(schemas: &mut Map<String, Value>, name: &str, schema: &Value) {
+    let mut schema = schema.clone();
+    let definitions = schema.as_object_mut().and_then(|object| {
+        object.remove("$schema");
+        object.remove("$defs")
+    });
+    rewrite_references(&mut schema);
+    schemas.insert(name.to_owned(), schema);
+    if let Some(Value::Object(definitions)) = definitions {
+        for (name, mut definition) in definitions {
+            rewrite_references(&mut definition);
+            schemas.entry(name).or_insert(definition);
+        }
+    }
+}
+
+fn rewrite_references(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(Value::String(reference)) = object.get_mut("$ref") {
+                *reference = reference.replace("#/$defs/", SCHEMAS);
+            }
+            object.values_mut().for_each(rewrite_references);
+        }
+        Value::Array(values) => values.iter_mut().for_each(rewrite_references),
+        _ => {}
+    }
+}
+
+fn describe(tag: &str, operation: &Operation, problem: &Value, schemas: &mut Schemas) -> Value {
+    let mut description = json!({
+        "operationId": operation.id,
+        "tags": [tag],
+        "summary": operation.summary,
+        "responses": responses(operation, problem, &mut schemas.answers),
+    });
+    if !operation.description.is_empty() {
+        description["description"] = json!(operation.description);
+    }
+    if operation.open {
+        description["security"] = json!([]);
+    }
+    if !operation.parameters.is_empty() {
+        description["parameters"] =
+            operation.parameters.iter().map(|one| parameter(one, &mut schemas.requests)).collect();
+    }
+    if let Some(body) = &operation.body {
+        description["requestBody"] = json!({ "required": true, "content": content(body, &mut schemas.requests) });
+    }
+    description
+}
+
+fn parameter(parameter: &Parameter, schemas: &mut SchemaGenerator) -> Value {
+    json!({
+        "name": parameter.name,
+        "in": match parameter.place {
+            Place::Path => "path",
+            Place::Query => "query",
+            Place::Header => "header",
+        },
+        "required": parameter.place == Place::Path,
+        "description": parameter.description,
+        "schema": (parameter.schema)(schemas),
+    })
+}
+
+fn content(content: &Content, schemas: &mut SchemaGenerator) -> Value {
+    json!({ content.media_type: { "schema": (content.schema)(schemas) } })
+}
+
+fn responses(operation: &Operation, problem: &Value, schemas: &mut SchemaGenerator) -> Value {
+    let mut responses = Map::new();
+    for answer in &operation.answers {
+        responses.insert(answer.status.as_u16().to_string(), success(answer, schemas));
+    }
+    for (status, codes) in &operation.problems {
+        responses.insert(status.to_string(), failure(*status, codes, problem));
+    }
+    Value::Object(responses)
+}
+
+fn success(answer: &Answer, schemas: &mut SchemaGenerator) -> Value {
+    let mut response = json!({ "description": answer.description });
+    if let Some(body) = &answer.content {
+        response["content"] = content(body, schemas);
+    }
+    if !answer.headers.is_empty() {
+        let text = schema::<String>(schemas);
+        let headers = answer.headers.iter().map(|name| ((*name).to_owned(), json!({ "schema": text })));
+        response["headers"] = Value::Object(headers.collect());
+    }
+    response
+}
+
+fn failure(status: u16, codes: &[Code], problem: &Value) -> Value {
+    let lines: Vec<_> = codes.iter().map(|code| format!("`{}`: {}.", code.as_str(), code.title())).collect();
+    let mut response = json!({
+        "description": lines.join("\n"),
+        "content": { "application/problem+json": { "schema": problem } },
+    });
+    let header = match StatusCode::from_u16(status).unwrap_or_default() {
+        StatusCode::UNAUTHORIZED => "WWW-Authenticate",
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => "Retry-After",
+        StatusCode::RANGE_NOT_SATISFIABLE => "Content-Range",
+        _ => return response,
+    };
+    response["headers"] = json!({ header: { "schema": { "type": "string" } } });
+    response
+}

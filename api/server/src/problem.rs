@@ -1,0 +1,304 @@
+//! Errors as callers see them: RFC 9457 problems, each with a stable code.
+
+use std::time::Duration;
+
+use fourmi_blobs::BlobError;
+use fourmi_queue::{QueueError, Refusal};
+use salvo::{
+    Depot, FlowCtrl, Handler, Request, Response, Writer, async_trait,
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+macro_rules! codes {
+    ($($id:ident = $status:ident $word:literal, $title:literal;)+) => {
+        /// What went wrong, as a stable word with the HTTP status that goes with it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Code {
+            $(#[doc = $title] $id),+
+        }
+
+        impl Code {
+            /// The stable word.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$id => $word),+ }
+            }
+
+            /// The HTTP status.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$id => StatusCode::$status),+ }
+            }
+
+            /// The sort of problem, for a person.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$id => $title),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidHeader = BAD_REQUEST "invalid_header", "A header of the request cannot be read";
+    InvalidQuery = BAD_REQUEST "invalid_query", "The query of the address cannot be read";
+    InvalidCursor = BAD_REQUEST "invalid_cursor", "The cursor is none that a list gave";
+    InvalidJson = BAD_REQUEST "invalid_json", "The body is not JSON";
+    UploadIncomplete = BAD_REQUEST "upload_incomplete", "The file did not arrive whole";
+    BadRequest = BAD_REQUEST "bad_request", "The request cannot be understood";
+    Unauthorized = UNAUTHORIZED "unauthorized", "The API key is missing or wrong";
+    NotFound = NOT_FOUND "not_found", "There is nothing at this address";
+    UnknownJob = NOT_FOUND "unknown_job", "There is no such job";
+    UnknownFile = NOT_FOUND "unknown_file", "There is no such file";
+    KindNotFound = NOT_FOUND "unknown_kind", "There is no such kind of job";
+    MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed", "This address does not know this method";
+    NotAcceptable = NOT_ACCEPTABLE "not_acceptable", "The answer does not come in a form that the caller accepts";
+    RequestTimeout = REQUEST_TIMEOUT "request_timeout", "The body came too slowly";
+    IdempotencyConflict = CONFLICT "idempotency_conflict", "The idempotency key was used for another job";
+    AlreadyOver = CONFLICT "already_over", "The job is over";
+    NotRetryable = CONFLICT "not_retryable", "The job cannot be retried in its state";
+    PayloadTooLarge = PAYLOAD_TOO_LARGE "payload_too_large", "The body or the payload in it is too large";
+    FileTooLarge = PAYLOAD_TOO_LARGE "file_too_large", "The file is too large";
+    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type", "The body is not of a type that can be read here";
+    RangeNotSatisfiable = RANGE_NOT_SATISFIABLE "range_not_satisfiable", "The range lies outside the file";
+    InvalidRequest = UNPROCESSABLE_ENTITY "invalid_request", "The request is well formed, but something in it is wrong";
+    InvalidPayload = UNPROCESSABLE_ENTITY "invalid_payload", "The kind does not accept this payload";
+    UnknownKind = UNPROCESSABLE_ENTITY "unknown_kind", "There is no such kind of job";
+    MissingFile = UNPROCESSABLE_ENTITY "unknown_file", "The payload names a file that does not exist";
+    ChecksumMismatch = UNPROCESSABLE_ENTITY "checksum_mismatch", "The file is not the one that was announced";
+    QueueFull = TOO_MANY_REQUESTS "queue_full", "The queue holds as many jobs as it may";
+    RedisFull = TOO_MANY_REQUESTS "redis_full", "There is no memory left for new jobs";
+    Internal = INTERNAL_SERVER_ERROR "internal", "Something went wrong on our side";
+    RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable", "The jobs cannot be reached just now";
+    DiskFull = INSUFFICIENT_STORAGE "disk_full", "There is no room left for files";
+}
+
+/// An error as callers see it, and what only the log is told.
+#[derive(Debug)]
+pub struct Problem {
+    code: Code,
+    detail: String,
+    errors: Vec<FieldError>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    inside: Option<String>,
+}
+
+/// A mistake in one field of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct FieldError {
+    /// The field, such as `payload.source.upload`; empty for the body as a whole.
+    pub path: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// An error (RFC 9457, `application/problem+json`).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct Document<'a> {
+    /// The sort of problem, as a URI that holds the code.
+    #[serde(rename = "type")]
+    #[schemars(extend("format" = "uri"))]
+    kind: String,
+    /// The sort of problem, for a person.
+    title: &'a str,
+    /// The HTTP status.
+    status: u16,
+    /// This problem, for a person.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    detail: &'a str,
+    /// The sort of problem, as a stable word that programs may rely on.
+    code: &'a str,
+    /// The address that was asked.
+    #[schemars(extend("format" = "uri-reference"))]
+    instance: &'a str,
+    /// Mistakes in fields of the request.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+impl Problem {
+    /// A problem of this sort; `detail` says to the caller what it is this time.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), inside: None }
+    }
+
+    /// Something went wrong on our side; `inside` goes to the log and nowhere else.
+    pub fn internal(inside: impl ToString) -> Self {
+        let detail = "Quote the X-Request-Id of this answer when you report it.";
+        Self { inside: Some(inside.to_string()), ..Self::new(Code::Internal, detail) }
+    }
+
+    /// A mistake in one field of the request.
+    pub fn field(code: Code, path: impl Into<String>, message: impl Into<String>) -> Self {
+        let error = FieldError { path: path.into(), message: message.into() };
+        let detail = match error.path.as_str() {
+            "" => error.message.clone(),
+            path => format!("{path}: {}", error.message),
+        };
+        Self { errors: vec![error], ..Self::new(code, detail) }
+    }
+
+    /// The same problem with a header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    fn retry_after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
+    fn inside(self, inside: impl ToString) -> Self {
+        Self { inside: Some(inside.to_string()), ..self }
+    }
+
+    /// Nobody showed a key that is known.
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(Code::Unauthorized, "Send the header `Authorization: Bearer <key>`.")
+            .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// Redis does not answer.
+    pub(crate) fn redis_unavailable(inside: impl ToString) -> Self {
+        Self::new(Code::RedisUnavailable, "Try again in a moment; an Idempotency-Key makes that safe.")
+            .retry_after(Duration::from_secs(2))
+            .inside(inside)
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    /// Puts the problem into a response to a request for `instance`.
+    pub(crate) fn render(self, instance: &str, response: &mut Response) {
+        if let Some(inside) = &self.inside {
+            tracing::error!(error.code = self.code.as_str(), error.message = inside, "request failed");
+        }
+        let document = Document {
+            kind: format!("urn:fourmi:problem:{}", self.code.as_str()),
+            title: self.code.title(),
+            status: self.status().as_u16(),
+            detail: &self.detail,
+            code: self.code.as_str(),
+            instance,
+            errors: &self.errors,
+        };
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        response.status_code(self.status());
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        for (name, value) in self.headers {
+            response.headers_mut().insert(name, value);
+        }
+        response.replace_body(salvo::http::ResBody::Once(body.into()));
+    }
+}
+
+#[async_trait]
+impl Writer for Problem {
+    async fn write(self, request: &mut Request, _depot: &mut Depot, response: &mut Response) {
+        self.render(request.uri().path(), response);
+    }
+}
+
+impl From<QueueError> for Problem {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::Unavailable(_) | QueueError::Unsuitable(_) => Self::redis_unavailable(error),
+            QueueError::Full { retry_after } => {
+                Self::new(Code::RedisFull, "Jobs that end make room.").retry_after(retry_after).inside(error)
+            }
+            _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match &refusal {
+            Refusal::IdempotencyConflict(_) => Self::new(Code::IdempotencyConflict, sentence(&refusal)),
+            Refusal::QueueFull { retry_after } => {
+                Self::new(Code::QueueFull, sentence(&refusal)).retry_after(*retry_after)
+            }
+            _ => Self::internal(refusal),
+        }
+    }
+}
+
+impl From<BlobError> for Problem {
+    fn from(error: BlobError) -> Self {
+        match &error {
+            BlobError::TooLarge { .. } => Self::new(Code::FileTooLarge, sentence(&error)),
+            BlobError::ChecksumMismatch { .. } => Self::new(Code::ChecksumMismatch, sentence(&error)),
+            BlobError::DiskFull => Self::new(Code::DiskFull, "Nothing was kept of the file.").inside(error),
+            BlobError::Source(cause) if is_timeout(cause) => {
+                Self::new(Code::RequestTimeout, "Nothing was kept of the file; send it again.")
+            }
+            BlobError::Source(_) => Self::new(Code::UploadIncomplete, "Nothing was kept of the file; send it again."),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+/// Whether a body stopped coming, which is wrapped once or twice on its way.
+pub(crate) fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
+        None => error.source(),
+    })
+    .any(|error| error.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut))
+}
+
+/// An error's words as a sentence.
+fn sentence(error: &impl ToString) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
+}
+
+/// Gives errors that the framework answers (no such route, wrong method …) the form of all others.
+pub(crate) struct Catch;
+
+#[async_trait]
+impl Handler for Catch {
+    async fn handle(&self, request: &mut Request, _: &mut Depot, response: &mut Response, _: &mut FlowCtrl) {
+        let problem = match response.status_code.unwrap_or(StatusCode::NOT_FOUND) {
+            StatusCode::NOT_FOUND => Problem::new(Code::NotFound, "The addresses are listed at /docs."),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                Problem::new(Code::MethodNotAllowed, "The header Allow lists the methods that it knows.")
+            }
+            StatusCode::NOT_ACCEPTABLE => Problem::new(Code::NotAcceptable, ""),
+            StatusCode::REQUEST_TIMEOUT => Problem::new(Code::RequestTimeout, ""),
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::PayloadTooLarge, ""),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(Code::UnsupportedMediaType, ""),
+            status if status.is_client_error() => Problem::new(Code::BadRequest, ""),
+            status => Problem::internal(format!("the framework answered {status}")),
+        };
+        problem.render(request.uri().path(), response);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_rounded_up_to_whole_seconds() {
+        let problem = Problem::from(QueueError::Full { retry_after: Duration::from_millis(1_200) });
+        assert_eq!(problem.headers, [(RETRY_AFTER, HeaderValue::from_static("2"))]);
+        assert_eq!(problem.status(), StatusCode::TOO_MANY_REQUESTS);
+    }
+
+    #[test]
+    fn a_timeout_is_found_below_its_wrappers() {
+        use std::io::{Error, ErrorKind};
+        let wrapped = Error::other(Error::other(Error::from(ErrorKind::TimedOut)));
+        assert!(is_timeout(&wrapped));
+        assert!(!is_timeout(&Error::other("reset")));
+    }
+}

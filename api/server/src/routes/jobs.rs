@@ -1,0 +1,304 @@
+//! Jobs: submit, follow, steer.
+
+use std::{sync::Arc, time::Duration};
+
+use fourmi_blobs::Blobs;
+use fourmi_kinds::catalogue;
+use fourmi_model::{Job, JobId, KindName, QueueName, RunReport, State, Submission};
+use fourmi_queue::{Cancelled, Pushed, Queues, Retried, Update, Watcher};
+use salvo::{
+    Depot, Request, Response, handler,
+    http::{
+        HeaderName, HeaderValue, Method, StatusCode,
+        header::{ETAG, LOCATION},
+    },
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    body, headers,
+    operation::{EVENT_STREAM, Group, JSON, Operation, Place, schema, state_of},
+    problem::{Code, Problem},
+    redis::in_time,
+    routes::{
+        job_list::{self, JobList},
+        submission::JobSubmission,
+    },
+    sse,
+};
+
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// The jobs, and what is needed to accept and follow them.
+pub struct Jobs {
+    /// Where they wait.
+    pub queues: Queues,
+    /// What happens to them.
+    pub watcher: Watcher,
+    /// The files that they name.
+    pub blobs: Blobs,
+    /// Cancelled when the server stops: whoever waits or follows is let go.
+    pub stop: CancellationToken,
+}
+
+/// The runs of a job that did not succeed.
+#[derive(Serialize, JsonSchema)]
+struct RunList {
+    /// The runs, oldest first; the newest fifty are kept.
+    runs: Vec<RunReport>,
+}
+
+/// The routes.
+pub fn group(jobs: Jobs) -> Group {
+    let operations = vec![
+        submit_operation(),
+        list_operation(),
+        identified("get_job", Method::GET, "/api/v1/jobs/{id}", get_job)
+            .says("Reads a job", "With `Prefer: wait=N`, the answer comes when the job is over or N seconds have passed.")
+            .takes(Place::Header, "Prefer", schema::<String>, WAIT)
+            .takes(Place::Header, "If-None-Match", schema::<String>, "The ETag of what you have.")
+            .answers(StatusCode::OK, JSON, schema::<Job>, "The job.")
+            .with_headers(&["ETag"])
+            .answers_empty(StatusCode::NOT_MODIFIED, "You have it."),
+        identified("cancel_job", Method::POST, "/api/v1/jobs/{id}/cancel", cancel_job)
+            .says("Stops a job", "A job that runs is asked to stop, which takes a moment.")
+            .answers(StatusCode::OK, JSON, schema::<Job>, "It had not started, and will not.")
+            .answers(StatusCode::ACCEPTED, JSON, schema::<Job>, "Its run was asked to stop.")
+            .fails(&[Code::AlreadyOver]),
+        identified("retry_job", Method::POST, "/api/v1/jobs/{id}/retry", retry_job)
+            .says("Lets a job run now", "Again, if it failed or was cancelled; without waiting any longer, if it waits for its time or is parked.")
+            .answers(StatusCode::OK, JSON, schema::<Job>, "It waits for a worker.")
+            .fails(&[Code::NotRetryable]),
+        identified("list_runs", Method::GET, "/api/v1/jobs/{id}/runs", list_runs)
+            .says("Lists the runs of a job that did not succeed", "")
+            .answers(StatusCode::OK, JSON, schema::<RunList>, "The runs."),
+        identified("follow_job", Method::GET, "/api/v1/jobs/{id}/events", follow_job)
+            .says("Follows a job", FOLLOW)
+            .takes(Place::Header, "Last-Event-ID", schema::<String>, "The newest event that you have; nonsense is ignored.")
+            .answers(StatusCode::OK, EVENT_STREAM, schema::<String>, "The events.")
+            .answers_empty(StatusCode::NO_CONTENT, "The job is over, and you have its last event."),
+    ];
+    Group::new("jobs", "Work to be done, and what became of it.", Arc::new(jobs), operations)
+}
+
+const WAIT: &str = "`wait=N`: answer when the job is over, or after N seconds (60 at most).";
+
+const FOLLOW: &str = "Server-sent events. The first is `snapshot` (the job), unless `Last-Event-ID` is its version; then come `state` (the job) \
+    and `progress` (`{version, run, progress}`; a slow reader gets the newest, not all). The id of an event is the job's version. \
+    A comment comes when nothing has happened for 15 seconds. The stream closes after the job's final state.";
+
+fn submit_operation() -> Operation {
+    Operation::new("submit_job", Method::POST, "/api/v1/jobs", submit_job)
+        .says("Submits a job", "Once this answers 2xx, the job is not lost.")
+        .takes(Place::Header, "Idempotency-Key", schema::<String>, "Sent twice with the same job, it is accepted once.")
+        .takes(Place::Header, "Prefer", schema::<String>, WAIT)
+        .reads(JSON, schema::<JobSubmission<'static>>)
+        .answers(StatusCode::ACCEPTED, JSON, schema::<Job>, "It is accepted.")
+        .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Preference-Applied"])
+        .answers(StatusCode::OK, JSON, schema::<Job>, "It is over already (`Prefer: wait`, or the key was known).")
+        .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Preference-Applied"])
+        .fails(&[Code::BadRequest, Code::InvalidHeader, Code::InvalidJson, Code::UnknownJob])
+        .fails(&[Code::IdempotencyConflict, Code::PayloadTooLarge])
+        .fails(&[Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload, Code::MissingFile])
+        .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable])
+}
+
+fn list_operation() -> Operation {
+    Operation::new("list_jobs", Method::GET, "/api/v1/jobs", job_list::list_jobs)
+        .says(
+            "Lists jobs",
+            "Queue by queue: live jobs in the order in which they will run, then finished ones, newest first.",
+        )
+        .takes(Place::Query, "state", schema::<Vec<State>>, "Only these states.")
+        .takes(Place::Query, "kind", schema::<KindName>, "Only this kind.")
+        .takes(Place::Query, "queue", schema::<QueueName>, "Only this queue.")
+        .takes(Place::Query, "tag", schema::<String>, "Only jobs with this tag.")
+        .takes(Place::Query, "limit", schema::<job_list::Limit>, "The most jobs of a page.")
+        .takes(Place::Query, "cursor", schema::<String>, "Where the page starts: `next` of the page before.")
+        .answers(StatusCode::OK, JSON, schema::<JobList>, "A page.")
+        .fails(&[Code::InvalidQuery, Code::InvalidCursor, Code::RedisUnavailable])
+}
+
+fn identified(id: &'static str, method: Method, path: &'static str, handler: impl salvo::Handler) -> Operation {
+    let operation = Operation::new(id, method, path, handler);
+    operation.takes(Place::Path, "id", schema::<JobId>, "The job.").fails(&[Code::UnknownJob, Code::RedisUnavailable])
+}
+
+#[handler]
+async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
+    let jobs: Arc<Jobs> = state_of(depot)?;
+    let wait = headers::wait(request.headers());
+    let key = headers::idempotency_key(request.headers())?;
+    let wanted: JobSubmission<'_> = body::parse(body::read(request).await?)?;
+    let (id, submission) = wanted.check(catalogue(), &jobs.blobs, key).await?;
+    let pushed = in_time(jobs.queues.push(id, submission.clone())).await??;
+    let job = jobs.accepted(&pushed, &submission, wait).await?;
+
+    response.headers_mut().insert(LOCATION, headers::value(format!("/api/v1/jobs/{}", job.id))?);
+    if pushed.existing {
+        response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    say_waited(response, wait);
+    answer(response, if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED }, &job)
+}
+
+#[handler]
+async fn get_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
+    let jobs: Arc<Jobs> = state_of(depot)?;
+    let wait = headers::wait(request.headers());
+    let job = jobs.read(&job_id(request)?, wait).await?.ok_or_else(unknown_job)?;
+    say_waited(response, wait);
+    if headers::has_already(request.headers(), &etag(&job)) {
+        response.headers_mut().insert(ETAG, headers::value(etag(&job))?);
+        response.status_code(StatusCode::NOT_MODIFIED);
+        return Ok(());
+    }
+    answer(response, StatusCode::OK, &job)
+}
+
+#[handler]
+async fn cancel_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
+    let jobs: Arc<Jobs> = state_of(depot)?;
+    let id = job_id(request)?;
+    let status = match in_time(jobs.queues.cancel(&id)).await? {
+        Cancelled::Now => StatusCode::OK,
+        Cancelled::Requested => StatusCode::ACCEPTED,
+        Cancelled::AlreadyOver(state) => return Err(Problem::new(Code::AlreadyOver, format!("It is {state}."))),
+        Cancelled::Unknown => return Err(unknown_job()),
+    };
+    answer(response, status, &jobs.read(&id, None).await?.ok_or_else(unknown_job)?)
+}
+
+#[handler]
+async fn retry_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
+    let jobs: Arc<Jobs> = state_of(depot)?;
+    let id = job_id(request)?;
+    match in_time(jobs.queues.retry(&id)).await? {
+        Retried::Waiting => {}
+        Retried::NotPossible(state) => return Err(Problem::new(Code::NotRetryable, format!("It is {state}."))),
+        Retried::Unknown => return Err(unknown_job()),
+    }
+    answer(response, StatusCode::OK, &jobs.read(&id, None).await?.ok_or_else(unknown_job)?)
+}
+
+#[handler]
+async fn list_runs(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
+    let jobs: Arc<Jobs> = state_of(depot)?;
+    let id = job_id(request)?;
+    let runs = in_time(jobs.queues.runs(&id)).await?;
+    if runs.is_empty() && jobs.read(&id, None).await?.is_none() {
+        return Err(unknown_job());
+    }
+    body::write(response, StatusCode::OK, &RunList { runs })
+}
+
+#[handler]
+async fn follow_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
+    let jobs: Arc<Jobs> = state_of(depot)?;
+    let (job, watch) = in_time(jobs.watcher.watch(&job_id(request)?)).await?.ok_or_else(unknown_job)?;
+    let seen = sse::last_seen(request.headers());
+    if job.state.is_final() && seen.is_some_and(|seen| seen >= job.version) {
+        // A browser's EventSource comes back after every end of a stream, but not after this.
+        response.status_code(StatusCode::NO_CONTENT);
+        return Ok(());
+    }
+    // An id that is ahead of the job belongs to something else: such a client needs the snapshot too.
+    let snapshot = Some(&job).filter(|job| seen != Some(job.version));
+    sse::answer(response, snapshot, watch, jobs.stop.clone())
+}
+
+/// The job that the address names. What is no id, or names a queue that does not exist, names none.
+fn job_id(request: &Request) -> Result<JobId, Problem> {
+    let id: JobId = request.param::<String>("id").unwrap_or_default().parse().map_err(|_| unknown_job())?;
+    if catalogue().queues().contains(id.queue()) { Ok(id) } else { Err(unknown_job()) }
+}
+
+fn unknown_job() -> Problem {
+    Problem::new(Code::UnknownJob, "It was never submitted, or has not been kept any longer.")
+}
+
+fn etag(job: &Job) -> String {
+    format!("\"{}\"", job.version)
+}
+
+fn say_waited(response: &mut Response, wait: Option<Duration>) {
+    let applied = wait.and_then(|wait| HeaderValue::try_from(format!("wait={}", wait.as_secs())).ok());
+    response.headers_mut().extend(applied.map(|applied| (PREFERENCE_APPLIED, applied)));
+}
+
+fn answer(response: &mut Response, status: StatusCode, job: &Job) -> Result<(), Problem> {
+    response.headers_mut().insert(ETAG, headers::value(etag(job))?);
+    body::write(response, status, job)
+}
+
+impl Jobs {
+    /// The job as it is now, or when it is over or the wait is.
+    async fn read(&self, id: &JobId, wait: Option<Duration>) -> Result<Option<Job>, Problem> {
+        match wait {
+            Some(wait) if !wait.is_zero() => self.read_when_over(id, wait).await,
+            _ => in_time(self.queues.get(id)).await,
+        }
+    }
+
+    async fn read_when_over(&self, id: &JobId, wait: Duration) -> Result<Option<Job>, Problem> {
+        let Some((mut job, mut watch)) = in_time(self.watcher.watch(id)).await? else { return Ok(None) };
+        let over = async {
+            while let Some(update) = watch.next().await {
+                if let Update::State(newer) = update {
+                    job = *newer;
+                }
+            }
+        };
+        tokio::select! {
+            () = over => {}
+            () = tokio::time::sleep(wait) => {}
+            () = self.stop.cancelled() => {}
+        }
+        if job.state.is_final() { Ok(Some(job)) } else { in_time(self.queues.get(id)).await }
+    }
+
+    /// A job that was just accepted. Whatever happens to Redis from here on, the caller is told its id.
+    async fn accepted(&self, pushed: &Pushed, submission: &Submission, wait: Option<Duration>) -> Result<Job, Problem> {
+        match self.read(&pushed.id, wait).await {
+            Ok(Some(job)) => Ok(job),
+            Ok(None) if pushed.existing => Err(unknown_job()),
+            Ok(None) | Err(_) => as_submitted(&pushed.id, submission),
+        }
+    }
+}
+
+/// What is known of a job when it was accepted and cannot be read.
+fn as_submitted(id: &JobId, submission: &Submission) -> Result<Job, Problem> {
+    let envelope = &submission.envelope;
+    let now = jiff::Timestamp::now();
+    let due_at = submission.not_before.filter(|start| *start > now);
+    Ok(Job {
+        id: id.clone(),
+        kind: envelope.kind.clone(),
+        schema_version: envelope.schema_version,
+        queue: id.queue().clone(),
+        state: if due_at.is_some() { State::Scheduled } else { State::Waiting },
+        version: 1,
+        priority: submission.priority,
+        tags: envelope.tags.clone(),
+        correlation_id: envelope.correlation_id.clone(),
+        run: 0,
+        attempts: 0,
+        crashes: 0,
+        created_at: now,
+        due_at,
+        started_at: None,
+        finished_at: None,
+        deadline: envelope.deadline,
+        worker: None,
+        parked_reason: None,
+        cancel_requested: false,
+        progress: None,
+        result: None,
+        error: None,
+        payload: serde_json::from_str(envelope.payload.get()).map_err(Problem::internal)?,
+    })
+}

@@ -1,0 +1,132 @@
+//! The server: what it stands on, from start to drain.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use fourmi_blobs::Blobs;
+use fourmi_kinds::catalogue;
+use fourmi_queue::{Queues, Watcher};
+use fourmi_settings::{Data, Environment, Listen, Redis, SettingError, Uploads};
+use salvo::{Service, conn::tcp::TcpAcceptor, fuse::FuseConfig};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    keys::Keys,
+    routes::{
+        files::{self, Files},
+        health,
+        jobs::{self, Jobs},
+        kinds, queues,
+    },
+    service::service,
+};
+
+/// How long requests may go on after the server was asked to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long a body may stop coming.
+const BODY_STALL: Duration = Duration::from_secs(30);
+
+/// How long a client may stop reading: a player that was paused comes back with a range.
+const WRITE_STALL: Duration = Duration::from_secs(5 * 60);
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// What the server needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The address.
+    pub listen: Listen,
+    /// The jobs.
+    pub redis: Redis,
+    /// The folder of files and keys.
+    pub data: Data,
+    /// The files that come in.
+    pub uploads: Uploads,
+}
+
+impl Settings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// The first that is wrong or missing.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        Ok(Self {
+            listen: Listen::read(environment)?,
+            redis: Redis::read(environment)?,
+            data: Data::read(environment)?,
+            uploads: Uploads::read(environment)?,
+        })
+    }
+}
+
+/// A server that has its address and is ready to answer.
+pub struct Server {
+    listener: TcpListener,
+    service: Service,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Opens what the server stands on. Cancelling `stop` later makes it drain.
+    ///
+    /// # Errors
+    /// If the address is taken, Redis does not answer, or the data folder cannot be used.
+    pub async fn bind(settings: &Settings, stop: CancellationToken) -> anyhow::Result<Self> {
+        let listener = listen(settings.listen.address)
+            .with_context(|| format!("FOURMI_LISTEN: cannot listen on {}", settings.listen.address))?;
+        let blobs = Blobs::open(settings.data.files()).await?;
+        let keys = Keys::load_or_create(&settings.data.api_key(), &settings.data.api_keys())?;
+        let queues = Queues::connect(settings.redis.url.expose()).await?;
+        let watcher = Watcher::start(queues.clone(), catalogue().queues());
+        let files = Files { blobs: blobs.clone(), max_upload_bytes: settings.uploads.max_bytes };
+        let groups = vec![
+            jobs::group(Jobs { queues: queues.clone(), watcher, blobs, stop: stop.clone() }),
+            files::group(files),
+            kinds::group(),
+            queues::group(queues.clone()),
+            health::group(queues),
+        ];
+        Ok(Self::of(listener, service(Arc::new(keys), groups), stop))
+    }
+
+    /// A server of a service on a listener.
+    pub fn of(listener: TcpListener, service: Service, stop: CancellationToken) -> Self {
+        Self { listener, service, stop }
+    }
+
+    /// The address that it listens on.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until it is asked to stop, and then until the last request is answered, ten seconds at most.
+    ///
+    /// # Errors
+    /// If the system refuses to go on listening.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let fuse = FuseConfig::default().with_request_body_timeout(BODY_STALL).with_write_stall_timeout(WRITE_STALL);
+        let server = salvo::Server::new(TcpAcceptor::try_from(self.listener)?).fuse_config(fuse);
+        let handle = server.handle();
+        let stop = self.stop;
+        tokio::spawn(async move {
+            stop.cancelled().await;
+            handle.stop_graceful(DRAIN);
+        });
+        Ok(server.try_serve(self.service).await?)
+    }
+}
+
+/// Accepted connections inherit the listener's options: an event must not wait until the one before it is acknowledged.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_nodelay(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}

@@ -1,0 +1,74 @@
+//! Puts routes, keys and what surrounds every request together.
+
+use std::sync::Arc;
+
+use fourmi_kinds::catalogue;
+use salvo::{
+    Depot, FlowCtrl, Handler, Request, Response, Router, Service, Writer, async_trait,
+    catcher::Catcher,
+    handler,
+    http::{Method, header::ACCEPT},
+    writing::Redirect,
+};
+
+use crate::{
+    auth::RequireKey,
+    headers::accepts,
+    keys::Keys,
+    openapi,
+    operation::{ANY, Group, Operation},
+    problem::{Catch, Code, Problem},
+    routes::docs,
+    trace::Trace,
+};
+
+/// The service that answers on these routes and on those of the documentation, which describes them.
+pub fn service(keys: Arc<Keys>, mut groups: Vec<Group>) -> Service {
+    let page = docs::Page::default();
+    groups.push(docs::group(page.clone()));
+    page.fill(&openapi::document(&groups, catalogue()));
+
+    let mut root = Router::new().get(to_docs).push(Router::with_path("docs/style.css").get(docs::style));
+    for group in &groups {
+        for operation in &group.operations {
+            root = root.push(route(group, operation, &keys));
+        }
+    }
+    Service::new(root).hoop(Trace).catcher(Catcher::new(Catch))
+}
+
+fn route(group: &Group, operation: &Operation, keys: &Arc<Keys>) -> Router {
+    let mut router = Router::with_path(operation.path.trim_start_matches('/'));
+    if !operation.open {
+        router = router.hoop(RequireKey(Arc::clone(keys)));
+    }
+    router = router.hoop(Negotiate(operation.media_type())).hoop(group.state.clone());
+    let handler = operation.handler.clone();
+    match operation.method {
+        Method::GET => router.get(handler),
+        Method::HEAD => router.head(handler),
+        Method::DELETE => router.delete(handler),
+        _ => router.post(handler),
+    }
+}
+
+/// Whoever opens the bare address in a browser wants to read.
+#[handler]
+async fn to_docs() -> Redirect {
+    Redirect::found("/docs")
+}
+
+/// Refuses callers who accept nothing that the route answers.
+struct Negotiate(&'static str);
+
+#[async_trait]
+impl Handler for Negotiate {
+    async fn handle(&self, request: &mut Request, depot: &mut Depot, response: &mut Response, flow: &mut FlowCtrl) {
+        let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        if self.0 != ANY && !accepts(accepted, self.0) {
+            flow.skip_rest();
+            let problem = Problem::new(Code::NotAcceptable, format!("The answer is {}.", self.0));
+            problem.write(request, depot, response).await;
+        }
+    }
+}
