@@ -58,6 +58,11 @@ impl Session {
         self.json
     }
 
+    /// Whether to leave out what is neither a result nor an error.
+    pub(crate) fn quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// The data folder.
     pub(crate) fn data(&self) -> anyhow::Result<Data> {
         Ok(Data::read(&self.environment)?)

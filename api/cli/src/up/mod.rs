@@ -22,7 +22,6 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use fourmi_settings::{Data, Environment, Fsync, Listen, Redis, Worker, table};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
 use self::{output::Output, platform::Platform, scale::Scale, signals::Signals};
@@ -71,7 +70,8 @@ pub(crate) struct Settings {
     fsync: Fsync,
     address: SocketAddr,
     drain: Duration,
-    programs: PathBuf,
+    /// This program. The others lie beside it.
+    own: PathBuf,
     scale: Vec<Scale>,
 }
 
@@ -80,10 +80,9 @@ pub(crate) async fn run(session: &Session, arguments: UpArguments) -> anyhow::Re
     create_folder(settings.data.folder())?;
     let _held_until_the_end = lock::take(&settings.data)?;
     settings.address = free_address(settings.address)?;
-    raise_open_files();
 
     let mut signals = Signals::listen()?;
-    let (output, writer) = Output::start();
+    let (output, writer) = Output::start(session.quiet());
     let mut platform = Platform::new(settings, session.json(), output.clone());
     let outcome = tokio::select! {
         biased;
@@ -121,14 +120,13 @@ impl Settings {
         if !mistakes.is_empty() {
             return Err(Stop::usage(mistakes.join("\n")));
         }
-        let own = std::env::current_exe()?;
         Ok(Self {
             data: Data::read(environment)?,
             redis: Redis::optional(environment)?,
             fsync: fourmi_settings::PrivateRedis::read(environment)?.fsync,
             address: Listen::read(environment)?.address,
             drain: Worker::read(environment)?.drain,
-            programs: own.parent().unwrap_or(Path::new(".")).to_owned(),
+            own: std::env::current_exe()?,
             scale: arguments.scale.clone(),
         })
     }
@@ -162,11 +160,4 @@ fn free_address(address: SocketAddr) -> anyhow::Result<SocketAddr> {
             "the API cannot listen on {address}: {error}.\nStop the program that does, or choose another address with {name}; {name}=127.0.0.1:0 takes any free port"
         ))
     })
-}
-
-/// Every open stream of a client is an open file of the API; the usual limit of 1,024 is for interactive programs.
-fn raise_open_files() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let _stays_as_it_is = setrlimit(Resource::RLIMIT_NOFILE, hard.min(1 << 20), hard);
-    }
 }

@@ -28,6 +28,7 @@ pub(crate) struct Output {
     lines: SyncSender<String>,
     dropped: Arc<AtomicU64>,
     colours: bool,
+    quiet: bool,
 }
 
 /// The thread that writes.
@@ -35,7 +36,7 @@ pub(crate) struct Writer(JoinHandle<()>);
 
 impl Output {
     /// Starts the thread that writes, so that nothing else waits for the terminal.
-    pub(crate) fn start() -> (Self, Writer) {
+    pub(crate) fn start(quiet: bool) -> (Self, Writer) {
         let (lines, waiting) = mpsc::sync_channel::<String>(WAITING_LINES);
         let dropped = Arc::new(AtomicU64::new(0));
         let lost = Arc::clone(&dropped);
@@ -49,11 +50,14 @@ impl Output {
             }
             let _nobody_reads = io::stderr().flush();
         });
-        (Self { lines, dropped, colours: print::colours(&io::stderr()) }, Writer(thread))
+        (Self { lines, dropped, colours: print::colours(&io::stderr()), quiet }, Writer(thread))
     }
 
     /// A line of the process of that name.
     pub(crate) fn line(&self, name: &str, text: &str) {
+        if self.quiet {
+            return;
+        }
         let text: String = text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
         let line = if self.colours {
             let colour = COLOURS[name.bytes().map(usize::from).sum::<usize>() % COLOURS.len()];

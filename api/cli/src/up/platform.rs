@@ -1,6 +1,10 @@
 //! The processes of a platform: started in one order, stopped in the other.
 
-use std::{ffi::OsString, path::Path, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use fourmi_client::Client;
 use fourmi_settings::{Data, table};
@@ -130,7 +134,7 @@ impl Platform {
         environment: Vec<(&'static str, OsString)>,
         grace: Duration,
     ) -> anyhow::Result<Spec> {
-        let program = self.settings.programs.join(program);
+        let program = self.settings.own.with_file_name(program);
         if !program.is_file() {
             let message = format!("{} is missing; `cargo build --workspace` builds all programs", program.display());
             return Err(Stop::failed("program_missing", message));
@@ -194,20 +198,18 @@ impl Platform {
                 "event": "ready", "url": url, "key_file": data.api_key(), "data": data.folder(),
             }));
         }
-        let fourmi = command(&url, data);
-        let key = data.api_key();
-        let key = short(&key).display();
+        let (key, fourmi) = (short(&data.api_key()), short(&self.settings.own));
+        let (key, fourmi) = (key.display(), fourmi.display());
+        let elsewhere = exports(&url, data);
         print::line(&format!(
             "\n\
             Fourmi is up.\n\
             \n  address  {url}   (documentation: {url}/docs)\
-            \n  API key  in {key}\
-            \n\
-            \nTry in another terminal:\
+            \n  API key  in {key}\n\
+            \nTry in another terminal:{elsewhere}\
             \n  {fourmi} extract FILE --format opus     # the sound of a video of yours\
             \n  {fourmi} jobs                           # what was done\
-            \n  curl -H \"Authorization: Bearer $(cat {key})\" {url}/api/v1/kinds\
-            \n\
+            \n  curl -H \"Authorization: Bearer $(cat {key})\" {url}/api/v1/kinds\n\
             \nCtrl-C stops everything this command started, in order.\n"
         ))
     }
@@ -261,20 +263,24 @@ impl Platform {
     }
 }
 
-/// How to call this program for this platform from the folder where we are.
-fn command(url: &str, data: &Data) -> String {
-    let program = std::env::current_exe().unwrap_or_else(|_| "fourmi".into());
-    let mut command = short(&program).display().to_string();
+/// What a terminal in this folder must know of this platform, if it is not where every platform is by default.
+fn exports(url: &str, data: &Data) -> String {
+    let mut exports = String::new();
     if url != table::URL.default {
-        command.push_str(&format!(" --url {url}"));
+        exports.push_str(&format!(" {}={url}", table::URL.name));
     }
     if std::path::absolute(table::DATA.default).ok().as_deref() != Some(data.folder()) {
-        command.push_str(&format!(" --key-file {}", short(&data.api_key()).display()));
+        exports.push_str(&format!(" {}='{}'", table::DATA.name, data.folder().display()));
     }
-    command
+    if exports.is_empty() { exports } else { format!("\n  export{exports}") }
 }
 
-/// A path below the folder where we are, from there.
-fn short(path: &Path) -> &Path {
-    std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path)
+/// A path as it is written in the folder where we are.
+fn short(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    match path.strip_prefix(here) {
+        Ok(below) if below.components().count() > 1 => below.to_owned(),
+        Ok(below) => Path::new(".").join(below),
+        Err(_) => path.to_owned(),
+    }
 }
