@@ -29,7 +29,9 @@ use crate::libav::log;
 pub(crate) fn libav(error: Error, doing: &str) -> Failure {
     match error {
         Error::Exit => Failure::cancelled(),
-        Error::Other { errno } if is_of_the_machine(errno) => storage(&io::Error::from_raw_os_error(errno), doing),
+        Error::Other { errno } if is_of_the_machine(errno) || is_out_of_memory(error) => {
+            storage(&io::Error::from_raw_os_error(errno), doing)
+        }
         Error::DecoderNotFound | Error::EncoderNotFound | Error::MuxerNotFound => {
             codec_unsupported(&format!("{doing} needs a codec that is not installed"))
         }
@@ -54,15 +56,25 @@ pub(crate) fn storage(error: &io::Error, doing: &str) -> Failure {
     }
 }
 
-/// Whether there was no memory: the input is not to blame then.
+/// Whether there was no memory, so that the input is not to blame. Decoders also say so of data that makes them ask for absurd
+/// amounts, or count to too many: hence the look whether there is some.
 pub(crate) fn is_out_of_memory(error: Error) -> bool {
-    error == Error::Other { errno: ffmpeg_next::error::ENOMEM }
+    error == Error::Other { errno: ffmpeg_next::error::ENOMEM } && !has_memory()
+}
+
+fn has_memory() -> bool {
+    const SOME_BYTES: usize = 16 * 1024 * 1024;
+    let mut some = Vec::<u8>::new();
+    let has = some.try_reserve_exact(SOME_BYTES).is_ok();
+    // What nobody looks at is never asked for.
+    std::hint::black_box(some);
+    has
 }
 
 fn is_of_the_machine(errno: i32) -> bool {
-    use ffmpeg_next::error::{EACCES, EFBIG, EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOSPC, EROFS};
+    use ffmpeg_next::error::{EACCES, EFBIG, EIO, EMFILE, ENFILE, ENOENT, ENOSPC, EROFS};
     let quota = io::Error::from_raw_os_error(errno).kind() == io::ErrorKind::QuotaExceeded;
-    quota || [EACCES, EFBIG, EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOSPC, EROFS].contains(&errno)
+    quota || [EACCES, EFBIG, EIO, EMFILE, ENFILE, ENOENT, ENOSPC, EROFS].contains(&errno)
 }
 
 pub(crate) fn source_gone() -> Failure {
@@ -140,7 +152,7 @@ mod tests {
         let again = NextStep::Retry { after_ms: None };
         for (error, code, next) in [
             (Error::Other { errno: ENOSPC }, "disk_full", &again),
-            (Error::Other { errno: ENOMEM }, "out_of_memory", &again),
+            (Error::Other { errno: ENOMEM }, "ffmpeg_failed", &NextStep::GiveUp),
             (Error::Other { errno: EIO }, "storage_failed", &again),
             (Error::DecoderNotFound, "codec_unsupported", &NextStep::GiveUp),
             (Error::Other { errno: EINVAL }, "ffmpeg_failed", &NextStep::GiveUp),
@@ -149,6 +161,11 @@ mod tests {
             let failure = libav(error, "writing");
             assert_eq!((failure.code.as_str(), &failure.next), (code, next));
         }
+        let memory = io::Error::from(io::ErrorKind::OutOfMemory);
+        assert_eq!(
+            (storage(&memory, "mapping").code.as_str(), storage(&memory, "mapping").next),
+            ("out_of_memory", again)
+        );
         let full = io::Error::from(io::ErrorKind::StorageFull);
         assert_eq!(storage(&full, "renaming").code, "disk_full");
     }

@@ -3,9 +3,10 @@
 pub mod audio;
 mod failure;
 mod libav;
-mod matroska;
+
 pub mod probe;
 mod progress;
+mod structure;
 
 use fourmi_model::Progress;
 

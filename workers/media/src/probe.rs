@@ -19,11 +19,19 @@ use crate::{
 /// `cancelled`, `out_of_memory`, `ffmpeg_failed`.
 pub fn probe(input: &Path, control: &dyn Control) -> Result<MediaInfo, Failure> {
     let _log = log::Capture::start();
+    look(input, control).map_err(|failure| match failure {
+        // libav has many words for being interrupted.
+        _ if control.cancelled() => Failure::cancelled(),
+        failure => failure.in_stage("probe"),
+    })
+}
+
+fn look(input: &Path, control: &dyn Control) -> Result<MediaInfo, Failure> {
     let bytes = std::fs::metadata(input).map(|file| file.len()).unwrap_or(0);
-    let recording = Input::open(input, control).map_err(|failure| failure.in_stage("probe"))?;
+    let recording = Input::open(input, control)?;
     let streams = recording.streams();
     if streams.is_empty() {
-        return Err(failure::corrupt("it has no streams").in_stage("probe"));
+        return Err(failure::corrupt("it has no streams"));
     }
     Ok(MediaInfo {
         container: recording.container(),

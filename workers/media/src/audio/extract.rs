@@ -75,11 +75,18 @@ pub fn extract(
     control: &dyn Control,
 ) -> Result<Extraction, Failure> {
     let _log = log::Capture::start();
+    // libav has many words for being interrupted.
+    make(input, output_dir, request, control)
+        .map_err(|failure| if control.cancelled() { Failure::cancelled() } else { failure })
+}
+
+fn make(input: &Path, output_dir: &Path, request: &AudioExtract, control: &dyn Control) -> Result<Extraction, Failure> {
     let mut source = Input::open(input, control).map_err(|failure| failure.in_stage("probe"))?;
     let track = Track::choose(&source).map_err(|failure| failure.in_stage("probe"))?;
     let part = Part::of(request.trim, &track)?;
     let mut notes = Vec::new();
-    let plan = formats::plan(request, &track.stream, &mut notes)?;
+    let plan = formats::plan(request, &track, part, &mut notes)?;
+    let part = plan.part(part, &track);
     let labels = Labels::read(&source, &track.stream, track.alone).cut(part, part.promised_end(&track));
 
     let file = temporary_in(output_dir)?;
@@ -120,7 +127,7 @@ impl Job<'_> {
     fn write(&self, source: &mut Input<'_>, file: &Path, pace: &mut Pace<'_>) -> Result<Tally, Failure> {
         let mut output = Output::create(file, self.plan.container.muxer, self.control).map_err(preparing)?;
         let parameters = source.parameters(self.track.stream.index);
-        let (sure, cut_off) = (source.is_sure(), source.cut_off);
+        let sure = source.is_sure();
         let (tally, is_empty) = match &self.plan.encoding {
             None => {
                 copy::declare(&mut output, parameters, &self.track.stream)?;
@@ -137,7 +144,7 @@ impl Job<'_> {
                 (tally, samples == 0)
             }
         };
-        self.judge(&tally, is_empty, sure, cut_off)?;
+        self.judge(&tally, is_empty, sure)?;
         let output_bytes = output.position();
         output.finish().map_err(|error| failure::libav(error, "finishing the file"))?;
         let media_ms = u64::try_from((tally.reached - self.part.start) / 1_000).unwrap_or(0);
@@ -157,13 +164,13 @@ impl Job<'_> {
     }
 
     /// Whether what was read is what was promised.
-    fn judge(&self, tally: &Tally, is_empty: bool, sure: bool, cut_off: bool) -> Result<(), Failure> {
+    fn judge(&self, tally: &Tally, is_empty: bool, sure: bool) -> Result<(), Failure> {
         let hopeless = tally.damaged.saturating_mul(3) > tally.packets.max(1);
         if hopeless {
             let why = format!("{} of the {} packets of its sound are bad", tally.damaged, tally.packets);
             return Err(if sure { failure::corrupt(&why) } else { failure::not_media(&why) });
         }
-        if let Some(missing) = self.missing(tally, cut_off) {
+        if let Some(missing) = self.missing(tally) {
             return Err(failure::truncated(&missing));
         }
         if is_empty {
@@ -177,22 +184,13 @@ impl Job<'_> {
     }
 
     /// What is missing at the end.
-    fn missing(&self, tally: &Tally, cut_off: bool) -> Option<String> {
+    fn missing(&self, tally: &Tally) -> Option<String> {
+        let promised = self.track.promised_end?.min(self.part.end.unwrap_or(i64::MAX));
+        let tolerance = (promised / 1_000).max(1_000_000);
         // Who had to repair the clock cannot say what time it is.
-        if tally.jumps > 0 {
-            return None;
-        }
-        let promised = if cut_off { self.track.likely_end } else { self.track.promised_end };
-        let promised = [promised, self.part.end].into_iter().flatten().min();
-        match promised {
-            Some(promised) => {
-                let tolerance = (promised / 1_000).max(1_000_000);
-                let ms = |time: i64| failure::clock(u64::try_from(time / 1_000).unwrap_or(0));
-                (tally.reached < promised - tolerance)
-                    .then(|| format!("its sound ends at {} instead of {}", ms(tally.reached), ms(promised)))
-            }
-            None => cut_off.then(|| "its file ends in the middle".to_owned()),
-        }
+        let is_missing = tally.jumps == 0 && tally.reached < promised - tolerance;
+        let ms = |time: i64| failure::clock(u64::try_from(time / 1_000).unwrap_or(0));
+        is_missing.then(|| format!("its sound ends at {} instead of {}", ms(tally.reached), ms(promised)))
     }
 }
 

@@ -4,10 +4,14 @@ use ffmpeg_next::{ChannelLayout, codec, format::Sample, format::sample::Type};
 use fourmi_kinds::{AudioExtract, AudioFormat, MediaNote};
 use fourmi_model::Failure;
 
+use super::track::{Part, Track};
 use crate::{
     failure,
     libav::{Stream, can_hold},
 };
+
+/// Sound that starts this much after the recording, in microseconds, starts late.
+const LATE: i64 = 100_000;
 
 /// A kind of file.
 pub(super) struct Container {
@@ -20,6 +24,8 @@ pub(super) struct Container {
     /// Whether the muxer can attach a cover picture.
     pub(super) covers: bool,
     pub(super) chapters: Chapters,
+    /// Whether it can hold sound that starts late. Others begin with the first packet.
+    pub(super) keeps_time: bool,
 }
 
 /// How a container carries chapters.
@@ -27,7 +33,7 @@ pub(super) struct Container {
 pub(super) enum Chapters {
     /// The muxer writes them.
     Native,
-    /// Players look for them in tags, which the muxer leaves to us.
+    /// Players look for them in tags. FFmpeg's muxers leave them to us, or (Ogg, up to 5.1) round their seconds up.
     Tags,
     /// Not at all.
     None,
@@ -41,6 +47,7 @@ const M4A: Container = Container {
     options: &[("movflags", "+faststart")],
     covers: true,
     chapters: Chapters::Native,
+    keeps_time: true,
 };
 const MP3: Container = Container {
     muxer: "mp3",
@@ -49,6 +56,7 @@ const MP3: Container = Container {
     options: &[],
     covers: true,
     chapters: Chapters::Native,
+    keeps_time: false,
 };
 const OPUS: Container = Container {
     muxer: "opus",
@@ -56,7 +64,8 @@ const OPUS: Container = Container {
     media_type: "audio/ogg",
     options: &[],
     covers: false,
-    chapters: Chapters::Native,
+    chapters: Chapters::Tags,
+    keeps_time: false,
 };
 const OGG: Container = Container { muxer: "ogg", extension: "ogg", ..OPUS };
 const FLAC: Container = Container {
@@ -66,6 +75,7 @@ const FLAC: Container = Container {
     options: &[],
     covers: true,
     chapters: Chapters::Tags,
+    keeps_time: false,
 };
 const WAV: Container = Container {
     muxer: "wav",
@@ -75,6 +85,7 @@ const WAV: Container = Container {
     options: &[("rf64", "auto")],
     covers: false,
     chapters: Chapters::None,
+    keeps_time: false,
 };
 const MKA: Container = Container {
     muxer: "matroska",
@@ -83,6 +94,7 @@ const MKA: Container = Container {
     options: &[],
     covers: false,
     chapters: Chapters::Native,
+    keeps_time: true,
 };
 
 /// What is to be done.
@@ -114,11 +126,17 @@ impl Encoding {
     }
 }
 
-/// What a request comes to.
+/// What a request comes to for a part of a track.
 ///
 /// # Errors
 /// `codec_unsupported`, if no container holds a codec that is to be copied.
-pub(super) fn plan(request: &AudioExtract, stream: &Stream, notes: &mut Vec<MediaNote>) -> Result<Plan, Failure> {
+pub(super) fn plan(
+    request: &AudioExtract,
+    track: &Track,
+    part: Part,
+    notes: &mut Vec<MediaNote>,
+) -> Result<Plan, Failure> {
+    let stream = &track.stream;
     let (container, codec) = match request.format {
         AudioFormat::M4a => (M4A, codec::Id::AAC),
         AudioFormat::Mp3 => (MP3, codec::Id::MP3),
@@ -127,13 +145,24 @@ pub(super) fn plan(request: &AudioExtract, stream: &Stream, notes: &mut Vec<Medi
         AudioFormat::Wav => (WAV, codec::Id::PCM_S16LE),
         AudioFormat::Copy => return Ok(Plan { container: container_for(stream)?, encoding: None }),
     };
-    let fits = stream.codec == codec && keeps(request, stream);
+    // Cutting between packets would be rough; where encoding loses nothing, the cut may as well be exact.
+    let cut_is_fine = part.is_whole() || stream.lossless_bits.is_none();
+    let starts_in_time = container.keeps_time || track.start <= LATE;
+    let fits = stream.codec == codec && is_as_asked(request, stream) && cut_is_fine && starts_in_time;
     let encoding = if fits { None } else { Some(encoding(request, stream, notes)) };
     Ok(Plan { container, encoding })
 }
 
+impl Plan {
+    /// The part that the file will hold: one that cannot start late starts with its first sound.
+    pub(super) fn part(&self, part: Part, track: &Track) -> Part {
+        let starts_with_sound = self.encoding.is_none() && !self.container.keeps_time && track.start > LATE;
+        if starts_with_sound { Part { start: part.start.max(track.start), ..part } } else { part }
+    }
+}
+
 /// Whether the sound is as it was asked for, but for its codec.
-fn keeps(request: &AudioExtract, stream: &Stream) -> bool {
+fn is_as_asked(request: &AudioExtract, stream: &Stream) -> bool {
     let channels = match request.channels {
         Some(asked) => stream.channels == Some(u32::from(asked)),
         None => stream.channels.is_some_and(|channels| channels <= 2),

@@ -121,7 +121,11 @@ impl<'e> Shaper<'e> {
         let in_samples = |time: i64| time.rescale(MICROSECONDS, unit(shape.rate));
         let (start, end) = (in_samples(self.part.start), self.part.end.map(in_samples));
         let next = self.current.as_ref().map_or(start, |old| old.next.rescale(old.unit(), unit(shape.rate)));
-        let chain = Chain::new(&shape, &filters(&shape, self.encoding, start, end)).map_err(shaping)?;
+        let chain = Chain::new(&shape, &filters(&shape, self.encoding, start, end)).or_else(|_| {
+            let of_unknown_places = Shape { layout: 0, ..shape };
+            Chain::new(&of_unknown_places, &filters(&of_unknown_places, self.encoding, start, end))
+        });
+        let chain = chain.map_err(shaping)?;
         self.current = Some(Current { shape, chain, next, end });
         Ok(())
     }
@@ -189,6 +193,10 @@ fn unit(rate: u32) -> Rational {
     Rational(1, i32::try_from(rate).unwrap_or(i32::MAX))
 }
 
+/// The encoder's side is always the same: what cannot be mixed or resampled is to blame itself.
 fn shaping(error: Error) -> Failure {
-    failure::libav(error, "mixing and resampling")
+    if failure::is_out_of_memory(error) {
+        return failure::libav(error, "mixing and resampling");
+    }
+    failure::corrupt(&format!("its sound has a form that cannot be mixed or resampled ({error})"))
 }

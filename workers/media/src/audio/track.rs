@@ -14,6 +14,8 @@ pub(super) struct Track {
     pub(super) stream: Stream,
     /// Whether it is the only stream, covers aside.
     pub(super) alone: bool,
+    /// Where it starts: often later than the picture.
+    pub(super) start: i64,
     /// Where the container says that it ends.
     pub(super) promised_end: Option<i64>,
     /// Where it ends by the best guess: good enough for a percentage.
@@ -33,9 +35,11 @@ impl Track {
             return Err(failure::drm(&stream.codec_name));
         }
         let alone = streams.iter().all(|other| other.index == stream.index || other.cover);
-        let promised_end = promised_end(input, &stream, alone);
+        let start =
+            stream.start.map_or(0, |start| start.rescale(stream.time_base, MICROSECONDS) - input.origin()).max(0);
+        let promised_end = promised_end(input, &stream, start, alone);
         let likely_end = promised_end.or(input.duration().any());
-        Ok(Self { stream, alone, promised_end, likely_end })
+        Ok(Self { stream, alone, start, promised_end, likely_end })
     }
 }
 
@@ -50,14 +54,22 @@ fn holdings(streams: &[Stream]) -> String {
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
-/// The stream's own length, or else the container's if it can only mean this stream: a film may be longer than its sound.
-fn promised_end(input: &Input<'_>, stream: &Stream, alone: bool) -> Option<i64> {
-    let Duration::Said(container) = input.duration() else { return None };
-    let start = stream.start.map_or(0, |start| start.rescale(stream.time_base, MICROSECONDS) - input.origin());
-    let own = stream.duration.map(|length| length.rescale(stream.time_base, MICROSECONDS));
+/// Where the stream says that it ends, or else the container if it can only mean this stream: a film may be longer than its
+/// sound.
+fn promised_end(input: &Input<'_>, stream: &Stream, start: i64, alone: bool) -> Option<i64> {
+    let (said, is_said) = match input.duration() {
+        Duration::Said(length) => (length, true),
+        Duration::Estimated(length) => (length, false),
+        Duration::Unknown => return None,
+    };
+    if let Some(excess) = input.claimed_excess.filter(|_| !input.is_matroska()) {
+        return Some((said as f64 * excess) as i64);
+    }
+    let own = stream.duration.map(|length| start.saturating_add(length.rescale(stream.time_base, MICROSECONDS)));
+    // Some muxers of Matroska write where the stream ends, others how long it is: the one is never before the other.
     let tagged = || stream.tags.get("duration").and_then(|text| parse_clock(text));
-    let length = own.or_else(tagged).or(alone.then_some(container))?;
-    Some(start.max(0).saturating_add(length))
+    let only_this = alone || input.claimed_excess.is_some();
+    own.or_else(tagged).or(only_this.then_some(said)).filter(|_| is_said)
 }
 
 /// Reads `01:02:03.456000000`, as Matroska's muxers tag a stream's length, in microseconds.

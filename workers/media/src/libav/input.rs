@@ -23,7 +23,7 @@ use super::{
     interrupt::Interrupt,
     log, stream,
 };
-use crate::{Control, failure, matroska};
+use crate::{Control, failure, structure};
 
 /// As many chapters as are read.
 const MAX_CHAPTERS: usize = 2_000;
@@ -43,8 +43,8 @@ pub(crate) struct Input<'c> {
     _interrupt: Interrupt<'c>,
     demuxer: Demuxer,
     errors_in_a_row: u32,
-    /// The container says that the file goes on after its end.
-    pub(crate) cut_off: bool,
+    /// How many times as long as it is the file claims to be, if it was cut off.
+    pub(crate) claimed_excess: Option<f64>,
 }
 
 /// What reading gave.
@@ -72,8 +72,8 @@ impl<'c> Input<'c> {
         let demuxer = detect(path)?;
         let interrupt = Interrupt::new(control);
         let context = open(path, demuxer, &interrupt).map_err(|error| unopened(error, demuxer))?;
-        let cut_off = demuxer.is("matroska") && matroska::is_cut_off(path);
-        Ok(Self { context, _interrupt: interrupt, demuxer, errors_in_a_row: 0, cut_off })
+        let claimed_excess = structure::claimed_excess(path);
+        Ok(Self { context, _interrupt: interrupt, demuxer, errors_in_a_row: 0, claimed_excess })
     }
 
     /// The container's short names.
@@ -153,7 +153,7 @@ impl<'c> Input<'c> {
 
     /// The chapters, in times from the start of the recording.
     pub(crate) fn chapters(&self) -> Vec<Chapter> {
-        let origin_ms = self.origin() / 1_000;
+        let origin_ms = if self.has_clock() { self.origin() / 1_000 } else { 0 };
         self.context
             .chapters()
             .take(MAX_CHAPTERS)
@@ -171,6 +171,17 @@ impl<'c> Input<'c> {
                 })
             })
             .collect()
+    }
+
+    /// Whether it is Matroska or WebM.
+    pub(crate) fn is_matroska(&self) -> bool {
+        self.demuxer.is("matroska")
+    }
+
+    /// Whether its chapters are on the same clock as its packets. Otherwise they are in comments, which count from the first
+    /// sample that is heard, whereas packets begin with the encoder's delay.
+    fn has_clock(&self) -> bool {
+        ["matroska", "mov", "asf", "nut", "wtv"].iter().any(|name| self.demuxer.is(name))
     }
 
     /// The first picture that is attached to the recording.

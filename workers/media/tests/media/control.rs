@@ -1,0 +1,93 @@
+//! Progress and cancellation.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use fourmi_media::{Control, audio, probe};
+use fourmi_model::{Failure, Progress};
+use serde_json::json;
+
+use crate::studio::{Notebook, Studio, request};
+
+/// Says when the run has begun, and can be cancelled by another thread.
+struct Remote {
+    begun: Mutex<mpsc::Sender<()>>,
+    cancelled: AtomicBool,
+}
+
+impl Control for Remote {
+    fn progress(&self, _: Progress) {
+        // Nobody listens any more after the first time.
+        let _ = self.begun.lock().unwrap().send(());
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+fn long_recording(studio: &Studio) -> std::path::PathBuf {
+    studio.record("long.flac", "-f lavfi -i sine=duration=600:sample_rate=48000 -c:a flac -compression_level 0")
+}
+
+#[test]
+fn progress_is_told_at_a_bearable_pace_and_never_goes_back() {
+    let studio = Studio::new();
+    let long = long_recording(&studio);
+    let notebook = Notebook::default();
+    let started = Instant::now();
+    audio::extract(&long, studio.output(), &request(json!({"format": "mp3", "trim": {"end_ms": 60_000}})), &notebook)
+        .unwrap();
+    let took = started.elapsed();
+
+    let told = notebook.0.into_inner().unwrap();
+    assert!(told.len() >= 3 && told.len() as f64 <= 20.0 * took.as_secs_f64() + 2.0, "{} in {took:?}", told.len());
+    assert!(told.is_sorted_by(|one, next| one.percent <= next.percent));
+    assert!(told.is_sorted_by(|one, next| one.counters["media_ms"] <= next.counters["media_ms"]));
+    assert!(told.iter().all(|progress| progress.stage == "encode" && (0.0..=100.0).contains(&progress.percent)));
+    assert!(told[told.len() / 2].percent > 20.0, "it tells of the way, not only of the end");
+    let last = told.last().unwrap();
+    assert_eq!((last.percent, last.eta_ms, last.counters["media_ms"]), (100.0, Some(0), 60_000.0));
+    assert!(last.counters["output_bytes"] > 4e5 && last.counters["speed"] > 1.0);
+}
+
+#[test]
+fn a_cancel_is_heard_at_once_and_leaves_nothing_behind() {
+    let studio = Studio::new();
+    let long = long_recording(&studio);
+    for payload in [json!({"format": "mp3"}), json!({"format": "opus", "trim": {"start_ms": 200_000}})] {
+        let (begun, has_begun) = mpsc::channel();
+        let remote = Remote { begun: Mutex::new(begun), cancelled: AtomicBool::new(false) };
+        std::thread::scope(|threads| {
+            let run = threads.spawn(|| {
+                let result = audio::extract(&long, studio.output(), &request(payload), &remote);
+                (result, Instant::now())
+            });
+            has_begun.recv().unwrap();
+            let asked = Instant::now();
+            remote.cancelled.store(true, Ordering::Relaxed);
+            let (result, ended) = run.join().unwrap();
+            assert_eq!(result.unwrap_err(), Failure::cancelled());
+            assert!(ended - asked < Duration::from_millis(500), "{:?}", ended - asked);
+        });
+        assert_eq!(std::fs::read_dir(studio.output()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn who_is_cancelled_beforehand_does_not_begin() {
+    let studio = Studio::new();
+    let song = studio.record("song.mp3", "-f lavfi -i sine=duration=5");
+    let (begun, _) = mpsc::channel();
+    let remote = Remote { begun: Mutex::new(begun), cancelled: AtomicBool::new(true) };
+    let result = audio::extract(&song, studio.output(), &request(json!({})), &remote);
+    assert_eq!(result.unwrap_err().code, "cancelled");
+    assert_eq!(probe::probe(&song, &remote).unwrap_err().code, "cancelled");
+    assert_eq!(std::fs::read_dir(studio.output()).unwrap().count(), 0);
+}
