@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     operation::JSON,
-    problem::{Code, Problem, is_timeout},
+    problem::{Code, Problem},
 };
 
 /// The largest body in JSON, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
 
 /// The longest that such a body may take to arrive.
-const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(20);
 
 /// Reads a whole body that should be JSON.
 ///
@@ -32,7 +32,6 @@ pub(crate) async fn read(request: &mut Request) -> Result<&[u8], Problem> {
     match tokio::time::timeout(LONGEST, request.payload_with_max_size(MAX_BYTES)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(ParseError::PayloadTooLarge)) => Err(too_large()),
-        Ok(Err(error)) if is_timeout(&error) => Err(too_slow()),
         Ok(Err(_)) => Err(Problem::new(Code::BadRequest, "The body did not arrive whole.")),
         Err(_) => Err(too_slow()),
     }

@@ -205,3 +205,78 @@ fn failure(status: u16, codes: &[Code], problem: &Value) -> Value {
     response["headers"] = json!({ header: { "schema": { "type": "string" } } });
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
+    use fourmi_kinds::catalogue;
+
+    use super::*;
+    use crate::routes::{docs, files, health, jobs, kinds, queues};
+
+    fn all() -> Vec<Group> {
+        vec![jobs::table(), files::table(), kinds::group(), queues::table(), health::table(), docs::table()]
+    }
+
+    /// A change to what callers rely on must be seen: run with `UPDATE_SNAPSHOTS=1` to accept it.
+    #[test]
+    fn the_document_is_the_one_that_was_agreed_on() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
+        let now = serde_json::to_string_pretty(&document(&all(), catalogue())).unwrap() + "\n";
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            std::fs::write(&path, &now).unwrap();
+        }
+        let agreed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(now == agreed, "openapi.json differs: see it with UPDATE_SNAPSHOTS=1 and git diff");
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+            match value {
+                Value::Object(fields) => {
+                    found.extend(fields.get("$ref").and_then(Value::as_str));
+                    fields.values().for_each(|value| references(value, found));
+                }
+                Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+                _ => {}
+            }
+        }
+        let document = document(&all(), catalogue());
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        assert!(found.len() > 20);
+        for reference in found {
+            assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn operations_have_ids_of_their_own() {
+        let groups = all();
+        let mut ids: Vec<_> = groups.iter().flat_map(|group| &group.operations).map(|operation| operation.id).collect();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+    }
+
+    /// One type must not mean two things because callers send it in one place and get it in another.
+    #[test]
+    fn a_schema_has_one_meaning() {
+        let mut schemas = Schemas::new();
+        document_into(&all(), &mut schemas);
+        let sent = schemas.requests.take_definitions(true);
+        let got = schemas.answers.take_definitions(true);
+        for (name, schema) in sent {
+            assert!(got.get(&name).is_none_or(|other| *other == schema), "{name}");
+        }
+    }
+
+    fn document_into(groups: &[Group], schemas: &mut Schemas) {
+        for operation in groups.iter().flat_map(|group| &group.operations) {
+            describe("", operation, &Value::Null, schemas);
+        }
+    }
+}

@@ -23,23 +23,23 @@ pub(crate) const JSON: &str = "application/json";
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 pub(crate) const ANY: &str = "*/*";
 
-/// Routes of one subject, with what their handlers share.
+/// Routes of one subject, and what their handlers share.
 pub struct Group {
     pub(crate) tag: &'static str,
     pub(crate) description: &'static str,
     pub(crate) operations: Vec<Operation>,
-    pub(crate) state: ArcHandler,
+    pub(crate) state: Option<ArcHandler>,
 }
 
 impl Group {
-    /// Routes whose handlers get `state` (see [`state_of`]).
-    pub(crate) fn new<S: Clone + Send + Sync + 'static>(
-        tag: &'static str,
-        description: &'static str,
-        state: S,
-        operations: Vec<Operation>,
-    ) -> Self {
-        Self { tag, description, operations, state: Provide(state).arc() }
+    /// Routes whose handlers share nothing.
+    pub(crate) fn new(tag: &'static str, description: &'static str, operations: Vec<Operation>) -> Self {
+        Self { tag, description, operations, state: None }
+    }
+
+    /// The same routes, whose handlers get `state` (see [`state_of`]).
+    pub(crate) fn sharing<S: Clone + Send + Sync + 'static>(self, state: S) -> Self {
+        Self { state: Some(Provide(state).arc()), ..self }
     }
 }
 

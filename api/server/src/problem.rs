@@ -246,7 +246,7 @@ impl From<BlobError> for Problem {
 }
 
 /// Whether a body stopped coming, which is wrapped once or twice on its way.
-pub(crate) fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {
         Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
         None => error.source(),

@@ -42,7 +42,10 @@ fn route(group: &Group, operation: &Operation, keys: &Arc<Keys>) -> Router {
     if !operation.open {
         router = router.hoop(RequireKey(Arc::clone(keys)));
     }
-    router = router.hoop(Negotiate(operation.media_type())).hoop(group.state.clone());
+    router = router.hoop(Negotiate(operation.media_type()));
+    if let Some(state) = &group.state {
+        router = router.hoop(state.clone());
+    }
     let handler = operation.handler.clone();
     match operation.method {
         Method::GET => router.get(handler),
@@ -69,6 +72,49 @@ impl Handler for Negotiate {
             flow.skip_rest();
             let problem = Problem::new(Code::NotAcceptable, format!("The answer is {}.", self.0));
             problem.write(request, depot, response).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use salvo::http::StatusCode;
+    use serde_json::Value;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{
+        operation::{JSON, schema},
+        server::Server,
+    };
+
+    #[handler]
+    async fn panic() {
+        panic!("on purpose");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer() {
+        let operation = Operation::new("panic", Method::GET, "/panic", panic).open().answers(
+            StatusCode::OK,
+            JSON,
+            schema::<()>,
+            "Never.",
+        );
+        let service = service(Arc::new(Keys::only("a-key-of-the-tests")), vec![Group::new("t", "", vec![operation])]);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server::of(listener, service, CancellationToken::new());
+        let url = format!("http://{}/panic", server.address().unwrap());
+        tokio::spawn(server.run());
+
+        let _chosen_already = rustls::crypto::ring::default_provider().install_default();
+        for _ in 0..2 {
+            let answer = reqwest::get(&url).await.unwrap();
+            assert_eq!(answer.status(), 500);
+            assert!(answer.headers().contains_key("x-request-id"));
+            let problem: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+            assert_eq!(problem["code"], "internal");
+            assert!(!problem.to_string().contains("on purpose"), "{problem}");
         }
     }
 }

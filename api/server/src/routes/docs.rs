@@ -45,10 +45,13 @@ impl Page {
 
 /// The routes.
 pub(crate) fn group(page: Page) -> Group {
+    table().sharing(page)
+}
+
+pub(crate) fn table() -> Group {
     Group::new(
         "documentation",
         "What you read. For everyone.",
-        page,
         vec![
             Operation::new("get_openapi", Method::GET, "/api/v1/openapi.json", get_openapi)
                 .open()

@@ -42,13 +42,16 @@ pub struct Files {
 
 /// The routes.
 pub fn group(files: Files) -> Group {
+    table().sharing(files)
+}
+
+pub(crate) fn table() -> Group {
     const PATH: &str = "/api/v1/files/{id}";
     const HEADERS: &[&str] = &["ETag", "Accept-Ranges", "Content-Disposition"];
     let described = "`ETag` is the file's SHA-256. One range at a time is served; of several, the whole file.";
     Group::new(
         "files",
         "What jobs read and write.",
-        files,
         vec![
             Operation::new("upload_file", Method::POST, "/api/v1/files", upload_file)
                 .says(

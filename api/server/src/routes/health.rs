@@ -55,10 +55,13 @@ struct RedisStatus {
 
 /// The routes.
 pub fn group(queues: Queues) -> Group {
+    table().sharing(queues)
+}
+
+pub(crate) fn table() -> Group {
     Group::new(
         "health",
         "Whether the platform works. For everyone.",
-        queues,
         vec![
             Operation::new("get_health", Method::GET, "/api/v1/health", get_health)
                 .open()

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
 use fourmi_model::{Job, JobId, KindName, QueueName, RunReport, State, Submission};
-use fourmi_queue::{Cancelled, Pushed, Queues, Retried, Update, Watcher};
+use fourmi_queue::{Cancelled, Pushed, QueueError, Queues, Refusal, Retried, Update, Watcher};
 use salvo::{
     Depot, Request, Response, handler,
     http::{
@@ -30,6 +30,9 @@ use crate::{
 };
 
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// How long after Redis did not answer it is asked again.
+const PUSH_AGAIN: Duration = Duration::from_millis(50);
+
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The jobs, and what is needed to accept and follow them.
@@ -53,6 +56,10 @@ struct RunList {
 
 /// The routes.
 pub fn group(jobs: Jobs) -> Group {
+    table().sharing(Arc::new(jobs))
+}
+
+pub(crate) fn table() -> Group {
     let operations = vec![
         submit_operation(),
         list_operation(),
@@ -81,7 +88,7 @@ pub fn group(jobs: Jobs) -> Group {
             .answers(StatusCode::OK, EVENT_STREAM, schema::<String>, "The events.")
             .answers_empty(StatusCode::NO_CONTENT, "The job is over, and you have its last event."),
     ];
-    Group::new("jobs", "Work to be done, and what became of it.", Arc::new(jobs), operations)
+    Group::new("jobs", "Work to be done, and what became of it.", operations)
 }
 
 const WAIT: &str = "`wait=N`: answer when the job is over, or after N seconds (60 at most).";
@@ -134,11 +141,11 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
     let key = headers::idempotency_key(request.headers())?;
     let wanted: JobSubmission<'_> = body::parse(body::read(request).await?)?;
     let (id, submission) = wanted.check(catalogue(), &jobs.blobs, key).await?;
-    let pushed = in_time(jobs.queues.push(id, submission.clone())).await??;
+    let pushed = in_time(jobs.push(&id, &submission)).await??;
     let job = jobs.accepted(&pushed, &submission, wait).await?;
 
     response.headers_mut().insert(LOCATION, headers::value(format!("/api/v1/jobs/{}", job.id))?);
-    if pushed.existing {
+    if pushed.id != id {
         response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     }
     say_waited(response, wait);
@@ -235,6 +242,17 @@ fn answer(response: &mut Response, status: StatusCode, job: &Job) -> Result<(), 
 }
 
 impl Jobs {
+    /// Puts a job into its queue, again and again while Redis does not answer: the id is the same, so that it is
+    /// accepted once, and a connection that broke unnoticed does not cost the caller an error.
+    async fn push(&self, id: &JobId, submission: &Submission) -> Result<Result<Pushed, Refusal>, QueueError> {
+        loop {
+            match self.queues.push(id.clone(), submission.clone()).await {
+                Err(QueueError::Unavailable(_)) => tokio::time::sleep(PUSH_AGAIN).await,
+                answer => return answer,
+            }
+        }
+    }
+
     /// The job as it is now, or when it is over or the wait is.
     async fn read(&self, id: &JobId, wait: Option<Duration>) -> Result<Option<Job>, Problem> {
         match wait {
@@ -264,6 +282,7 @@ impl Jobs {
     async fn accepted(&self, pushed: &Pushed, submission: &Submission, wait: Option<Duration>) -> Result<Job, Problem> {
         match self.read(&pushed.id, wait).await {
             Ok(Some(job)) => Ok(job),
+            // It was accepted once, under the same key, and has been forgotten since.
             Ok(None) if pushed.existing => Err(unknown_job()),
             Ok(None) | Err(_) => as_submitted(&pushed.id, submission),
         }

@@ -70,7 +70,6 @@ pub fn group() -> Group {
     Group::new(
         "kinds",
         "What can be done: each kind with the schema of its payload and its result.",
-        (),
         vec![
             Operation::new("list_kinds", Method::GET, "/api/v1/kinds", list_kinds)
                 .says("Lists the kinds of jobs", "")

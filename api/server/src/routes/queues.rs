@@ -38,10 +38,13 @@ struct QueueList {
 
 /// The routes.
 pub fn group(queues: Queues) -> Group {
+    table().sharing(queues)
+}
+
+pub(crate) fn table() -> Group {
     Group::new(
         "queues",
         "Where jobs wait.",
-        queues,
         vec![
             Operation::new("list_queues", Method::GET, "/api/v1/queues", list_queues)
                 .says("Lists the queues and how many jobs they hold", "")
