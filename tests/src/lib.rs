@@ -9,8 +9,12 @@
 )]
 
 pub mod kinds;
+mod platform;
 mod program;
+mod recording;
 mod redis_server;
 
+pub use platform::Platform;
 pub use program::{Program, descriptors, eventually, eventually_async};
+pub use recording::{Recording, long_recording};
 pub use redis_server::RedisServer;

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
     thread,
@@ -37,8 +37,31 @@ impl Program {
     /// Starts a binary of the workspace with this environment and nothing of ours but `PATH`.
     pub fn start<'a>(name: &str, arguments: &[&str], environment: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         let mut command = Command::new(Self::path(name));
+        command.args(arguments);
+        Self::spawn(name, command, environment)
+    }
+
+    /// Starts a binary that sees a small file system of its own in place of `folder`, which exists.
+    pub fn start_on_small_disk<'a>(
+        name: &str,
+        folder: &Path,
+        kibibytes: u32,
+        environment: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> Self {
+        let mount = r#"mount -t tmpfs -o size="$1"k none "$2" && exec "$3""#;
+        let mut command = Command::new("unshare");
+        // Who is not root becomes it in a world of its own, where that means nothing to others.
+        let world: &[&str] = if nix::unistd::geteuid().is_root() { &["-m"] } else { &["-r", "-m"] };
+        command.args(world).args(["sh", "-c", mount, "sh", &kibibytes.to_string()]).arg(folder).arg(Self::path(name));
+        Self::spawn(name, command, environment)
+    }
+
+    fn spawn<'a>(
+        name: &str,
+        mut command: Command,
+        environment: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> Self {
         command
-            .args(arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs(environment)

@@ -1,0 +1,173 @@
+//! The platform, as its users run it: Redis, the API and workers, on a data folder of the test's own.
+
+use std::path::{Path, PathBuf};
+
+use fourmi_client::Client;
+use fourmi_model::{BlobId, Job};
+use reqwest::{RequestBuilder, Response};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{Program, RedisServer, eventually_async};
+
+/// A running platform; everything stops with it.
+pub struct Platform {
+    /// Its Redis.
+    pub redis: RedisServer,
+    /// Its API.
+    pub api: Program,
+    /// Its media workers.
+    pub workers: Vec<Program>,
+    /// A client with the first key.
+    pub client: Client,
+    data: TempDir,
+    settings: Vec<(&'static str, String)>,
+    http: reqwest::Client,
+    url: String,
+    key: String,
+}
+
+impl Platform {
+    /// A platform with one media worker.
+    pub async fn start() -> Self {
+        Self::with(&[], 1).await
+    }
+
+    /// A platform with these settings and this number of media workers.
+    pub async fn with(settings: &[(&'static str, &str)], workers: usize) -> Self {
+        let redis = RedisServer::start();
+        let data = TempDir::new().unwrap();
+        let mut all = vec![
+            ("REDIS_URL", redis.url()),
+            ("FOURMI_DATA", data.path().display().to_string()),
+            ("FOURMI_LISTEN", "127.0.0.1:0".to_owned()),
+            ("FOURMI_LEASE_MS", "1500".to_owned()),
+            ("NO_COLOR", "1".to_owned()),
+        ];
+        all.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let api = Program::start("fourmi-api", &[], all.clone());
+        let url = address(&api);
+        let key = std::fs::read_to_string(data.path().join("api-key")).unwrap().trim().to_owned();
+        let client = Client::new(&url, &key).unwrap();
+        let http = reqwest::Client::builder().build().unwrap();
+        let mut platform = Self { redis, api, workers: Vec::new(), client, data, settings: all, http, url, key };
+        for _ in 0..workers {
+            platform.add_worker();
+        }
+        platform
+    }
+
+    /// Starts another media worker.
+    pub fn add_worker(&mut self) {
+        let worker = Program::start("fourmi-media", &[], self.settings.clone());
+        worker.wait_for_line("ready");
+        self.workers.push(worker);
+    }
+
+    /// Starts another media worker, with this much room in its scratch folder.
+    pub fn add_worker_with_scratch(&mut self, kibibytes: u32) {
+        let scratch = self.data().join("scratch");
+        std::fs::create_dir_all(&scratch).unwrap();
+        let worker = Program::start_on_small_disk("fourmi-media", &scratch, kibibytes, self.settings.clone());
+        worker.wait_for_line("ready");
+        self.workers.push(worker);
+    }
+
+    /// Starts the API again, on the port that it had.
+    pub fn restart_api(&mut self) {
+        self.api = Program::start("fourmi-api", &[], self.settings_with_port());
+        address(&self.api);
+    }
+
+    /// Starts the API again, with this much room for files.
+    pub fn restart_api_with_files(&mut self, kibibytes: u32) {
+        let files = self.data().join("files");
+        self.api = Program::start_on_small_disk("fourmi-api", &files, kibibytes, self.settings_with_port());
+        address(&self.api);
+    }
+
+    fn settings_with_port(&self) -> Vec<(&'static str, String)> {
+        let mut settings = self.settings.clone();
+        settings.retain(|(name, _)| *name != "FOURMI_LISTEN");
+        settings.push(("FOURMI_LISTEN", self.url.trim_start_matches("http://").to_owned()));
+        settings
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// The address of the API.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The settings that its programs have.
+    pub fn settings(&self) -> &[(&'static str, String)] {
+        &self.settings
+    }
+
+    /// A request to the API with the first key. `path` is what comes after `/api/v1`.
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.open_request(method, &format!("/api/v1{path}")).bearer_auth(&self.key)
+    }
+
+    /// A request without a key, of any path.
+    pub fn open_request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.http.request(method.parse().unwrap(), format!("{}{path}", self.url))
+    }
+
+    /// Gets a document.
+    pub async fn get(&self, path: &str) -> Value {
+        let answer = self.request("GET", path).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}: {}", answer.status(), answer.text().await.unwrap());
+        answer.json().await.unwrap()
+    }
+
+    /// Submits a job and gives the answer.
+    pub async fn submit(&self, kind: &str, payload: Value) -> Response {
+        self.request("POST", "/jobs").json(&json!({"kind": kind, "payload": payload})).send().await.unwrap()
+    }
+
+    /// Uploads a file.
+    pub async fn upload(&self, path: &Path) -> BlobId {
+        self.client.upload(path).send().await.unwrap().id
+    }
+
+    /// Uploads bytes under a name.
+    pub async fn upload_bytes(&self, name: &str, bytes: impl Into<Vec<u8>>) -> BlobId {
+        let upload = self.request("POST", &format!("/files?name={name}")).body(bytes.into());
+        let answer = upload.send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+        serde_json::from_value(answer.json::<Value>().await.unwrap()["id"].clone()).unwrap()
+    }
+
+    /// Submits a job for an uploaded file and waits for its end.
+    pub async fn run(&self, kind: &str, file: BlobId, options: Value) -> Job {
+        let mut payload = json!({"source": {"upload": file}});
+        payload.as_object_mut().unwrap().extend(options.as_object().cloned().unwrap_or_default());
+        let handle = self.client.submit_raw(kind, payload).send().await.unwrap();
+        handle.wait().await.unwrap()
+    }
+
+    /// Whether nothing that a run needs is left: no child process, no scratch file, no half-written file.
+    pub async fn nothing_is_left(&self) {
+        eventually_async("nothing is left behind", async || {
+            let runs: Vec<PathBuf> = folders(&self.data().join("scratch")).iter().flat_map(|it| folders(it)).collect();
+            let incoming = folders(&self.data().join("files/incoming"));
+            (runs.is_empty() && incoming.is_empty()).then_some(())
+        })
+        .await;
+    }
+}
+
+fn address(api: &Program) -> String {
+    let line = api.wait_for_line("listening");
+    let address = line.split("address=").nth(1).unwrap().trim();
+    format!("http://{address}")
+}
+
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}

@@ -1,0 +1,466 @@
+//! The platform by HTTP, with real recordings: the main path, bad input, what is killed under it, streams.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+use std::time::{Duration, Instant};
+
+use fourmi_client::Update;
+use fourmi_kinds::{AudioExtracted, MediaInfo};
+use fourmi_model::{Job, State};
+use fourmi_tests::{Platform, Recording, eventually_async, long_recording};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The `code` of a problem, after checking that it is one.
+async fn problem(answer: reqwest::Response, status: u16) -> String {
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    assert_eq!(answer.status(), status);
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(body["status"], status);
+    for field in ["type", "title", "detail"] {
+        assert!(body[field].as_str().is_some_and(|text| !text.is_empty()), "{body}");
+    }
+    body["code"].as_str().unwrap().to_owned()
+}
+
+fn error_code(job: &Job) -> &str {
+    &job.error.as_ref().expect("the job failed").code
+}
+
+#[tokio::test]
+async fn the_sound_of_a_recording_comes_back_as_a_file() {
+    let platform = Platform::start().await;
+    let folder = TempDir::new().unwrap();
+    let recording = Recording::default().make(folder.path(), "séance.mp4");
+    let file = platform.upload(&recording).await;
+
+    let job = platform.run("audio.extract", file, json!({"format": "mp3", "bitrate_kbps": 96})).await;
+    assert_eq!(job.state, State::Succeeded, "{:?}", job.error);
+    let result: AudioExtracted = serde_json::from_value(job.result.unwrap()).unwrap();
+    assert!(result.duration_ms.abs_diff(6_000) < 100);
+    assert_eq!((result.codec.name.as_str(), result.codec.copied), ("mp3", false));
+    assert_eq!(result.tags["title"], "Séance publique");
+    assert_eq!(result.chapters.len(), 2);
+    assert_eq!(result.chapters[1].title, "Débat");
+
+    let audio = &result.files[0];
+    assert_eq!((audio.name.as_str(), audio.media_type.as_str()), ("séance.mp3", "audio/mpeg"));
+    let down = folder.path().join("down.mp3");
+    platform.client.download(audio.file).sha256(&audio.sha256).to(&down).await.unwrap();
+    assert_eq!(std::fs::metadata(&down).unwrap().len(), audio.bytes);
+
+    // What comes out can go in again.
+    let probed = platform.run("media.probe", audio.file, json!({})).await;
+    let info: MediaInfo = serde_json::from_value(probed.result.unwrap()).unwrap();
+    assert_eq!((info.streams[0].codec.as_str(), info.chapters.len()), ("mp3", 2));
+    platform.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn a_file_is_served_in_parts_with_its_name_and_only_when_it_changed() {
+    let platform = Platform::with(&[], 0).await;
+    let file = platform.upload_bytes("caf%C3%A9.txt", "0123456789").await;
+    let path = format!("/files/{file}");
+    let get = async |headers: &[(&str, &str)]| {
+        let mut request = platform.request("GET", &path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap()
+    };
+    let whole = get(&[]).await;
+    let tag = whole.headers()["etag"].to_str().unwrap().to_owned();
+    assert!(tag.starts_with('"') && whole.headers()["accept-ranges"] == "bytes");
+    let disposition = whole.headers()["content-disposition"].to_str().unwrap().to_owned();
+    assert!(disposition.contains("filename*=UTF-8''caf%C3%A9.txt"), "{disposition}");
+    assert_eq!(whole.text().await.unwrap(), "0123456789");
+
+    let part = get(&[("range", "bytes=2-4")]).await;
+    assert_eq!((part.status().as_u16(), part.headers()["content-range"].to_str().unwrap()), (206, "bytes 2-4/10"));
+    assert_eq!(part.text().await.unwrap(), "234");
+    assert_eq!(get(&[("range", "bytes=-3")]).await.text().await.unwrap(), "789");
+    assert_eq!(get(&[("range", "bytes=20-")]).await.status(), 416);
+    assert_eq!(get(&[("range", "bytes=2-4"), ("if-range", &tag)]).await.status(), 206);
+    assert_eq!(get(&[("range", "bytes=2-4"), ("if-range", "\"other\"")]).await.status(), 200);
+    assert_eq!(get(&[("if-none-match", &tag)]).await.status(), 304);
+    let head = platform.request("HEAD", &path).send().await.unwrap();
+    assert_eq!(head.headers()["content-length"], "10");
+    assert_eq!(platform.request("DELETE", &path).send().await.unwrap().status(), 204);
+    assert_eq!(problem(get(&[]).await, 404).await, "unknown_file");
+}
+
+#[tokio::test]
+async fn every_route_but_health_and_documents_asks_for_the_key() {
+    let platform = Platform::with(&[], 0).await;
+    let document: Value = platform.open_request("GET", "/api/v1/openapi.json").send().await.unwrap().json().await.unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut asked = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            if !["get", "post", "put", "delete", "head", "patch"].contains(&method.as_str()) {
+                continue;
+            }
+            let path = path.replace("{id}", "x").replace("{name}", "x");
+            let answer = platform.open_request(&method.to_uppercase(), &path).send().await.unwrap();
+            if operation["security"].as_array().is_some_and(Vec::is_empty) {
+                assert!(answer.status().is_success(), "{method} {path}: {}", answer.status());
+            } else {
+                assert_eq!(answer.status(), 401, "{method} {path}");
+                assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked >= 12, "{asked} routes ask for a key");
+    for key in ["", "wrong", "fourmi_0000000000000000000000000000000000000000000"] {
+        let request = platform.open_request("GET", "/api/v1/jobs").bearer_auth(key);
+        assert_eq!(problem(request.send().await.unwrap(), 401).await, "unauthorized");
+    }
+    let mode = |name: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(platform.data().join(name)).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!((mode("api-key"), mode("api-keys.json")), (0o600, 0o600));
+    let key = std::fs::read_to_string(platform.data().join("api-key")).unwrap();
+    assert!(!std::fs::read_to_string(platform.data().join("api-keys.json")).unwrap().contains(key.trim()));
+    assert!(!platform.api.lines().join("\n").contains(key.trim()));
+}
+
+#[tokio::test]
+async fn what_cannot_be_extracted_says_why() {
+    let platform = Platform::with(&[("FOURMI_SLOTS", "2")], 1).await;
+    let folder = TempDir::new().unwrap();
+    let good = std::fs::read(Recording::default().make(folder.path(), "good.mp4")).unwrap();
+    let silent = Recording { sound: false, ..Recording::default() }.make(folder.path(), "silent.mp4");
+    let garbage: Vec<u8> = (0..200_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let page = "<!doctype html><html><body><video src=x.mp4></video></body></html>";
+    let playlist = "#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n";
+    for (name, bytes, codes) in [
+        ("garbage.mp4", garbage, &["not_media"][..]),
+        ("empty.mp4", Vec::new(), &["empty_file"]),
+        ("page.mp4", page.into(), &["not_media"]),
+        ("list.m3u8", playlist.into(), &["not_media"]),
+        ("cut.mp4", good[..good.len() / 2].to_vec(), &["truncated_media", "not_media", "corrupt_media"]),
+        ("silent.mp4", std::fs::read(silent).unwrap(), &["no_audio_stream"]),
+    ] {
+        let file = platform.upload_bytes(name, bytes).await;
+        let job = platform.run("audio.extract", file, json!({"format": "opus"})).await;
+        assert_eq!(job.state, State::Failed, "{name}");
+        assert!(codes.contains(&error_code(&job)), "{name}: {}", error_code(&job));
+        assert_eq!((job.run, job.crashes), (1, 0), "{name}: bad input is not tried again");
+        assert!(job.error.unwrap().message.len() > 10);
+    }
+    // Some damage is survived, or named; never a crash.
+    let mut flipped = good;
+    for n in (5_000..flipped.len()).step_by(9_973) {
+        flipped[n] ^= 0x55;
+    }
+    let file = platform.upload_bytes("flipped.mp4", flipped).await;
+    let job = platform.run("audio.extract", file, json!({"format": "flac"})).await;
+    assert!(job.state == State::Succeeded || job.error.is_some_and(|it| !it.retryable));
+    assert_eq!(job.crashes, 0);
+    platform.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn submissions_that_cannot_be_accepted_say_why() {
+    let platform = Platform::with(&[], 0).await;
+    let file = platform.upload_bytes("x.txt", "x").await;
+    let source = json!({"upload": file});
+    let submit = async |kind: &str, payload: Value| platform.submit(kind, payload).await;
+    assert_eq!(problem(submit("audio.extrakt", json!({})).await, 422).await, "unknown_kind");
+    assert_eq!(problem(submit("audio.extract", json!({})).await, 422).await, "invalid_payload");
+    let wrong = submit("audio.extract", json!({"source": source, "channels": "two"})).await;
+    let body: Value = wrong.json().await.unwrap();
+    assert_eq!((body["code"].as_str(), body["errors"][0]["path"].as_str()), (Some("invalid_payload"), Some("payload.channels")));
+    let unknown = submit("audio.extract", json!({"source": source, "colour": "red"})).await;
+    assert_eq!(problem(unknown, 422).await, "invalid_payload");
+    let missing = json!({"upload": "file-00000000000000000000000000000000"});
+    assert_eq!(problem(submit("media.probe", json!({"source": missing})).await, 422).await, "unknown_file");
+    let huge = submit("media.probe", json!({"source": source, "x": "y".repeat(70_000)})).await;
+    assert_eq!(problem(huge, 413).await, "payload_too_large");
+
+    let post = |body: &'static str| platform.request("POST", "/jobs").header("content-type", "application/json").body(body);
+    for (body, status) in [("{", 400), ("", 400), ("[]", 422), (r#"{"kind":"media.probe"}"#, 422), ("\u{0}", 400)] {
+        let answer = post(body).send().await.unwrap();
+        assert!([status, 400, 422].contains(&answer.status().as_u16()), "{body}: {}", answer.status());
+        problem(answer, if body.is_empty() { 400 } else { status }).await;
+    }
+    let form = platform.request("POST", "/jobs").header("content-type", "text/plain").body("{}");
+    assert_eq!(form.send().await.unwrap().status(), 415);
+    for path in ["/jobs/media-0198c0de-0000-7000-8000-000000000001", "/jobs/nonsense", "/jobs/%00"] {
+        assert_eq!(problem(platform.request("GET", path).send().await.unwrap(), 404).await, "unknown_job");
+    }
+    assert_eq!(platform.request("PUT", "/jobs").send().await.unwrap().status(), 405);
+    assert_eq!(problem(platform.request("GET", "/nowhere").send().await.unwrap(), 404).await, "not_found");
+}
+
+#[tokio::test]
+async fn uploads_over_the_limit_cut_off_or_wrong_leave_nothing() {
+    let platform = Platform::with(&[("FOURMI_MAX_UPLOAD_BYTES", "100000")], 0).await;
+    let upload = |body: Vec<u8>| platform.request("POST", "/files?name=a.bin").body(body);
+    assert_eq!(problem(upload(vec![0; 100_001]).send().await.unwrap(), 413).await, "file_too_large");
+    // Without an announced length the limit holds too.
+    let stream = futures_util::stream::iter((0..200).map(|_| Ok::<_, std::io::Error>(vec![0_u8; 1_000])));
+    let endless = platform.request("POST", "/files?name=a.bin").body(reqwest::Body::wrap_stream(stream));
+    assert_eq!(problem(endless.send().await.unwrap(), 413).await, "file_too_large");
+    let wrong = upload(vec![7; 10]).header("content-sha256", "00".repeat(32));
+    assert_eq!(problem(wrong.send().await.unwrap(), 422).await, "checksum_mismatch");
+    // A connection that breaks in the middle.
+    let broken = futures_util::stream::iter([Ok(vec![0_u8; 1_000]), Err(std::io::Error::other("cut"))]);
+    let cut = platform.request("POST", "/files?name=a.bin").body(reqwest::Body::wrap_stream(broken));
+    assert!(cut.send().await.is_err());
+    platform.nothing_is_left().await;
+    assert_eq!(upload(vec![0; 100_000]).send().await.unwrap().status(), 201);
+}
+
+#[tokio::test]
+async fn the_same_key_gives_the_same_job_over_http() {
+    let platform = Platform::with(&[], 0).await;
+    let file = platform.upload_bytes("x.txt", "x").await;
+    let submit = |kind: &'static str, format: &'static str| {
+        let mut payload = json!({"source": {"upload": file}});
+        if kind == "audio.extract" {
+            payload["format"] = format.into();
+        }
+        let body = json!({"kind": kind, "payload": payload, "tags": ["t"], "priority": "low"});
+        platform.request("POST", "/jobs").header("idempotency-key", "once").json(&body).send()
+    };
+    let first = submit("audio.extract", "mp3").await.unwrap();
+    assert_eq!(first.status(), 202);
+    let place = first.headers()["location"].to_str().unwrap().to_owned();
+    let job: Job = first.json().await.unwrap();
+    assert_eq!(place, format!("/api/v1/jobs/{}", job.id));
+    assert_eq!((job.state, job.tags.as_slice()), (State::Waiting, &["t".to_owned()][..]));
+
+    let again = submit("audio.extract", "mp3").await.unwrap();
+    assert_eq!(again.headers()["idempotency-replayed"], "true");
+    assert_eq!(again.json::<Job>().await.unwrap().id, job.id);
+    assert_eq!(problem(submit("audio.extract", "wav").await.unwrap(), 409).await, "idempotency_conflict");
+    assert_eq!(problem(submit("media.probe", "").await.unwrap(), 409).await, "idempotency_conflict");
+
+    let list = platform.get("/jobs?state=waiting&tag=t").await;
+    assert_eq!((list["jobs"].as_array().unwrap().len(), &list["next"]), (1, &Value::Null));
+}
+
+#[tokio::test]
+async fn cancel_and_retry_over_http() {
+    let platform = Platform::start().await;
+    let folder = TempDir::new().unwrap();
+    let file = platform.upload(&long_recording(folder.path(), 90)).await;
+    let payload = json!({"source": {"upload": file}, "format": "mp3", "sample_rate": 44100});
+    let handle = platform.client.submit_raw("audio.extract", payload).send().await.unwrap();
+    let path = format!("/jobs/{}", handle.id());
+    let mut updates = handle.events();
+    loop {
+        match timeout(PATIENCE, updates.next()).await.unwrap().unwrap().unwrap() {
+            Update::Progress { progress, .. } if progress.percent > 0.0 => break,
+            _ => {}
+        }
+    }
+    let asked = Instant::now();
+    let answer = platform.request("POST", &format!("{path}/cancel")).send().await.unwrap();
+    assert!(answer.status().is_success());
+    let job = handle.wait().await.unwrap();
+    assert_eq!(job.state, State::Cancelled);
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    platform.nothing_is_left().await;
+    let again = platform.request("POST", &format!("{path}/cancel")).send().await.unwrap();
+    assert_eq!(problem(again, 409).await, "already_over");
+
+    let retried = platform.request("POST", &format!("{path}/retry")).send().await.unwrap();
+    assert_eq!(retried.status(), 200);
+    let running = eventually_async("it runs again", async || {
+        let job = platform.client.job(handle.id()).await.unwrap();
+        (job.state == State::Running).then_some(job)
+    });
+    assert_eq!(running.await.run, 2);
+    let refused = platform.request("POST", &format!("{path}/retry")).send().await.unwrap();
+    assert_eq!(problem(refused, 409).await, "not_retryable");
+    platform.request("POST", &format!("{path}/cancel")).send().await.unwrap();
+    assert_eq!(handle.wait().await.unwrap().state, State::Cancelled);
+}
+
+#[tokio::test]
+async fn a_wait_answers_as_soon_as_the_job_is_over_or_its_time_is() {
+    let mut platform = Platform::with(&[], 0).await;
+    let file = platform.upload_bytes("x.txt", "x").await;
+    let body = json!({"kind": "media.probe", "payload": {"source": {"upload": file}}});
+    let submit = |wait: &'static str| platform.request("POST", "/jobs").header("prefer", wait).json(&body).send();
+    let waited = submit("wait=1").await.unwrap();
+    assert_eq!(waited.status(), 202);
+    platform.add_worker();
+    let file = platform.upload_bytes("x.txt", "x").await;
+    let body = json!({"kind": "media.probe", "payload": {"source": {"upload": file}}});
+    let over = platform.request("POST", "/jobs").header("prefer", "wait=60").json(&body).send().await.unwrap();
+    assert_eq!(over.status(), 200);
+    let tag = over.headers().get("etag").cloned();
+    let job: Job = over.json().await.unwrap();
+    assert_eq!((job.state, error_code(&job)), (State::Failed, "not_media"));
+    let path = format!("/jobs/{}", job.id);
+    let tag = tag.unwrap_or_else(|| format!("\"{}\"", job.version).parse().unwrap());
+    let unchanged = platform.request("GET", &path).header("if-none-match", tag).send().await.unwrap();
+    assert_eq!(unchanged.status(), 304);
+    let runs = platform.get(&format!("{path}/runs")).await;
+    assert_eq!(runs["runs"][0]["error"]["code"], "not_media");
+}
+
+#[tokio::test]
+async fn jobs_survive_the_death_of_every_process() {
+    let mut platform = Platform::start().await;
+    let folder = TempDir::new().unwrap();
+    let file = platform.upload(&long_recording(folder.path(), 10)).await;
+    let payload = json!({"source": {"upload": file}, "format": "opus"});
+    let handle = platform.client.submit_raw("audio.extract", payload).send().await.unwrap();
+    let mut updates = handle.events();
+    timeout(PATIENCE, async {
+        while !matches!(updates.next().await, Some(Ok(Update::Progress { .. }))) {}
+    })
+    .await
+    .unwrap();
+    // The stream and the job live through all of this.
+    platform.api.kill();
+    platform.workers[0].kill();
+    platform.redis.kill();
+    platform.redis.restart();
+    platform.restart_api();
+    platform.add_worker();
+    let end = timeout(PATIENCE, async {
+        let mut last = None;
+        while let Some(update) = updates.next().await {
+            if let Update::State(job) = update.unwrap() {
+                last = Some(job);
+            }
+        }
+        last.expect("the end")
+    });
+    let job = end.await.unwrap();
+    assert_eq!((job.state, job.run, job.attempts), (State::Succeeded, 2, 1));
+    platform.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn with_redis_gone_the_api_says_so_and_comes_back_by_itself() {
+    let mut platform = Platform::with(&[], 0).await;
+    let file = platform.upload_bytes("x.txt", "x").await;
+    let payload = json!({"source": {"upload": file}});
+    platform.redis.kill();
+    let started = Instant::now();
+    let answer = platform.submit("media.probe", payload.clone()).await;
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(answer.headers().contains_key("retry-after"));
+    assert_eq!(problem(answer, 503).await, "redis_unavailable");
+    let ping = platform.open_request("GET", "/api/v1/health/ping").send().await.unwrap();
+    assert_eq!(ping.status(), 200);
+    let health = platform.open_request("GET", "/api/v1/health").send().await.unwrap();
+    assert_eq!((health.status().as_u16(), health.json::<Value>().await.unwrap()["status"].as_str()), (503, Some("down")));
+    platform.redis.restart();
+    eventually_async("submissions are accepted again", async || {
+        (platform.submit("media.probe", payload.clone()).await.status() == 202).then_some(())
+    })
+    .await;
+}
+
+/// Reads a stream until its end, as `(event, id, data)`.
+async fn read_stream(answer: reqwest::Response) -> Vec<(String, u64, Value)> {
+    let text = timeout(PATIENCE, answer.text()).await.expect("the stream ends").unwrap();
+    let blocks = text.split("\n\n").filter(|block| block.contains("event:"));
+    let field = |block: &str, name: &str| {
+        let line = block.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        line.trim_start_matches(':').trim().to_owned()
+    };
+    blocks
+        .map(|block| {
+            let data = serde_json::from_str(&field(block, "data")).unwrap();
+            (field(block, "event"), field(block, "id").parse().unwrap(), data)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn streams_start_with_a_snapshot_and_end_with_the_job() {
+    let platform = Platform::start().await;
+    let folder = TempDir::new().unwrap();
+    let file = platform.upload(&long_recording(folder.path(), 10)).await;
+    let payload = json!({"source": {"upload": file}, "format": "opus"});
+    let handle = platform.client.submit_raw("audio.extract", payload).send().await.unwrap();
+    let path = format!("/jobs/{}/events", handle.id());
+    let stream = |last: Option<u64>| {
+        let request = platform.request("GET", &path);
+        let request = last.iter().fold(request, |it, last| it.header("last-event-id", last.to_string()));
+        async move { request.send().await.unwrap() }
+    };
+    let first = stream(None).await;
+    assert_eq!(first.headers()["content-type"], "text/event-stream");
+    // A reader that does not read holds nobody up.
+    let _slow = stream(None).await;
+    // A subscriber that comes late gets the newest progress at once.
+    let mut updates = handle.events();
+    timeout(PATIENCE, async {
+        while !matches!(updates.next().await, Some(Ok(Update::Progress { .. }))) {}
+    })
+    .await
+    .unwrap();
+    let late = stream(None).await;
+    let (first, late) = tokio::join!(read_stream(first), read_stream(late));
+    for events in [&first, &late] {
+        assert_eq!(events[0].0, "snapshot");
+        assert!(events.iter().map(|(_, id, _)| id).is_sorted());
+        let (name, _, job) = events.last().unwrap();
+        assert_eq!((name.as_str(), job["state"].as_str()), ("state", Some("succeeded")));
+        let percents = events.iter().filter_map(|(_, _, data)| data["progress"]["percent"].as_f64());
+        assert!(percents.is_sorted());
+    }
+    assert!(late[0].2["progress"]["percent"].as_f64().is_some(), "{}", late[0].2);
+    assert!(first.iter().any(|(name, ..)| name == "progress"));
+
+    // Who has seen the end is told not to come again; who missed it gets it.
+    let end = first.last().unwrap().1;
+    assert_eq!(stream(Some(end)).await.status(), 204);
+    let missed = read_stream(stream(Some(end - 1)).await).await;
+    assert_eq!(missed.len(), 1);
+    assert_eq!(missed[0].2["state"], "succeeded");
+    let nonsense = platform.request("GET", &path).header("last-event-id", "x\u{e9}").send().await.unwrap();
+    assert_eq!(read_stream(nonsense).await.len(), 1);
+}
+
+#[tokio::test]
+async fn streams_end_when_the_api_is_told_to_stop() {
+    let mut platform = Platform::with(&[], 0).await;
+    let file = platform.upload_bytes("x.txt", "x").await;
+    let answer = platform.submit("media.probe", json!({"source": {"upload": file}})).await;
+    let id = answer.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned();
+    let stream = platform.request("GET", &format!("/jobs/{id}/events")).send().await.unwrap();
+    platform.api.signal(nix::sys::signal::Signal::SIGTERM);
+    let events = read_stream(stream).await;
+    assert_eq!(events[0].0, "snapshot");
+    assert!(platform.api.wait().success());
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_leaves_nothing() {
+    let mut platform = Platform::with(&[], 0).await;
+    platform.add_worker_with_scratch(400);
+    let folder = TempDir::new().unwrap();
+    let recording = Recording { seconds: 60, ..Recording::default() }.make(folder.path(), "a.mp4");
+    let file = platform.upload(&recording).await;
+    let payload = json!({"source": {"upload": file}, "format": "wav"});
+    let submission = json!({"kind": "audio.extract", "payload": payload, "policy": {"attempts": 2, "backoff_ms": 1}});
+    let answer = platform.request("POST", "/jobs").json(&submission).send().await.unwrap();
+    let job: Job = answer.json().await.unwrap();
+    let job = platform.client.wait(&job.id).await.unwrap();
+    // It was worth another try, because disks are emptied.
+    assert_eq!((job.state, error_code(&job), job.run), (State::Failed, "disk_full", 2));
+
+    platform.api.kill();
+    platform.restart_api_with_files(400);
+    let upload = platform.request("POST", "/files?name=a.bin").body(vec![0_u8; 1_000_000]);
+    assert_eq!(problem(upload.send().await.unwrap(), 507).await, "disk_full");
+    // What was half written makes room again.
+    let upload = platform.request("POST", "/files?name=a.bin").body(vec![0_u8; 200_000]);
+    assert_eq!(upload.send().await.unwrap().status(), 201);
+}
