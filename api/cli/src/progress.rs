@@ -6,7 +6,7 @@ use std::{
         Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fourmi_model::{Job, Progress as JobProgress, State};
@@ -18,10 +18,13 @@ use crate::print;
 static BARS: LazyLock<MultiProgress> = LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
 static DRAWN: AtomicBool = AtomicBool::new(false);
 
-const TRANSFER: &str = "{msg:<22} [{bar:30}] {percent:>3} %  {bytes} of {total_bytes}, {eta} left";
-const UNKNOWN_LENGTH: &str = "{msg:<22} {spinner} {bytes}, {bytes_per_sec}";
-const WORK: &str = "{msg:<22} [{bar:30}] {percent:>3} %  {prefix}";
-const WAIT: &str = "{msg:<22} {spinner} {prefix}";
+const TRANSFER: &str = "{prefix:<12} [{bar:30}] {percent:>3} %  {bytes} of {total_bytes}, {eta} left";
+const UNKNOWN_LENGTH: &str = "{prefix:<12} {spinner} {bytes}, {bytes_per_sec}";
+const WORK: &str = "{prefix:<12} [{bar:30}] {percent:>3} %  {wide_msg}";
+const WAIT: &str = "{spinner} {wide_msg}";
+
+/// Between two lines about the same thing, where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(2);
 
 /// Writes something to the terminal without leaving pieces of bars behind.
 pub(crate) fn above_bars(write: impl FnOnce()) {
@@ -35,7 +38,27 @@ pub(crate) struct Progress(Arc<Mutex<Form>>);
 enum Form {
     Silent,
     Bar(Option<ProgressBar>),
-    Lines { last: String },
+    Lines(Lines),
+}
+
+/// What was said last, so that a log file does not fill.
+#[derive(Default)]
+struct Lines {
+    what: String,
+    text: String,
+    at: Option<Instant>,
+}
+
+impl Lines {
+    /// Says something new: at once about a new thing or its end, else from time to time.
+    fn say(&mut self, what: &str, percent: Option<u64>) {
+        let text = percent.map_or_else(|| what.to_owned(), |percent| format!("{what}: {percent} %"));
+        let due = self.at.is_none_or(|at| at.elapsed() >= LINE_EVERY);
+        if text != self.text && (what != self.what || due || percent == Some(100)) {
+            print::to_stderr(&text);
+            *self = Self { what: what.to_owned(), text, at: Some(Instant::now()) };
+        }
+    }
 }
 
 impl Progress {
@@ -45,7 +68,7 @@ impl Progress {
 
     pub(crate) fn on_stderr() -> Self {
         let terminal = io::stderr().is_terminal();
-        Self::new(if terminal { Form::Bar(None) } else { Form::Lines { last: String::new() } })
+        Self::new(if terminal { Form::Bar(None) } else { Form::Lines(Lines::default()) })
     }
 
     fn new(form: Form) -> Self {
@@ -60,11 +83,11 @@ impl Progress {
                 let bar = shown(bar, if whole.is_some() { TRANSFER } else { UNKNOWN_LENGTH });
                 bar.set_length(whole.unwrap_or(0).max(1));
                 bar.set_position(bytes);
-                bar.set_message(what.to_owned());
+                bar.set_prefix(what.to_owned());
             }
-            Form::Lines { last } => {
+            Form::Lines(lines) => {
                 let whole = whole.filter(|whole| *whole > 0);
-                say(last, &whole.map_or_else(|| what.to_owned(), |whole| format!("{what}: {} %", tens(bytes, whole))));
+                lines.say(what, whole.map(|whole| bytes.min(whole) * 100 / whole));
             }
         });
     }
@@ -72,19 +95,19 @@ impl Progress {
     /// A job that has come further.
     pub(crate) fn run(&self, progress: &JobProgress) {
         let percent = progress.percent.clamp(0.0, 100.0);
-        let words = if progress.message.is_empty() { &progress.stage } else { &progress.message };
-        let words = print::one_line(words);
+        let stage = print::one_line(&progress.stage);
         self.update(|form| match form {
             Form::Silent => {}
             Form::Bar(bar) => {
                 let bar = shown(bar, WORK);
                 bar.set_length(1000);
                 bar.set_position(f64::from(percent * 10.0).round() as u64);
-                bar.set_message(words);
+                bar.set_prefix(stage);
                 let left = progress.eta_ms.map(|ms| format!("{} left", print::rough(Duration::from_millis(ms))));
-                bar.set_prefix(left.unwrap_or_default());
+                let words = Some(print::one_line(&progress.message)).filter(|words| !words.is_empty());
+                bar.set_message([left, words].into_iter().flatten().collect::<Vec<_>>().join(", "));
             }
-            Form::Lines { last } => say(last, &format!("{words}: {} %", tens(percent as u64, 100))),
+            Form::Lines(lines) => lines.say(&stage, Some(percent as u64)),
         });
     }
 
@@ -101,15 +124,11 @@ impl Progress {
 
     /// Something without a percentage.
     pub(crate) fn wait(&self, what: &str, note: &str) {
+        let text = if note.is_empty() { what.to_owned() } else { format!("{what}: {note}") };
         self.update(|form| match form {
             Form::Silent => {}
-            Form::Bar(bar) => {
-                let bar = shown(bar, WAIT);
-                bar.set_message(what.to_owned());
-                bar.set_prefix(note.to_owned());
-            }
-            Form::Lines { last } if note.is_empty() => say(last, what),
-            Form::Lines { last } => say(last, &format!("{what}: {note}")),
+            Form::Bar(bar) => shown(bar, WAIT).set_message(text),
+            Form::Lines(lines) => lines.say(&text, None),
         });
     }
 
@@ -123,7 +142,7 @@ impl Progress {
                 }
                 DRAWN.store(false, Ordering::Relaxed);
             }
-            Form::Lines { last } => last.clear(),
+            Form::Lines(lines) => *lines = Lines::default(),
             Form::Silent => {}
         });
     }
@@ -152,19 +171,6 @@ fn shown<'a>(bar: &'a mut Option<ProgressBar>, template: &str) -> &'a ProgressBa
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style.progress_chars("=> "));
     bar
-}
-
-/// A line, unless it is the one before.
-fn say(last: &mut String, text: &str) {
-    if last != text {
-        text.clone_into(last);
-        print::to_stderr(text);
-    }
-}
-
-/// Percent in steps of ten, so that a log file does not fill.
-fn tens(part: u64, whole: u64) -> u64 {
-    (part.min(whole) * 10 / whole) * 10
 }
 
 fn describe(job: &Job) -> String {

@@ -111,6 +111,17 @@ mod tests {
     }
 
     #[test]
+    fn the_documents_say_the_same() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        for Setting { name, default, meaning, .. } in ALL {
+            let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
+            let row = format!("| `{name}` | {default} | {meaning} |");
+            assert!(document.contains(&row), "docs/operations.md should hold this row:\n{row}");
+        }
+    }
+
+    #[test]
     fn passwords_are_not_shown() {
         for (url, shown) in [
             ("redis://127.0.0.1:6379", "redis://127.0.0.1:6379"),

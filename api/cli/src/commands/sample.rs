@@ -45,7 +45,7 @@ pub(crate) async fn make(folder: &Path) -> anyhow::Result<PathBuf> {
     std::fs::write(&metadata, METADATA)?;
     let video = folder.join("sample.mp4");
     let seconds = SECONDS.to_string();
-    let picture = "testsrc2=size=640x360:rate=10";
+    let picture = "testsrc2=size=480x270:rate=5";
     let made = Command::new("ffmpeg")
         .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y"])
         .args(["-f", "lavfi", "-t", &seconds, "-i", picture])

@@ -34,7 +34,7 @@ const FAILURES: u32 = 3;
 const API_STARTS_WITHIN: Duration = Duration::from_secs(60);
 const API_GRACE: Duration = Duration::from_secs(10);
 /// What a worker needs beyond its drain time: to give jobs back and to say good-bye.
-const WORKER_MARGIN: Duration = Duration::from_secs(5);
+const WORKER_MARGIN: Duration = Duration::from_secs(15);
 
 /// The processes of a platform.
 pub(crate) struct Platform {

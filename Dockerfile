@@ -1,0 +1,23 @@
+# One image with all programs; compose.yaml says which one a container runs.
+FROM rust:1.95-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends clang libclang-dev pkg-config \
+        libavcodec-dev libavdevice-dev libavfilter-dev libavformat-dev libavutil-dev libswresample-dev libswscale-dev \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+# The image's own toolchain is the one that rust-toolchain.toml asks for.
+ENV RUSTUP_TOOLCHAIN=1.95
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
+    cargo build --workspace --bins --locked \
+    && install -D -t /out target/debug/fourmi target/debug/fourmi-api target/debug/fourmi-media
+
+FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates ffmpeg \
+        libavcodec59 libavdevice59 libavfilter8 libavformat59 libavutil57 libswresample4 libswscale6 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --home-dir /data fourmi && install -d -o fourmi -m 700 /data
+COPY --from=build /out/ /usr/local/bin/
+USER fourmi
+ENV FOURMI_DATA=/data
+VOLUME /data
+CMD ["fourmi-api"]
