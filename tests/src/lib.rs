@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+pub mod bench;
 pub mod kinds;
 mod platform;
 mod program;

@@ -132,7 +132,10 @@ impl JobKind for AudioExtract {
         }
         if self.format == AudioFormat::Copy && (self.channels.is_some() || self.sample_rate.is_some()) {
             let field = if self.channels.is_some() { "channels" } else { "sample_rate" };
-            return Err(InvalidPayload::new(field, "cannot be changed without encoding; choose another format than copy"));
+            return Err(InvalidPayload::new(
+                field,
+                "cannot be changed without encoding; choose another format than copy",
+            ));
         }
         match self.trim {
             Some(Trim { start_ms, end_ms: Some(end_ms) }) if end_ms <= start_ms => {

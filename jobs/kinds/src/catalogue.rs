@@ -94,7 +94,10 @@ impl KindInfo {
             summary: K::SUMMARY,
             policy: K::policy(),
             // A caller writes the payload and reads the result.
-            payload_schema: SchemaSettings::draft2020_12().for_deserialize().into_generator().into_root_schema_for::<K>(),
+            payload_schema: SchemaSettings::draft2020_12()
+                .for_deserialize()
+                .into_generator()
+                .into_root_schema_for::<K>(),
             result_schema: SchemaSettings::draft2020_12()
                 .for_serialize()
                 .into_generator()
@@ -113,6 +116,10 @@ impl KindInfo {
 }
 
 fn check<K: JobKind>(payload: &str) -> Result<Box<RawValue>, InvalidPayload> {
+    // serde would take a list for an object's fields in order, which no schema says.
+    if payload.trim_start().starts_with('[') {
+        return Err(InvalidPayload::new("", "must be an object"));
+    }
     let mut reader = serde_json::Deserializer::from_str(payload);
     let value: K = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -190,7 +197,9 @@ mod tests {
             (format!(r#"{{"source":{{"upload":"{file}"}},"sample_rate":7}}"#), "sample_rate"),
             (format!(r#"{{"source":{{"upload":"{file}"}},"trim":{{"start_ms":9,"end_ms":9}}}}"#), "trim.end_ms"),
             (String::new(), ""),
-            ("[]x".to_owned(), ""),
+            ("[]".to_owned(), ""),
+            ("{}x".to_owned(), ""),
+            (format!(r#"[{{"upload":"{file}"}}]"#), ""),
         ] {
             let mistake = kind.check(&payload).unwrap_err();
             assert_eq!(mistake.path, path, "{payload}: {mistake}");

@@ -36,9 +36,9 @@ impl FromStr for BlobId {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let hex = text.strip_prefix("file-").filter(|hex| {
-            hex.len() == 32 && hex.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
-        });
+        let hex = text
+            .strip_prefix("file-")
+            .filter(|hex| hex.len() == 32 && hex.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)));
         hex.and_then(|hex| Uuid::try_parse(hex).ok())
             .map(Self)
             .ok_or_else(|| InvalidName::new("file id", "'file-' and 32 lower-case hexadecimal digits", text))
