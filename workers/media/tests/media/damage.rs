@@ -76,7 +76,7 @@ fn what_ends_before_its_promised_end_is_refused() {
         ("film.avi", "-c:a libmp3lame"),
         ("late_index.mp4", "-c:a aac"),
     ] {
-        let film = studio.record(name, &format!("{PICTURE} {STEREO} -c:v mpeg4 {codecs}"));
+        let film = studio.record(name, &format!("{PICTURE} {STEREO} -t 6 -c:v mpeg4 {codecs}"));
         let half = halved(&studio, &film);
         for format in ["mp3", "copy"] {
             let failure = studio.extract(&half, format).unwrap_err();
@@ -160,7 +160,7 @@ fn encrypted_sound_is_refused() {
     let studio = Studio::new();
     let key = "-encryption_scheme cenc-aes-ctr -encryption_key 0123456789abcdef0123456789abcdef \
         -encryption_kid 0123456789abcdef0123456789abcdef";
-    let song = studio.record("song.mp4", &format!("{STEREO} -c:a aac {key}"));
+    let song = studio.record("song.mp4", &format!("{STEREO} -t 1 -c:a aac {key}"));
     for format in ["mp3", "copy"] {
         assert_eq!(studio.refusal(&song, format), "drm");
     }
@@ -190,7 +190,7 @@ fn flipped_bits_end_in_a_file_or_in_a_code() {
         ("a.flac", "-vn -c:a flac"),
         ("a.wav", "-vn -c:a adpcm_ms"),
     ] {
-        let whole = std::fs::read(studio.record(name, &format!("{PICTURE} {STEREO} -t 4 {codecs}"))).unwrap();
+        let whole = std::fs::read(studio.record(name, &format!("{PICTURE} {STEREO} -t 2 {codecs}"))).unwrap();
         for seed in 1..=8 {
             let mut bytes = whole.clone();
             // Headers are where damage does most.

@@ -18,8 +18,9 @@ use serde_json::{Value, json};
 
 /// The arguments of a picture of ten seconds, and of sounds.
 pub(crate) const PICTURE: &str = "-f lavfi -i testsrc=size=160x120:rate=10:duration=10";
+/// It never repeats, so that no part of it can be taken for another.
 pub(crate) const STEREO: &str =
-    "-f lavfi -i aevalsrc=0.4*sin(440*2*PI*t)+0.1*random(0)|0.4*sin(660*2*PI*t)+0.1*random(1):s=48000:d=10";
+    "-f lavfi -i aevalsrc=0.4*sin(440*2*PI*t)+0.2*sin(900*t*t)|0.4*sin(660*2*PI*t):s=48000:d=10";
 pub(crate) const MONO: &str = "-f lavfi -i sine=frequency=440:sample_rate=44100:duration=10";
 
 /// Takes note of all progress, and is never cancelled.
