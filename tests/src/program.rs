@@ -28,8 +28,10 @@ pub struct Program {
 impl Program {
     /// Where a binary of the workspace is.
     pub fn path(name: &str) -> PathBuf {
-        let test = std::env::current_exe().unwrap();
-        let path = test.parent().and_then(|deps| deps.parent()).unwrap().join(name);
+        // Tests lie in a folder of their own beside the programs.
+        let this = std::env::current_exe().unwrap();
+        let folder = this.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).unwrap();
+        let path = folder.join(name);
         assert!(path.exists(), "{} is missing: run scripts/test, or cargo build --workspace", path.display());
         path
     }

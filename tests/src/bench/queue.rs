@@ -1,8 +1,12 @@
 //! What the queue costs, beside what Redis itself can do.
 
 use std::{
+    ops::Range,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -86,11 +90,11 @@ async fn run_on(suffix: &str, options: &[&str]) -> Vec<Figure> {
 
     eprintln!("enqueue{suffix} …");
     let queues = Queues::connect(&redis.url()).await.unwrap();
-    let one: Vec<f64> = [rate(20_000, enqueue(&queues, 20_000, 1)).await].into();
+    let one: Vec<f64> = [rate(20_000, enqueue(&queues, 0..20_000, How::Seq, 1)).await].into();
     figures.push(Figure::of(name("enqueue_one_by_one"), "/s", Goal::None, &one));
     let mut many = Vec::new();
     for _ in 0..3 {
-        many.push(rate(jobs, enqueue(&queues, jobs, 64)).await);
+        many.push(rate(jobs, enqueue(&queues, 0..jobs, How::Conc, 64)).await);
     }
     figures.push(Figure::of(name("enqueue_64"), "/s", Goal::AtLeast((0.9 * lpush).round()), &many));
     drop(redis);
@@ -128,35 +132,59 @@ async fn rate(jobs: u64, work: impl Future<Output = ()>) -> f64 {
     jobs as f64 / started.elapsed().as_secs_f64()
 }
 
-/// Pushes jobs with so many calls under way at any time.
-pub async fn enqueue(queues: &Queues, jobs: u64, in_flight: u64) {
-    let next = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let callers = (0..in_flight).map(|_| {
-        let (queues, next) = (queues.clone(), next.clone());
-        tokio::spawn(async move {
-            loop {
-                let id = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                if id >= jobs {
-                    return;
+/// How jobs are pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum How {
+    /// One after the other.
+    Seq,
+    /// Many calls at a time, one job each.
+    Conc,
+    /// Many jobs in a call.
+    Bulk,
+}
+
+/// Pushes jobs of these numbers, `size` at a time.
+pub async fn enqueue(queues: &Queues, ids: Range<u64>, how: How, size: u64) {
+    if how == How::Bulk {
+        for start in ids.clone().step_by(usize::try_from(size).unwrap()) {
+            let batch: Vec<_> = (start..ids.end.min(start + size))
+                .map(|id| (JobId::new(queue()), Tick::now(id).submission()))
+                .collect();
+            queues.push_many(&queue(), &batch).await.unwrap();
+        }
+        return;
+    }
+    let next = Arc::new(AtomicU64::new(ids.start));
+    let callers: Vec<_> = (0..size)
+        .map(|_| {
+            let (queues, next, end) = (queues.clone(), next.clone(), ids.end);
+            tokio::spawn(async move {
+                while let id = next.fetch_add(1, Relaxed)
+                    && id < end
+                {
+                    let pushed = queues.push(JobId::new(queue()), Tick::now(id).submission()).await;
+                    pushed.unwrap().unwrap();
                 }
-                let pushed = queues.push(JobId::new(queue()), Tick::now(id).submission()).await;
-                pushed.unwrap().unwrap();
-            }
+            })
         })
-    });
-    for caller in callers.collect::<Vec<_>>() {
+        .collect();
+    for caller in callers {
         caller.await.unwrap();
     }
+}
+
+/// Processor time of this process so far.
+pub fn cpu_seconds() -> f64 {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).unwrap();
+    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
 /// Jobs a second that worker processes take from a full queue, from their first to their last.
 async fn drain(redis: &RedisServer, jobs: u64, workers: usize) -> f64 {
     let queues = Queues::connect(&redis.url()).await.unwrap();
     let data = TempDir::new().unwrap();
-    for start in (0..jobs).step_by(10_000) {
-        let batch: Vec<_> = (start..jobs.min(start + 10_000)).map(|id| (JobId::new(queue()), Tick::now(id).submission())).collect();
-        queues.push_many(&queue(), &batch).await.unwrap();
-    }
+    enqueue(&queues, 0..jobs, How::Bulk, 10_000).await;
     let programs: Vec<Program> = (0..workers)
         .map(|_| {
             let environment = [("REDIS_URL", redis.url()), ("FOURMI_DATA", data.path().display().to_string())];

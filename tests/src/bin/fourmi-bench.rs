@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on fails")]
 
-use std::process::ExitCode;
+use std::{fs::File, io::Write, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
+use fourmi_queue::Queues;
 use fourmi_runtime::Worker;
-use fourmi_tests::bench::{self, queue::Tick};
+use fourmi_tests::bench::{
+    self,
+    queue::{How, Tick, monotonic_ns},
+};
 
 /// Measures Fourmi on this machine. Figures of different machines or moments do not compare; ratios of one run do.
 #[derive(Parser)]
@@ -27,6 +31,27 @@ enum What {
     Queue,
     /// A worker of jobs that do nothing, until it is told to stop (for measuring from outside).
     Worker,
+    /// A client (for measuring from outside).
+    #[command(subcommand)]
+    Client(Client),
+}
+
+#[derive(Subcommand)]
+enum Client {
+    /// Pushes N jobs and prints how long that took; `BENCH_WARM` jobs before are not timed.
+    Enqueue {
+        /// One after the other, `BENCH_CONC` at a time, or `BENCH_BATCH` in a call.
+        how: How,
+        /// How many.
+        jobs: u64,
+    },
+    /// Pushes N jobs, one every MS milliseconds.
+    Produce {
+        /// How many.
+        jobs: u64,
+        /// The pause.
+        ms: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -35,13 +60,54 @@ fn main() -> ExitCode {
     let figures = match arguments.what {
         What::Media => runtime().block_on(bench::media::run()),
         What::Queue => runtime().block_on(bench::queue::run()),
-        What::Worker => {
-            return Worker::new(bench::queue::QUEUE)
-                .prefetch(1_000)
-                .kind::<Tick, _, _>(async |_, _| Ok(()))
-                .main();
+        What::Worker => return worker(),
+        What::Client(client) => {
+            runtime().block_on(run_client(client));
+            return ExitCode::SUCCESS;
         }
     };
     bench::print(&figures, arguments.json);
     if figures.iter().all(|figure| figure.met != Some(false)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn worker() -> ExitCode {
+    let log = std::env::var_os("BENCH_LOG").map(|path| File::options().create(true).append(true).open(path).unwrap());
+    let log: &'static Option<File> = Box::leak(Box::new(log));
+    Worker::new(bench::queue::QUEUE)
+        .prefetch(1_000)
+        .kind::<Tick, _, _>(async move |tick: Tick, _| {
+            if let Some(mut log) = log.as_ref() {
+                let line = [tick.id, tick.t0, monotonic_ns()].map(u64::to_le_bytes).concat();
+                log.write_all(&line).unwrap();
+            }
+            Ok(())
+        })
+        .main()
+}
+
+async fn run_client(client: Client) {
+    let queues = Queues::connect(&std::env::var("REDIS_URL").unwrap()).await.unwrap();
+    let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    match client {
+        Client::Enqueue { how, jobs } => {
+            let size = match how {
+                How::Seq => 1,
+                How::Conc => number("BENCH_CONC", 64),
+                How::Bulk => number("BENCH_BATCH", 500),
+            };
+            let warm = number("BENCH_WARM", 0);
+            bench::queue::enqueue(&queues, jobs..jobs + warm, how, size).await;
+            let (started, cpu) = (monotonic_ns(), bench::queue::cpu_seconds());
+            bench::queue::enqueue(&queues, 0..jobs, how, size).await;
+            let secs = (monotonic_ns() - started) as f64 / 1e9;
+            println!("{}", serde_json::json!({"n": jobs, "secs": secs, "cpu": bench::queue::cpu_seconds() - cpu}));
+        }
+        Client::Produce { jobs, ms } => {
+            let mut ticks = tokio::time::interval(Duration::from_millis(ms.max(1)));
+            for id in 0..jobs {
+                ticks.tick().await;
+                bench::queue::enqueue(&queues, id..id + 1, How::Seq, 1).await;
+            }
+        }
+    }
 }
