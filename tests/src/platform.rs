@@ -76,14 +76,20 @@ impl Platform {
     /// Starts the API again, on the port that it had.
     pub fn restart_api(&mut self) {
         self.api = Program::start("fourmi-api", &[], self.settings_with_port());
-        address(&self.api);
+        self.answers_again();
     }
 
     /// Starts the API again, with this much room for files.
     pub fn restart_api_with_files(&mut self, kibibytes: u32) {
         let files = self.data().join("files");
         self.api = Program::start_on_small_disk("fourmi-api", &files, kibibytes, self.settings_with_port());
+        self.answers_again();
+    }
+
+    fn answers_again(&mut self) {
         address(&self.api);
+        // The connections that the old one kept open are dead.
+        self.http = reqwest::Client::builder().build().unwrap();
     }
 
     fn settings_with_port(&self) -> Vec<(&'static str, String)> {

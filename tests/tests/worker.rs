@@ -313,6 +313,22 @@ async fn what_kills_a_child_is_recorded_and_kills_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_killed_child_is_a_crash_and_its_job_runs_again() {
+    let yard = Yard::new().await;
+    let _worker = yard.worker();
+    let id = yard.push(&HoldInChild(yard.hold(true))).await;
+    yard.journal_says("1 started");
+    let child = yard.lines("journal")[0].split(' ').nth(2).unwrap().parse().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), Signal::SIGKILL).unwrap();
+    yard.journal_says("2 started");
+    yard.open_gate();
+    let job = yard.end(&id).await;
+    assert_eq!((job.state, job.run, job.crashes), (State::Succeeded, 2, 1));
+    let runs = yard.queues.runs(&id).await.unwrap();
+    assert!(runs[0].error.message.contains("SIGKILL"), "{}", runs[0].error.message);
+}
+
+#[tokio::test]
 async fn a_child_has_no_secrets_and_no_connection_of_its_parent() {
     let yard = Yard::new().await;
     let worker = yard.worker();
