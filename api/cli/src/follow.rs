@@ -36,7 +36,7 @@ pub(crate) async fn follow(
         None => {
             session.note("");
             Err(Stop::interrupted(format!(
-                "stopped watching; the job goes on.\n  fourmi watch {id}    follows it again\n  fourmi cancel {id}   stops it"
+                "stopped watching; the job goes on.\n  fourmi watch {id}    follows it again\n  fourmi fetch {id}    saves its files once it is done\n  fourmi cancel {id}   stops it"
             )))
         }
     }

@@ -103,7 +103,9 @@ impl Progress {
                 bar.set_length(1000);
                 bar.set_position(f64::from(percent * 10.0).round() as u64);
                 bar.set_prefix(stage);
-                let left = progress.eta_ms.map(|ms| format!("{} left", print::rough(Duration::from_millis(ms))));
+                let left = progress
+                    .eta_ms
+                    .map(|ms| format!("{} left", print::rough(Duration::from_secs(ms.div_ceil(1000).max(1)))));
                 let words = Some(print::one_line(&progress.message)).filter(|words| !words.is_empty());
                 bar.set_message([left, words].into_iter().flatten().collect::<Vec<_>>().join(", "));
             }

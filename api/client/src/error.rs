@@ -76,7 +76,7 @@ impl ClientError {
 
 /// An error as the API describes it (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, thiserror::Error)]
-#[error("{}{}", if detail.is_empty() { title } else { detail }, self.fields())]
+#[error("{}{}", self.sentences(), self.fields())]
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
@@ -119,6 +119,16 @@ impl Problem {
         ClientError::Problem(Box::new(problem))
     }
 
+    /// The sort of problem, then this one: the detail alone assumes that the title was read.
+    fn sentences(&self) -> String {
+        let (title, detail) = (self.title.trim_end_matches('.'), self.detail.as_str());
+        match (title, detail) {
+            ("", "") => format!("the API answered {} ({})", self.status, self.code),
+            ("", text) | (text, "") => text.to_owned(),
+            _ => format!("{title}. {detail}"),
+        }
+    }
+
     /// The mistakes in fields that the detail does not name already.
     fn fields(&self) -> String {
         let unsaid = self.errors.iter().filter(|error| !self.detail.contains(&error.message));
@@ -135,7 +145,7 @@ mod tests {
         let body = br#"{"type":"about:blank","title":"Invalid payload","status":422,"code":"invalid_payload",
             "detail":"the payload is not valid","errors":[{"path":"payload.trim","message":"must be forward"}]}"#;
         let error = Problem::read("http://x", 422, &HeaderMap::new(), body);
-        assert_eq!(error.to_string(), "the payload is not valid\n  payload.trim: must be forward");
+        assert_eq!(error.to_string(), "Invalid payload. the payload is not valid\n  payload.trim: must be forward");
         assert!(!error.is_temporary());
     }
 
