@@ -132,7 +132,8 @@ fn explain(error: &anyhow::Error) -> String {
         },
         _ => "",
     };
-    let text = format!("{error:#}");
+    // The client's errors say their cause themselves.
+    let text = if error.is::<ClientError>() { error.to_string() } else { format!("{error:#}") };
     let text = text.trim_end_matches('.');
     if advice.is_empty() { text.to_owned() } else { format!("{text}.\n{advice}") }
 }

@@ -39,7 +39,8 @@ impl Download {
         self
     }
 
-    /// Whether a file that is there already is replaced; by default it is left alone and the download fails.
+    /// Whether a file that is there already is replaced; by default it is left alone and the download fails. Anything
+    /// else than a file is always left alone.
     pub fn replace(mut self, replace: bool) -> Self {
         self.replace = replace;
         self
@@ -57,9 +58,7 @@ impl Download {
     /// # Errors
     /// `unknown_file`; [`ClientError::Damaged`]; [`ClientError::File`] if it cannot be written or is there already.
     pub async fn to(self, path: &Path) -> Result<(), ClientError> {
-        if !self.replace && path.exists() {
-            return Err(ClientError::file(path)(io::ErrorKind::AlreadyExists.into()));
-        }
+        refuse_what_is_there(path, self.replace)?;
         let mut part = Part::create(path)?;
         let mut patience = Patience::default();
         loop {
@@ -91,6 +90,14 @@ impl Download {
             (self.on_progress)(part.bytes, whole);
         }
         Ok(())
+    }
+}
+
+/// Only a file may be replaced, and only on request: a device or a folder is not what was meant.
+fn refuse_what_is_there(path: &Path, replace: bool) -> Result<(), ClientError> {
+    match path.metadata() {
+        Ok(about) if !replace || !about.is_file() => Err(ClientError::file(path)(io::ErrorKind::AlreadyExists.into())),
+        _ => Ok(()),
     }
 }
 
@@ -130,7 +137,7 @@ impl Part {
 
     /// Written to the page cache, so short enough to be done in place.
     fn write(&mut self, chunk: &[u8]) -> Result<(), ClientError> {
-        self.file.write_all(chunk).map_err(ClientError::file(&self.path))?;
+        self.file.as_file_mut().write_all(chunk).map_err(ClientError::file(&self.path))?;
         self.hash.update(chunk);
         self.bytes += chunk.len() as u64;
         Ok(())
@@ -214,6 +221,8 @@ mod tests {
         let error = api.client().download(file()).to(&path).await.unwrap_err();
         assert!(matches!(error, ClientError::File { .. }), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+        let device = api.client().download(file()).replace(true).to("/dev/null".as_ref()).await.unwrap_err();
+        assert!(matches!(device, ClientError::File { .. }), "{device}");
         api.client().download(file()).replace(true).to(&path).await.unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"theirs");
     }

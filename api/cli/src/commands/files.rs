@@ -73,9 +73,16 @@ impl Place {
 
     /// Refuses a path that cannot be written, before work is spent on what should go there.
     pub(crate) fn check(&self, path: &Path) -> anyhow::Result<()> {
-        if path.exists() && !self.force {
-            let message = format!("{} is there already; --force replaces it, --output names another", path.display());
-            return Err(Stop::usage(message));
+        match path.metadata() {
+            Ok(about) if !about.is_file() => {
+                return Err(Stop::usage(format!("{} is not a file; --output names another", path.display())));
+            }
+            Ok(_) if !self.force => {
+                let message =
+                    format!("{} is there already; --force replaces it, --output names another", path.display());
+                return Err(Stop::usage(message));
+            }
+            _ => {}
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         match folder {
