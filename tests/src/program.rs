@@ -58,11 +58,7 @@ impl Program {
         Self::spawn(name, command, environment)
     }
 
-    fn spawn<'a>(
-        name: &str,
-        mut command: Command,
-        environment: impl IntoIterator<Item = (&'a str, String)>,
-    ) -> Self {
+    fn spawn<'a>(name: &str, mut command: Command, environment: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

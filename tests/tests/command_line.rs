@@ -112,7 +112,10 @@ fn a_platform_extracts_keeps_its_jobs_and_stops_with_everything() {
     let up = Up::start(&data, &["--scale", "media=2"]);
     assert!(up.processes().contains_key("media.2"));
     let jobs = up.json(&["jobs"]);
-    assert_eq!((jobs["jobs"][0]["kind"].as_str(), jobs["jobs"][0]["state"].as_str()), (Some("audio.extract"), Some("succeeded")));
+    assert_eq!(
+        (jobs["jobs"][0]["kind"].as_str(), jobs["jobs"][0]["state"].as_str()),
+        (Some("audio.extract"), Some("succeeded"))
+    );
     up.stop();
 }
 

@@ -96,7 +96,8 @@ async fn a_file_is_served_in_parts_with_its_name_and_only_when_it_changed() {
 #[tokio::test]
 async fn every_route_but_health_and_documents_asks_for_the_key() {
     let platform = Platform::with(&[], 0).await;
-    let document: Value = platform.open_request("GET", "/api/v1/openapi.json").send().await.unwrap().json().await.unwrap();
+    let document: Value =
+        platform.open_request("GET", "/api/v1/openapi.json").send().await.unwrap().json().await.unwrap();
     assert_eq!(document["openapi"], "3.1.0");
     let mut asked = 0;
     for (path, operations) in document["paths"].as_object().unwrap() {
@@ -176,7 +177,10 @@ async fn submissions_that_cannot_be_accepted_say_why() {
     assert_eq!(problem(submit("audio.extract", json!({})).await, 422).await, "invalid_payload");
     let wrong = submit("audio.extract", json!({"source": source, "channels": "two"})).await;
     let body: Value = wrong.json().await.unwrap();
-    assert_eq!((body["code"].as_str(), body["errors"][0]["path"].as_str()), (Some("invalid_payload"), Some("payload.channels")));
+    assert_eq!(
+        (body["code"].as_str(), body["errors"][0]["path"].as_str()),
+        (Some("invalid_payload"), Some("payload.channels"))
+    );
     let unknown = submit("audio.extract", json!({"source": source, "colour": "red"})).await;
     assert_eq!(problem(unknown, 422).await, "invalid_payload");
     let missing = json!({"upload": "file-00000000000000000000000000000000"});
@@ -184,7 +188,8 @@ async fn submissions_that_cannot_be_accepted_say_why() {
     let huge = submit("media.probe", json!({"source": source, "x": "y".repeat(70_000)})).await;
     assert_eq!(problem(huge, 413).await, "payload_too_large");
 
-    let post = |body: &'static str| platform.request("POST", "/jobs").header("content-type", "application/json").body(body);
+    let post =
+        |body: &'static str| platform.request("POST", "/jobs").header("content-type", "application/json").body(body);
     for (body, status) in [("{", 400), ("", 400), ("[]", 422), (r#"{"kind":"media.probe"}"#, 422), ("\u{0}", 400)] {
         let answer = post(body).send().await.unwrap();
         assert!([status, 400, 422].contains(&answer.status().as_u16()), "{body}: {}", answer.status());
@@ -317,11 +322,9 @@ async fn jobs_survive_the_death_of_every_process() {
     let payload = json!({"source": {"upload": file}, "format": "opus"});
     let handle = platform.client.submit_raw("audio.extract", payload).send().await.unwrap();
     let mut updates = handle.events();
-    timeout(PATIENCE, async {
-        while !matches!(updates.next().await, Some(Ok(Update::Progress { .. }))) {}
-    })
-    .await
-    .unwrap();
+    timeout(PATIENCE, async { while !matches!(updates.next().await, Some(Ok(Update::Progress { .. }))) {} })
+        .await
+        .unwrap();
     // The stream and the job live through all of this.
     platform.api.kill();
     platform.workers[0].kill();
@@ -357,7 +360,10 @@ async fn with_redis_gone_the_api_says_so_and_comes_back_by_itself() {
     let ping = platform.open_request("GET", "/api/v1/health/ping").send().await.unwrap();
     assert_eq!(ping.status(), 200);
     let health = platform.open_request("GET", "/api/v1/health").send().await.unwrap();
-    assert_eq!((health.status().as_u16(), health.json::<Value>().await.unwrap()["status"].as_str()), (503, Some("down")));
+    assert_eq!(
+        (health.status().as_u16(), health.json::<Value>().await.unwrap()["status"].as_str()),
+        (503, Some("down"))
+    );
     platform.redis.restart();
     eventually_async("submissions are accepted again", async || {
         (platform.submit("media.probe", payload.clone()).await.status() == 202).then_some(())
@@ -400,11 +406,9 @@ async fn streams_start_with_a_snapshot_and_end_with_the_job() {
     let _slow = stream(None).await;
     // A subscriber that comes late gets the newest progress at once.
     let mut updates = handle.events();
-    timeout(PATIENCE, async {
-        while !matches!(updates.next().await, Some(Ok(Update::Progress { .. }))) {}
-    })
-    .await
-    .unwrap();
+    timeout(PATIENCE, async { while !matches!(updates.next().await, Some(Ok(Update::Progress { .. }))) {} })
+        .await
+        .unwrap();
     let late = stream(None).await;
     let (first, late) = tokio::join!(read_stream(first), read_stream(late));
     for events in [&first, &late] {

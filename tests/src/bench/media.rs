@@ -29,9 +29,11 @@ pub async fn run() -> Vec<Figure> {
     let folder = TempDir::new().unwrap();
     let mut figures = Vec::new();
 
-    eprintln!("making a recording of ten minutes in 720p …");
-    let recording = Recording { seconds: 600, picture: Some("1280x720"), ..Recording::default() };
-    let ten_minutes = recording.make(folder.path(), "ten-minutes.mp4");
+    eprintln!("making recordings …");
+    let minute = Recording { seconds: 60, picture: Some("1280x720"), ..Recording::default() };
+    let minute = minute.make(folder.path(), "minute.mp4");
+    let ten_minutes = repeated(&minute, 10, &["-c", "copy"], &folder.path().join("ten-minutes.mp4"));
+    let three_hours = repeated(&minute, 180, &["-vn", "-c", "copy"], &folder.path().join("three-hours.m4a"));
     let file = platform.upload(&ten_minutes).await;
     for (format, arguments, ending) in FORMATS {
         eprintln!("{format}, in pairs …");
@@ -48,7 +50,6 @@ pub async fn run() -> Vec<Figure> {
     figures.push(first_events(&platform, folder.path()).await);
 
     eprintln!("three hours …");
-    let three_hours = three_hours(folder.path());
     let file = platform.upload(&three_hours).await;
     let peak = peak_memory(&platform, file).await;
     figures.push(Figure::of("extract_peak_rss_mib", "MiB", Goal::AtMost(150.0), &[peak]));
@@ -93,19 +94,17 @@ async fn first_events(platform: &Platform, folder: &Path) -> Figure {
         handle.wait().await.unwrap();
     }
     waits.sort_by(f64::total_cmp);
-    let mut figure =
-        Figure::of("submit_to_first_event_p95_ms", "ms", Goal::AtMost(50.0), &[quantile(&waits, 0.95)]);
+    let mut figure = Figure::of("submit_to_first_event_p95_ms", "ms", Goal::AtMost(50.0), &[quantile(&waits, 0.95)]);
     figure.spread = (waits[0], waits[waits.len() - 1]);
     figure
 }
 
-fn three_hours(folder: &Path) -> PathBuf {
-    let path = folder.join("three-hours.m4a");
-    let sound = "sine=frequency=330:beep_factor=4:sample_rate=44100:duration=10800";
+/// A recording so many times over, without encoding it again.
+fn repeated(recording: &Path, times: u32, arguments: &[&str], output: &Path) -> PathBuf {
     let mut command = Command::new("ffmpeg");
-    command.args(["-v", "error", "-y", "-nostdin", "-f", "lavfi", "-i", sound, "-c:a", "aac", "-b:a", "96k"]).arg(&path);
-    assert!(command.stdin(Stdio::null()).status().unwrap().success());
-    path
+    command.args(["-v", "error", "-y", "-nostdin", "-stream_loop", &(times - 1).to_string(), "-i"]).arg(recording);
+    assert!(command.args(arguments).arg(output).stdin(Stdio::null()).status().unwrap().success());
+    output.to_owned()
 }
 
 /// The largest resident memory of the child that does the work, in MiB.
@@ -132,7 +131,8 @@ async fn peak_memory(platform: &Platform, file: BlobId) -> f64 {
 fn children_of(parent: u32) -> impl Iterator<Item = u32> {
     let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    let children: Vec<u32> = lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect();
+    let children: Vec<u32> =
+        lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect();
     children.into_iter()
 }
 

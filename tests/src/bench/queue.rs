@@ -69,9 +69,10 @@ pub fn queue() -> QueueName {
 /// Measures everything, once without and once with an append-only file.
 pub async fn run() -> Vec<Figure> {
     let mut figures = Vec::new();
-    for (suffix, options) in
-        [("", ["--appendonly", "no", "--appendfsync", "no"]), ("_aof", ["--appendonly", "yes", "--appendfsync", "everysec"])]
-    {
+    for (suffix, options) in [
+        ("", ["--appendonly", "no", "--appendfsync", "no"]),
+        ("_aof", ["--appendonly", "yes", "--appendfsync", "everysec"]),
+    ] {
         figures.extend(run_on(suffix, &options).await);
     }
     figures
@@ -107,7 +108,12 @@ async fn run_on(suffix: &str, options: &[&str]) -> Vec<Figure> {
             drains.push(drain(&redis, jobs, workers).await);
         }
         let goal = if workers == 1 { Goal::AtLeast((0.5 * lpush).round()) } else { Goal::None };
-        figures.push(Figure::of(name(&format!("drain_{workers}_worker{}", if workers > 1 { "s" } else { "" })), "/s", goal, &drains));
+        figures.push(Figure::of(
+            name(&format!("drain_{workers}_worker{}", if workers > 1 { "s" } else { "" })),
+            "/s",
+            goal,
+            &drains,
+        ));
     }
     figures
 }
