@@ -1,6 +1,6 @@
 //! Takes the packets over as they are.
 
-use ffmpeg_next::{Rescale, codec};
+use ffmpeg_next::{Error, Rescale, codec};
 use fourmi_model::Failure;
 
 use super::{
@@ -50,7 +50,12 @@ pub(super) fn run(
         if done.unsigned_abs() > MAX_DURATION.as_micros() as u64 {
             return Err(failure::duration_exceeded(MAX_DURATION));
         }
-        output.write(packet, unit).map_err(|error| failure::libav(error, "writing the file"))?;
+        match output.write(packet, unit) {
+            Ok(()) => {}
+            // What the container checks before it takes it.
+            Err(Error::InvalidData) => packets.tally.damaged += 1,
+            Err(error) => return Err(failure::libav(error, "writing the file")),
+        }
         if pace.is_due() {
             let fraction = packets.fraction(packets.tally.reached);
             pace.tell(&Place { fraction, media_ms: done.unsigned_abs() / 1_000, output_bytes: output.position() });

@@ -130,9 +130,7 @@ fn undecodable(error: Error, codec: &str) -> Failure {
         Error::DecoderNotFound => {
             failure::codec_unsupported(&format!("the sound is encoded as {codec}, which nothing here decodes"))
         }
-        Error::InvalidData | Error::PatchWelcome => {
-            failure::corrupt(&format!("the header of its sound ({codec}) makes no sense"))
-        }
-        error => failure::libav(error, "opening the decoder"),
+        error if failure::is_out_of_memory(error) => failure::libav(error, "opening the decoder"),
+        _ => failure::corrupt(&format!("the header of its sound ({codec}) makes no sense")),
     }
 }

@@ -167,7 +167,7 @@ impl Job<'_> {
     fn judge(&self, tally: &Tally, is_empty: bool, sure: bool) -> Result<(), Failure> {
         let hopeless = tally.damaged.saturating_mul(3) > tally.packets.max(1);
         if hopeless {
-            let why = format!("{} of the {} packets of its sound are bad", tally.damaged, tally.packets);
+            let why = format!("{} errors in the {} packets of its sound", tally.damaged, tally.packets);
             return Err(if sure { failure::corrupt(&why) } else { failure::not_media(&why) });
         }
         if let Some(missing) = self.missing(tally) {
@@ -223,7 +223,10 @@ fn describe(file: &Path, plan: &Plan, control: &dyn Control) -> Result<Extractio
 fn damage(tally: &Tally) -> Vec<MediaNote> {
     let mut notes = Vec::new();
     if tally.damaged > 0 {
-        let message = format!("{} of {} packets of the sound were damaged and left out", tally.damaged, tally.packets);
+        let message = format!(
+            "{} errors in the {} packets of the sound; what they hit was left out",
+            tally.damaged, tally.packets
+        );
         notes.push(note("damaged_packets", &message));
     }
     if tally.jumps > 0 {
@@ -272,5 +275,9 @@ fn size_of(file: &Path) -> u64 {
 }
 
 fn preparing(error: ffmpeg_next::Error) -> Failure {
-    failure::libav(error, "preparing the file")
+    match error {
+        // Muxers check a codec's header before they take it over.
+        ffmpeg_next::Error::InvalidData => failure::corrupt("the header of its sound makes no sense"),
+        error => failure::libav(error, "preparing the file"),
+    }
 }

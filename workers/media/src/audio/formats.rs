@@ -227,7 +227,7 @@ fn encoding(request: &AudioExtract, stream: &Stream, notes: &mut Vec<MediaNote>)
     let lossless = |encoder, sample_format, bits| Encoding {
         encoder,
         sample_format,
-        sample_rate: source_rate,
+        sample_rate: source_rate.min(HIGHEST_RATE),
         channels,
         bit_rate: None,
         bits,
@@ -249,6 +249,9 @@ const AAC_RATES: &[u32] =
     &[7_350, 8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000];
 const MP3_RATES: &[u32] = &[8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000];
 const OPUS_RATES: &[u32] = &[8_000, 12_000, 16_000, 24_000, 48_000];
+
+/// No recorder goes further; what does is damage.
+const HIGHEST_RATE: u32 = 384_000;
 
 /// The lowest rate that loses nothing, or else the highest. `rates` ascend.
 fn nearest(rate: u32, rates: &[u32]) -> u32 {

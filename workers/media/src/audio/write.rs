@@ -6,7 +6,7 @@ use fourmi_model::Failure;
 use super::{MAX_DURATION, formats::Encoding};
 use crate::{
     failure,
-    libav::{Chain, Encoder, EncoderOptions, Output, Shape},
+    libav::{Chain, Encoder, EncoderOptions, Output, Shape, tame},
 };
 
 /// Encodes and writes.
@@ -64,6 +64,7 @@ impl<'o, 'c> Writer<'o, 'c> {
         if self.samples.unsigned_abs() > MAX_DURATION.as_secs() * u64::from(self.rate) {
             return Err(failure::duration_exceeded(MAX_DURATION));
         }
+        tame(frame).map_err(encoding)?;
         self.chunks.send(frame).map_err(encoding)?;
         self.encode()
     }

@@ -138,6 +138,36 @@ impl Encoder {
     }
 }
 
+/// The loudest sample that is let through, where 1 is full scale: far more than a decoder overshoots.
+const LOUDEST: f32 = 8.0;
+
+/// Takes numbers that are no sound out of floating-point samples: damaged or hostile files hold infinities, on which encoders
+/// fail or even abort the process (LAME).
+///
+/// # Errors
+/// No memory.
+pub(crate) fn tame(frame: &mut frame::Audio) -> Result<(), Error> {
+    let Sample::F32(_) = frame.format() else { return Ok(()) };
+    let channels = usize::from(frame.channels());
+    let (planes, samples) =
+        if frame.is_packed() { (1, frame.samples() * channels) } else { (channels, frame.samples()) };
+    // SAFETY: the frame is ours. Once writable, nobody else has its planes, each of which holds so many samples; libav aligns
+    // them for any type of sample.
+    unsafe {
+        match ffi::av_frame_make_writable(frame.as_mut_ptr()) {
+            error if error < 0 => return Err(Error::from(error)),
+            _ => {}
+        }
+        for plane in 0..planes {
+            let plane = *(*frame.as_mut_ptr()).extended_data.add(plane);
+            for sample in std::slice::from_raw_parts_mut(plane.cast::<f32>(), samples) {
+                *sample = if sample.is_finite() { sample.clamp(-LOUDEST, LOUDEST) } else { 0.0 };
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Samples of silence, in the form of `like`.
 ///
 /// # Errors

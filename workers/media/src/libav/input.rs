@@ -283,7 +283,8 @@ fn open(path: &Path, demuxer: Demuxer, interrupt: &Interrupt<'_>) -> Result<cont
 }
 
 fn unopened(error: Error, demuxer: Demuxer) -> Failure {
-    if !matches!(error, Error::InvalidData | Error::Eof | Error::PatchWelcome) {
+    // Anything else is what demuxers say of bad data, an I/O error at its end included.
+    if error == Error::Exit || failure::is_out_of_memory(error) {
         return failure::libav(error, "opening the recording");
     }
     if log::mentions("moov atom not found") && demuxer.sure {

@@ -29,7 +29,11 @@ impl Capture {
     /// Starts with an empty log.
     pub(crate) fn start() -> Self {
         static INSTALL: Once = Once::new();
-        INSTALL.call_once(install);
+        INSTALL.call_once(|| {
+            // Without it, libav's own errors have no text.
+            ffmpeg_next::util::error::register_all();
+            install();
+        });
         LINES.with_borrow_mut(|lines| *lines = Some(VecDeque::with_capacity(MAX_LINES)));
         Self { _thread: PhantomData }
     }

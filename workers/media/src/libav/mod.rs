@@ -14,7 +14,7 @@ pub(crate) mod log;
 mod output;
 mod stream;
 
-pub(crate) use codec::{Decoder, Encoder, EncoderOptions, silence};
+pub(crate) use codec::{Decoder, Encoder, EncoderOptions, silence, tame};
 pub(crate) use dictionary::Tags;
 pub(crate) use filter::{Chain, Shape};
 pub(crate) use input::{Cover, Input, Read};

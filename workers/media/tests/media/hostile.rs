@@ -55,3 +55,20 @@ fn an_endless_claim_is_not_waited_for() {
     // What a recorder writes that does not know how long it will run.
     assert_eq!(studio.extract(&claiming(0xFFFF_FFFF), "flac").unwrap().duration_ms, 10_000);
 }
+
+/// LAME aborts the process on samples that are not numbers.
+#[test]
+fn samples_that_are_no_numbers_are_silence() {
+    let studio = Studio::new();
+    let song = studio.record("song.wav", &format!("{STEREO} -c:a pcm_f32le"));
+    let mut bytes = std::fs::read(song).unwrap();
+    let start = bytes.len() / 2;
+    for (sample, number) in bytes[start..start + 40_000].chunks_exact_mut(4).zip(0..) {
+        let value = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -1e30, 1e-45][number % 6];
+        sample.copy_from_slice(&value.to_le_bytes());
+    }
+    let song = studio.file("song.wav", &bytes);
+    for format in ["mp3", "m4a", "opus", "flac", "wav"] {
+        assert!(studio.extract(&song, format).unwrap().duration_ms.abs_diff(10_000) <= 80, "{format}");
+    }
+}
