@@ -1,6 +1,6 @@
 //! `fourmi`, as people and scripts use it: the supervisor and what dies under it, and every command's outcome.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
     collections::HashMap,
