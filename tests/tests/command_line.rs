@@ -183,7 +183,7 @@ fn a_second_signal_stops_at_once_and_loses_nothing() {
     let asked = Instant::now();
     up.program.signal(Signal::SIGINT);
     assert_eq!(up.program.wait().code(), Some(130));
-    assert!(asked.elapsed() < Duration::from_secs(5));
+    assert!(asked.elapsed() < Duration::from_secs(20));
     for (name, pid) in up.processes() {
         eventually(&format!("the end of {name}"), || !lives(pid));
     }

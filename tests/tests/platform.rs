@@ -272,7 +272,7 @@ async fn cancel_and_retry_over_http() {
     assert!(answer.status().is_success());
     let job = handle.wait().await.unwrap();
     assert_eq!(job.state, State::Cancelled);
-    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
     platform.nothing_is_left().await;
     let again = platform.request("POST", &format!("{path}/cancel")).send().await.unwrap();
     assert_eq!(problem(again, 409).await, "already_over");
@@ -354,7 +354,7 @@ async fn with_redis_gone_the_api_says_so_and_comes_back_by_itself() {
     platform.redis.kill();
     let started = Instant::now();
     let answer = platform.submit("media.probe", payload.clone()).await;
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     assert!(answer.headers().contains_key("retry-after"));
     assert_eq!(problem(answer, 503).await, "redis_unavailable");
     let ping = platform.open_request("GET", "/api/v1/health/ping").send().await.unwrap();

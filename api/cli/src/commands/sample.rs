@@ -34,9 +34,9 @@ END=180
 title=Home again
 ";
 
-/// A hum with the rhythm of speech on the left, a slow scale on the right.
-const SOUND: &str = "aevalsrc=exprs='0.3*sin(2*PI*(140+40*sin(2*PI*0.7*t))*t)*abs(sin(2*PI*2.2*t))\
-    |0.2*sin(2*PI*220*pow(2,floor(mod(t,8))/12)*t)':sample_rate=48000";
+/// A hum with the rhythm of speech on the left, a swelling one on the right.
+const SOUND: &str = "sine=f=180:b=3:r=48000,tremolo=f=2.2:d=0.9[left];sine=f=220:b=2:r=48000,tremolo=f=0.5[right];\
+    [left][right]join=inputs=2:channel_layout=stereo";
 
 /// Makes the video in `folder` with the `ffmpeg` program, and gives its path.
 pub(crate) async fn make(folder: &Path) -> anyhow::Result<PathBuf> {
