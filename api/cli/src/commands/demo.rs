@@ -32,7 +32,7 @@ pub(crate) async fn run(session: &Session, arguments: DemoArguments) -> anyhow::
     };
     let client = session.client()?;
     client.ping().await?;
-    session.note("Making a video of three minutes with tags and chapters …");
+    session.note("Making a video of one minute with tags and chapters …");
     let video = unless_interrupted(sample::make(&folder)).await?;
     let video = video.ok_or_else(|| Stop::interrupted("stopped before anything was sent"))??;
     session.note("Extracting its sound as Opus …");

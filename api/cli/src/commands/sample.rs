@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::exit::Stop;
 
-const SECONDS: u32 = 180;
+const SECONDS: u32 = 60;
 
 /// Its tags and chapters, in FFmpeg's own format.
 const METADATA: &str = "\
@@ -20,17 +20,17 @@ date=2026
 [CHAPTER]
 TIMEBASE=1/1
 START=0
-END=60
+END=20
 title=Leaving the nest
 [CHAPTER]
 TIMEBASE=1/1
-START=60
-END=120
+START=20
+END=40
 title=Along the trail
 [CHAPTER]
 TIMEBASE=1/1
-START=120
-END=180
+START=40
+END=60
 title=Home again
 ";
 
