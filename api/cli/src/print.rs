@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -121,6 +122,16 @@ pub(crate) fn rough(duration: Duration) -> String {
 /// The time from one moment to another; nothing if it runs backwards, as between two clocks it may.
 pub(crate) fn between(start: Timestamp, end: Timestamp) -> Duration {
     Duration::try_from(end.duration_since(start)).unwrap_or_default()
+}
+
+/// A path as it is written in the folder where we are.
+pub(crate) fn short(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    match path.strip_prefix(here) {
+        Ok(below) if below.components().count() > 1 => below.to_owned(),
+        Ok(below) => Path::new(".").join(below),
+        Err(_) => path.to_owned(),
+    }
 }
 
 #[cfg(test)]

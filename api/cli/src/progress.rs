@@ -80,10 +80,10 @@ impl Progress {
         self.update(|form| match form {
             Form::Silent => {}
             Form::Bar(bar) => {
-                let bar = shown(bar, if whole.is_some() { TRANSFER } else { UNKNOWN_LENGTH });
+                let template = if whole.is_some() { TRANSFER } else { UNKNOWN_LENGTH };
+                let bar = shown(bar, template, what.to_owned(), String::new());
                 bar.set_length(whole.unwrap_or(0).max(1));
                 bar.set_position(bytes);
-                bar.set_prefix(what.to_owned());
             }
             Form::Lines(lines) => {
                 let whole = whole.filter(|whole| *whole > 0);
@@ -99,15 +99,13 @@ impl Progress {
         self.update(|form| match form {
             Form::Silent => {}
             Form::Bar(bar) => {
-                let bar = shown(bar, WORK);
+                let left = progress.eta_ms.filter(|ms| *ms > 0).map(|ms| Duration::from_secs(ms.div_ceil(1000)));
+                let left = left.map(|left| format!("{} left", print::rough(left)));
+                let words = Some(print::one_line(&progress.message)).filter(|words| !words.is_empty());
+                let message = [left, words].into_iter().flatten().collect::<Vec<_>>().join(", ");
+                let bar = shown(bar, WORK, stage, message);
                 bar.set_length(1000);
                 bar.set_position(f64::from(percent * 10.0).round() as u64);
-                bar.set_prefix(stage);
-                let left = progress
-                    .eta_ms
-                    .map(|ms| format!("{} left", print::rough(Duration::from_secs(ms.div_ceil(1000).max(1)))));
-                let words = Some(print::one_line(&progress.message)).filter(|words| !words.is_empty());
-                bar.set_message([left, words].into_iter().flatten().collect::<Vec<_>>().join(", "));
             }
             Form::Lines(lines) => lines.say(&stage, Some(percent as u64)),
         });
@@ -129,7 +127,9 @@ impl Progress {
         let text = if note.is_empty() { what.to_owned() } else { format!("{what}: {note}") };
         self.update(|form| match form {
             Form::Silent => {}
-            Form::Bar(bar) => shown(bar, WAIT).set_message(text),
+            Form::Bar(bar) => {
+                shown(bar, WAIT, String::new(), text);
+            }
             Form::Lines(lines) => lines.say(&text, None),
         });
     }
@@ -162,16 +162,20 @@ impl Drop for Progress {
     }
 }
 
-/// The bar, drawn by this template from now on.
-fn shown<'a>(bar: &'a mut Option<ProgressBar>, template: &str) -> &'a ProgressBar {
-    let bar = bar.get_or_insert_with(|| {
-        DRAWN.store(true, Ordering::Relaxed);
-        let bar = BARS.add(ProgressBar::new(1));
-        bar.enable_steady_tick(Duration::from_millis(120));
-        bar
-    });
+/// The bar, drawn by this template and with these words from now on.
+fn shown<'a>(bar: &'a mut Option<ProgressBar>, template: &str, prefix: String, message: String) -> &'a ProgressBar {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let is_new = bar.is_none();
+    let bar = bar.get_or_insert_with(ProgressBar::hidden);
+    bar.set_prefix(prefix);
+    bar.set_message(message);
     bar.set_style(style.progress_chars("=> "));
+    if is_new {
+        DRAWN.store(true, Ordering::Relaxed);
+        // From here on every change is drawn: what is to be seen first must have been said before.
+        *bar = BARS.add(bar.clone());
+        bar.enable_steady_tick(Duration::from_millis(120));
+    }
     bar
 }
 

@@ -56,7 +56,7 @@ fn print_receipt(session: &Session, saved: &Saved) -> anyhow::Result<()> {
         _ => String::new(),
     };
     print::line("")?;
-    print::line(&format!("  file      {}", saved.path.display()))?;
+    print::line(&format!("  file      {}", print::short(&saved.path).display()))?;
     print::line(&format!("  sound     {}", extract::describe(&saved.result)))?;
     for (name, value) in &saved.result.tags {
         print::line(&format!("  {:<9} {}", print::one_line(name), print::one_line(value)))?;

@@ -1,10 +1,6 @@
 //! The processes of a platform: started in one order, stopped in the other.
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{ffi::OsString, time::Duration};
 
 use fourmi_client::Client;
 use fourmi_settings::{Data, table};
@@ -198,7 +194,7 @@ impl Platform {
                 "event": "ready", "url": url, "key_file": data.api_key(), "data": data.folder(),
             }));
         }
-        let (key, fourmi) = (short(&data.api_key()), short(&self.settings.own));
+        let (key, fourmi) = (print::short(&data.api_key()), print::short(&self.settings.own));
         let (key, fourmi) = (key.display(), fourmi.display());
         let elsewhere = exports(&url, data);
         print::line(&format!(
@@ -273,14 +269,4 @@ fn exports(url: &str, data: &Data) -> String {
         exports.push_str(&format!(" {}='{}'", table::DATA.name, data.folder().display()));
     }
     if exports.is_empty() { exports } else { format!("\n  export{exports}") }
-}
-
-/// A path as it is written in the folder where we are.
-fn short(path: &Path) -> PathBuf {
-    let here = std::env::current_dir().unwrap_or_default();
-    match path.strip_prefix(here) {
-        Ok(below) if below.components().count() > 1 => below.to_owned(),
-        Ok(below) => Path::new(".").join(below),
-        Err(_) => path.to_owned(),
-    }
 }
