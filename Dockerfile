@@ -1,12 +1,12 @@
 # One image with all programs; compose.yaml says which one a container runs.
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95.0-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends clang libclang-dev pkg-config \
         libavcodec-dev libavdevice-dev libavfilter-dev libavformat-dev libavutil-dev libswresample-dev libswscale-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-# The image's own toolchain is the one that rust-toolchain.toml asks for.
-ENV RUSTUP_TOOLCHAIN=1.95
+# The image has this toolchain, without the components that rust-toolchain.toml asks for and nobody needs here.
+ENV RUSTUP_TOOLCHAIN=1.95.0
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --workspace --bins --locked \
     && install -D -t /out target/debug/fourmi target/debug/fourmi-api target/debug/fourmi-media
