@@ -7,15 +7,16 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::{AudioExtract, MediaProbe};
+use crate::{AudioDerive, AudioExtract, AudioLive, MediaProbe};
 
 /// Every kind that this build knows.
 ///
 /// # Panics
 /// At first use, if two kinds have one name or a name is malformed: a mistake of the programmer that no test misses.
 pub fn catalogue() -> &'static Catalogue {
-    static CATALOGUE: LazyLock<Catalogue> =
-        LazyLock::new(|| Catalogue::default().with::<AudioExtract>().with::<MediaProbe>());
+    static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+        Catalogue::default().with::<AudioDerive>().with::<AudioExtract>().with::<AudioLive>().with::<MediaProbe>()
+    });
     &CATALOGUE
 }
 

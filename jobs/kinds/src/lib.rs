@@ -1,11 +1,15 @@
 #![doc = include_str!("../README.md")]
 
-mod audio_extract;
+mod audio;
 mod catalogue;
 mod media;
 mod media_probe;
 
-pub use audio_extract::{AudioCodec, AudioExtract, AudioExtracted, AudioFormat, Source, Trim};
+pub use audio::{
+    AudioCodec, AudioDerive, AudioExtract, AudioExtracted, AudioFormat, AudioLive, AudioRecorded, ChapterOptions,
+    ChapterRange, EbuR128, Gap, Hls, LiveEnd, LoudnessMode, LoudnessReport, NormalizationType, Normalize, PictureSizes,
+    Points, SilenceTrim, Source, SourceInfo, TagOptions, Thumbnails, Trim, Waveform,
+};
 pub use catalogue::{Catalogue, InvalidPayload, JobKind, KindInfo, catalogue};
 pub use media::{Chapter, MediaNote};
 pub use media_probe::{MediaInfo, MediaProbe, MediaStream, StreamType};

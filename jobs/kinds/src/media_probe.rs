@@ -6,7 +6,7 @@ use fourmi_model::{Isolation, Policy, Priority};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Chapter, JobKind, Source};
+use crate::{Chapter, InvalidPayload, JobKind, Source};
 
 /// Looks into a recording: streams, durations, codecs, tags, chapters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +29,15 @@ impl JobKind for MediaProbe {
             priority: Priority::High,
             isolation: Isolation::Process { memory_bytes: 512 * 1024 * 1024 },
             ..Policy::default()
+        }
+    }
+
+    fn validate(&self) -> Result<(), InvalidPayload> {
+        match self.source {
+            Source::Upload(_) => Ok(()),
+            Source::Url(_) => {
+                Err(InvalidPayload::new("source.url", "only stored files are probed; upload it, or take audio.extract"))
+            }
         }
     }
 }

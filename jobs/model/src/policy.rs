@@ -16,6 +16,8 @@ pub struct Policy {
     pub backoff: Backoff,
     /// The longest that one run may take.
     pub timeout: Duration,
+    /// How long a run that was asked to stop may take before it is stopped by force.
+    pub stop_grace: Duration,
     /// The priority when the caller names none.
     pub priority: Priority,
     /// How long a finished job is kept.
@@ -32,6 +34,7 @@ impl Default for Policy {
             attempts: Some(10),
             backoff: Backoff::default(),
             timeout: Duration::from_secs(30 * 60),
+            stop_grace: Duration::from_secs(3),
             priority: Priority::Normal,
             retention: Retention::default(),
             isolation: Isolation::InProcess,

@@ -27,9 +27,6 @@ use crate::{
     scratch::Scratch,
 };
 
-/// How long a run that was asked to stop may take before it is stopped by force.
-pub(crate) const STOP_GRACE: Duration = Duration::from_secs(3);
-
 /// A job of an unknown kind or schema version goes back for about this long: a newer worker may know it.
 const UNKNOWN_DELAY: Duration = Duration::from_secs(5);
 
@@ -128,7 +125,7 @@ impl House {
                 };
                 let (kind, payload) = (delivery.envelope.kind.clone(), delivery.envelope.payload.clone());
                 let order = Order { run: info, kind, payload, scratch };
-                parent::run(&order, memory_bytes, policy.timeout, host, &delivery.stop).await
+                parent::run(&order, memory_bytes, policy, host, &delivery.stop).await
             }
         }
     }
@@ -139,7 +136,7 @@ async fn run_here(handler: &Handler, policy: &Policy, delivery: &Delivery, conte
     let run = handler.run(&delivery.envelope.payload, context);
     let forced = async {
         delivery.stop.fired().await;
-        sleep(STOP_GRACE).await;
+        sleep(policy.stop_grace).await;
     };
     RunEnd::Ended(tokio::select! {
         ended = timeout(policy.timeout, run) => ended.unwrap_or_else(|_| Err(timed_out(policy.timeout))),

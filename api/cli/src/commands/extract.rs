@@ -94,14 +94,14 @@ impl Form {
 
     fn payload(&self, source: BlobId) -> AudioExtract {
         let trim = (self.start.is_some() || self.end.is_some())
-            .then(|| Trim { start_ms: self.start.unwrap_or(0), end_ms: self.end });
+            .then(|| Trim { start_ms: self.start.unwrap_or(0), end_ms: self.end, ..Trim::default() });
         AudioExtract {
-            source: Source::Upload(source),
             format: self.format,
             bitrate_kbps: self.bitrate,
             channels: self.channels,
             sample_rate: self.sample_rate,
             trim,
+            ..AudioExtract::of(Source::Upload(source))
         }
     }
 

@@ -50,7 +50,18 @@ impl Extraction {
     /// The result of the job, once the file is stored.
     pub fn into_extracted(self, file: Artifact) -> AudioExtracted {
         let Self { duration_ms, codec, tags, chapters, notes, .. } = self;
-        AudioExtracted { files: vec![file], duration_ms, codec, tags, chapters, notes }
+        AudioExtracted {
+            files: vec![file],
+            duration_ms,
+            codec,
+            tags,
+            chapters,
+            loudness: None,
+            source: None,
+            reused: false,
+            timings_ms: BTreeMap::new(),
+            notes,
+        }
     }
 }
 

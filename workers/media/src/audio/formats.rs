@@ -141,6 +141,7 @@ pub(super) fn plan(
         AudioFormat::M4a => (M4A, codec::Id::AAC),
         AudioFormat::Mp3 => (MP3, codec::Id::MP3),
         AudioFormat::Opus => (OPUS, codec::Id::OPUS),
+        AudioFormat::Ogg => (OGG, codec::Id::VORBIS),
         AudioFormat::Flac => (FLAC, codec::Id::FLAC),
         AudioFormat::Wav => (WAV, codec::Id::PCM_S16LE),
         AudioFormat::Copy => return Ok(Plan { container: container_for(stream)?, encoding: None }),
@@ -239,6 +240,7 @@ fn encoding(request: &AudioExtract, stream: &Stream, notes: &mut Vec<MediaNote>)
         AudioFormat::M4a | AudioFormat::Copy => lossy("aac", float_planar, AAC_RATES, &[]),
         AudioFormat::Mp3 => lossy("libmp3lame", if float { float_planar } else { s16_planar }, MP3_RATES, &[]),
         AudioFormat::Opus => lossy("libopus", if float { float_packed } else { s16_packed }, OPUS_RATES, &[]),
+        AudioFormat::Ogg => lossy("libvorbis", float_planar, OGG_RATES, &[]),
         AudioFormat::Flac if fine => lossless("flac", Sample::I32(Type::Packed), Some(24)),
         AudioFormat::Flac => lossless("flac", s16_packed, None),
         AudioFormat::Wav => lossless("pcm_s16le", s16_packed, None),
@@ -248,6 +250,7 @@ fn encoding(request: &AudioExtract, stream: &Stream, notes: &mut Vec<MediaNote>)
 const AAC_RATES: &[u32] =
     &[7_350, 8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000];
 const MP3_RATES: &[u32] = &[8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000];
+const OGG_RATES: &[u32] = &[8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000];
 const OPUS_RATES: &[u32] = &[8_000, 12_000, 16_000, 24_000, 48_000];
 
 /// No recorder goes further; what does is damage.

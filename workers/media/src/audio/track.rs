@@ -92,7 +92,7 @@ impl Part {
     /// # Errors
     /// `trim_out_of_range`, if it is known beforehand.
     pub(super) fn of(trim: Option<Trim>, track: &Track) -> Result<Self, Failure> {
-        let Trim { start_ms, end_ms } = trim.unwrap_or_default();
+        let Trim { start_ms, end_ms, .. } = trim.unwrap_or_default();
         let part = Self { start: microseconds(start_ms), end: end_ms.map(microseconds) };
         match track.promised_end {
             Some(end) if part.start > 0 && part.start >= end => Err(part.out_of_range(track)),

@@ -10,7 +10,9 @@ use fourmi_runtime::Context;
 use super::blocking;
 
 pub(crate) async fn run(job: AudioExtract, context: Context) -> Result<AudioExtracted, Failure> {
-    let Source::Upload(file) = &job.source;
+    let Source::Upload(file) = &job.source else {
+        return Err(Failure::permanent("unsupported_url", "only uploads are read so far"));
+    };
     let source = context.input(*file).await?;
     let folder = context.scratch()?.to_owned();
     let path = source.path;

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use fourmi_model::{ErrorClass, Failure};
+use fourmi_model::{ErrorClass, Failure, Policy};
 use fourmi_queue::{Stop, StopSignal};
 use nix::{
     sys::{
@@ -32,7 +32,7 @@ use tokio::{
 use super::{ARGUMENT, Crash, FromChild, Order, ToChild};
 use crate::{
     context::Host,
-    dispatch::{RunEnd, STOP_GRACE, timed_out},
+    dispatch::{RunEnd, timed_out},
     handler::Ended,
 };
 
@@ -52,7 +52,7 @@ const LAST_LINES: usize = 20;
 pub(crate) async fn run(
     order: &Order,
     memory_bytes: u64,
-    limit: Duration,
+    policy: &Policy,
     host: Arc<dyn Host>,
     stop: &StopSignal,
 ) -> RunEnd {
@@ -70,7 +70,7 @@ pub(crate) async fn run(
     let group = Group::of(&child);
     let last_words = tokio::spawn(follow_stderr(stderr, order.run.id.to_string()));
     let talk = converse(order, stdin, stdout, host);
-    let death = watch(&group, memory_bytes, limit, stop, talk).await;
+    let death = watch(&group, memory_bytes, policy, stop, talk).await;
     // Whatever happened: nothing of the group is left.
     group.kill(Signal::SIGKILL);
     let status = child.wait().await;
@@ -157,14 +157,14 @@ impl Drop for Group {
 async fn watch(
     group: &Group,
     memory_bytes: u64,
-    limit: Duration,
+    policy: &Policy,
     stop: &StopSignal,
     talk: (impl Future<Output = Talked>, mpsc::UnboundedSender<ToChild>),
 ) -> Talked {
     let (talk, mouth) = talk;
     tokio::pin!(talk);
     let mut looks = interval(MEMORY_EVERY);
-    let late = sleep(limit);
+    let late = sleep(policy.timeout);
     tokio::pin!(late);
     loop {
         tokio::select! {
@@ -174,14 +174,14 @@ async fn watch(
                     return Talked::TooMuchMemory(used);
                 }
             }
-            () = &mut late => return Talked::TooLong(limit),
+            () = &mut late => return Talked::TooLong(policy.timeout),
             reason = stop.fired() => {
                 if reason == Stop::LeaseLost {
                     return Talked::Stopped;
                 }
                 // If the child cannot hear it is about to be killed anyway.
                 let _ = mouth.send(ToChild::Stop);
-                return timeout(STOP_GRACE, talk).await.unwrap_or(Talked::Stopped);
+                return timeout(policy.stop_grace, talk).await.unwrap_or(Talked::Stopped);
             }
         }
     }
