@@ -1,6 +1,9 @@
 //! The media worker.
 
 mod kinds;
+mod results;
+mod source;
+mod stages;
 
 use std::process::ExitCode;
 
