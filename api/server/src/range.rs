@@ -122,14 +122,15 @@ mod tests {
     #[test]
     fn several_ranges_keep_their_order_and_send_no_byte_twice() {
         for (header, parts) in [
-            ("bytes=0-1,4-5", vec![0..2, 4..6]),
-            ("bytes=-1, 0-0,, 4-5", vec![9..10, 0..1, 4..6]),
-            ("bytes=0-3,2-5", vec![0..6]),
-            ("bytes=4-5,2-3", vec![2..6]),
-            ("bytes=0-0,8-8,4-4,0-", vec![0..10]),
-            ("bytes=8-9,0-1,3-4,1-3", vec![8..10, 0..5]),
-            ("bytes=0-1,20-30", vec![0..2]),
+            ("bytes=0-1,4-5", &[(0, 2), (4, 6)][..]),
+            ("bytes=-1, 0-0,, 4-5", &[(9, 10), (0, 1), (4, 6)]),
+            ("bytes=0-3,2-5", &[(0, 6)]),
+            ("bytes=4-5,2-3", &[(2, 6)]),
+            ("bytes=0-0,8-8,4-4,0-", &[(0, 10)]),
+            ("bytes=8-9,0-1,3-4,1-3", &[(8, 10), (0, 5)]),
+            ("bytes=0-1,20-30", &[(0, 2)]),
         ] {
+            let parts = parts.iter().map(|(start, end)| *start..*end).collect();
             assert_eq!(asked(Some(header), 10), Asked::Parts(parts), "{header}");
         }
         assert_eq!(asked(Some("bytes=10-,20-30"), 10), Asked::Outside);
