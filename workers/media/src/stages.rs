@@ -103,6 +103,11 @@ impl Stages {
         self.tell(0.0, Progress::default());
     }
 
+    /// The present one.
+    pub(crate) fn stage(&self) -> Stage {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).stage
+    }
+
     /// How long each stage took so far, in milliseconds.
     pub(crate) fn timings(&self) -> BTreeMap<String, u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
