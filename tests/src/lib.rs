@@ -10,6 +10,7 @@
 
 pub mod bench;
 pub mod kinds;
+pub mod media_server;
 mod platform;
 mod program;
 mod recording;
