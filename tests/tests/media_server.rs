@@ -44,7 +44,7 @@ async fn content_comes_whole_and_in_parts() {
     assert_eq!(client.head(&url).send().await.unwrap().headers()["content-length"], "10");
     assert_eq!(server.bytes_sent("/a.mp3"), 10 + 3 + 2 + 10);
     let second = server.wait_for_request("/a.mp3", 2).await;
-    assert_eq!((second.method.as_str(), second.from()), ("GET", Some(7)));
+    assert_eq!((second.method.as_str(), second.offset()), ("GET", Some(7)));
 
     let plain = server.route("/plain.mp3", Route::new(TEXT, "audio/mpeg").without_ranges());
     let whole = client.get(plain).header("range", "bytes=7-").send().await.unwrap();
@@ -100,7 +100,7 @@ async fn a_held_body_goes_on_when_it_is_released() {
     assert_eq!(fetch.await.unwrap().unwrap().bytes().await.unwrap(), TEXT);
 
     server.stop_listening().await;
-    assert!(client.get(&url).send().await.unwrap_err().is_connect());
+    assert!(client.get(&url).send().await.is_err());
     server.listen_again();
     assert_eq!(client.get(&url).send().await.unwrap().bytes().await.unwrap(), TEXT);
 }

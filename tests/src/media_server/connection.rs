@@ -113,7 +113,7 @@ async fn content(
     let length = route.content.len();
     let tag = route.tag(number);
     let whole = (200, 0..length);
-    let (status, range) = match request.from_to(length) {
+    let (status, range) = match request.asked_range(length) {
         Some(asked) if route.ranges && request.is_current(tag) => match asked {
             Some(range) => (206, range),
             None => return plain(socket, 416, &[("content-range", format!("bytes */{length}"))]).await,
@@ -166,7 +166,7 @@ async fn content(
 
 impl Request {
     /// The range that is asked for, if there is one; `Some(None)` if it cannot be satisfied.
-    fn from_to(&self, length: u64) -> Option<Option<Range<u64>>> {
+    fn asked_range(&self, length: u64) -> Option<Option<Range<u64>>> {
         let (from, to) = self.range()?.strip_prefix("bytes=")?.split_once('-')?;
         let range = match (from.parse::<u64>(), to.parse::<u64>()) {
             (Ok(from), Ok(to)) => from..length.min(to + 1),

@@ -54,7 +54,7 @@ impl Request {
     }
 
     /// The offset at which the range starts.
-    pub fn from(&self) -> Option<u64> {
+    pub fn offset(&self) -> Option<u64> {
         self.range()?.strip_prefix("bytes=")?.split('-').next()?.parse().ok()
     }
 }
