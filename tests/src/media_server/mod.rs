@@ -207,6 +207,12 @@ impl MediaServer {
         stopped.await.unwrap();
     }
 
+    /// While it is stopped: waits until somebody has tried to connect, who is turned away.
+    pub async fn wait_for_attempt(&self) {
+        let listener = tokio::net::TcpListener::bind(self.address).await.unwrap();
+        tokio::time::timeout(PATIENCE, listener.accept()).await.expect("somebody tries").unwrap();
+    }
+
     /// Opens the same port again.
     pub fn listen_again(&self) {
         let listener = TcpListener::bind(self.address).unwrap();
