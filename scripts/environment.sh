@@ -10,6 +10,11 @@ fi
 # shellcheck disable=SC2034 # for those who source this
 programs=${CARGO_TARGET_DIR:-$root/target}/debug
 
+# The venv's name says what is in it: another list makes another venv.
+ytdlp_list=$(sha256sum "$root/workers/media/yt-dlp.txt" | cut -c 1-12)
+ytdlp=${XDG_CACHE_HOME:-$HOME/.cache}/fourmi/yt-dlp-$ytdlp_list/bin/yt-dlp
+export FOURMI_YTDLP=${FOURMI_YTDLP:-$ytdlp}
+
 say() { printf '%s\n' "$*" >&2; }
 
 # The version of Rust that rust-toolchain.toml asks for.

@@ -151,6 +151,58 @@ impl Worker {
     }
 }
 
+/// What the media worker fetches, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    /// Hosts on the inside that may be reached, as the guard reads them.
+    pub egress_allow: String,
+    /// The program yt-dlp.
+    pub ytdlp: PathBuf,
+    /// The largest recording, in bytes.
+    pub max_bytes: u64,
+    /// The most bytes a second.
+    pub rate_limit: Option<u64>,
+    /// How long a host may be silent.
+    pub stall: Duration,
+    /// How long downloads and results are used again; none if not at all.
+    pub reuse: Option<Duration>,
+    /// Room for kept downloads, in bytes.
+    pub cache_bytes: u64,
+}
+
+impl Media {
+    /// The variables that it reads.
+    pub const SETTINGS: &'static [&'static crate::Setting] = &[
+        &table::EGRESS_ALLOW,
+        &table::YTDLP,
+        &table::MEDIA_MAX_BYTES,
+        &table::MEDIA_RATE_LIMIT,
+        &table::MEDIA_STALL_MS,
+        &table::MEDIA_REUSE_HOURS,
+        &table::MEDIA_CACHE_BYTES,
+    ];
+
+    /// Reads `FOURMI_EGRESS_ALLOW`, `FOURMI_YTDLP` and `FOURMI_MEDIA_*`.
+    ///
+    /// # Errors
+    /// If one does not have its form.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let rate =
+            environment.parsed(&table::MEDIA_RATE_LIMIT, |text| if text == "0" { Some(0) } else { bytes(text) })?;
+        let hours = environment.parsed(&table::MEDIA_REUSE_HOURS, |text| within(text, 0, 8_760))?;
+        let stall = environment.parsed(&table::MEDIA_STALL_MS, |text| within(text, 500, 600_000))?;
+        Ok(Self {
+            egress_allow: environment.text(&table::EGRESS_ALLOW)?.unwrap_or_default(),
+            ytdlp: environment.path(&table::YTDLP).unwrap_or_else(|| table::YTDLP.default.into()),
+            max_bytes: environment.parsed(&table::MEDIA_MAX_BYTES, bytes)?,
+            rate_limit: (rate > 0).then_some(rate),
+            stall: Duration::from_millis(stall),
+            reuse: (hours > 0).then(|| Duration::from_secs(hours * 3600)),
+            cache_bytes: environment.parsed(&table::MEDIA_CACHE_BYTES, bytes)?,
+        })
+    }
+}
+
 fn within<T: std::str::FromStr + PartialOrd>(text: &str, least: T, most: T) -> Option<T> {
     text.parse().ok().filter(|number| *number >= least && *number <= most)
 }
@@ -280,6 +332,11 @@ mod tests {
             ("FOURMI_SLOTS", "0"),
             ("FOURMI_DRAIN_SECONDS", "-1"),
             ("FOURMI_LEASE_MS", "10"),
+            ("FOURMI_MEDIA_MAX_BYTES", "0"),
+            ("FOURMI_MEDIA_RATE_LIMIT", "fast"),
+            ("FOURMI_MEDIA_STALL_MS", "1"),
+            ("FOURMI_MEDIA_REUSE_HOURS", "9999"),
+            ("FOURMI_MEDIA_CACHE_BYTES", "-1"),
             ("FOURMI_LOG", "info,=loud"),
             ("FOURMI_LOG_FORMAT", "xml"),
             ("FOURMI_URL", "127.0.0.1:8700"),

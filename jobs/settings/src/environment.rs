@@ -75,6 +75,12 @@ impl Environment {
         Self { lookup: Box::new(move |name| if name == setting.name { None } else { (self.lookup)(name) }) }
     }
 
+    /// Those of these variables that are set, to be handed on with [`Environment::of`].
+    pub fn pick(&self, settings: &[&Setting]) -> Vec<(String, String)> {
+        let value = |setting: &&Setting| Some((setting.name.to_owned(), self.raw(setting)?.into_string().ok()?));
+        settings.iter().filter_map(value).collect()
+    }
+
     /// The value as the system gives it; `None` if it is not set or empty.
     pub fn raw(&self, setting: &Setting) -> Option<OsString> {
         (self.lookup)(setting.name).filter(|value| !value.is_empty())

@@ -54,6 +54,16 @@ impl Data {
         self.folder.join("scratch")
     }
 
+    /// What runs of unfinished jobs have kept for the next run, by queue and job.
+    pub fn kept(&self) -> PathBuf {
+        self.folder.join("kept")
+    }
+
+    /// What can be fetched or made again, by queue; may be deleted while nothing runs.
+    pub fn cache(&self) -> PathBuf {
+        self.folder.join("cache")
+    }
+
     /// The first API key, readable by its owner only; an operator may delete the file once the key is kept elsewhere.
     pub fn api_key(&self) -> PathBuf {
         self.folder.join("api-key")

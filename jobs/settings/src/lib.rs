@@ -8,7 +8,9 @@ pub mod logging;
 mod secret;
 pub mod table;
 
-pub use concerns::{ApiKey, ClientSettings, Fsync, Listen, LogFormat, Logging, PrivateRedis, Redis, Uploads, Worker};
+pub use concerns::{
+    ApiKey, ClientSettings, Fsync, Listen, LogFormat, Logging, Media, PrivateRedis, Redis, Uploads, Worker,
+};
 pub use environment::{Environment, SettingError};
 pub use layout::Data;
 pub use secret::Secret;

@@ -85,6 +85,20 @@ settings! {
     DRAIN_SECONDS = "FOURMI_DRAIN_SECONDS", default "30", form "a whole number of seconds from 0 to 86400, such as 30", Public;
     /// How long a worker holds a job without a sign of life before another may take it.
     LEASE_MS = "FOURMI_LEASE_MS", default "15000", form "a whole number of milliseconds from 500 to 3600000, such as 15000", Public;
+    /// Hosts on the inside that jobs may fetch from, separated by commas; all others of the inside are refused.
+    EGRESS_ALLOW = "FOURMI_EGRESS_ALLOW", default "", form "hosts, host:port pairs, addresses or networks separated by commas, such as nas.local,10.1.0.0/16", Public;
+    /// The program yt-dlp.
+    YTDLP = "FOURMI_YTDLP", default "yt-dlp", form "the path of the program, or its name if it is in PATH", Public;
+    /// Largest recording that is fetched.
+    MEDIA_MAX_BYTES = "FOURMI_MEDIA_MAX_BYTES", default "20GiB", form "a number of bytes, or of KiB, MiB, GiB or TiB, such as 20GiB", Public;
+    /// Most bytes a second that one job fetches; 0 for no limit.
+    MEDIA_RATE_LIMIT = "FOURMI_MEDIA_RATE_LIMIT", default "0", form "0, or a number of bytes, or of KiB or MiB, such as 5MiB", Public;
+    /// How long a host may be silent before it counts as gone.
+    MEDIA_STALL_MS = "FOURMI_MEDIA_STALL_MS", default "30000", form "a whole number of milliseconds from 500 to 600000, such as 30000", Public;
+    /// How long a download, and what was made of it, is used again for an equal request; 0 for not at all.
+    MEDIA_REUSE_HOURS = "FOURMI_MEDIA_REUSE_HOURS", default "24", form "a whole number of hours from 0 to 8760, such as 24", Public;
+    /// Room for downloads that are kept for such use; the oldest go first.
+    MEDIA_CACHE_BYTES = "FOURMI_MEDIA_CACHE_BYTES", default "20GiB", form "a number of bytes, or of KiB, MiB, GiB or TiB, such as 20GiB", Public;
     /// What is logged: a level, or levels by target.
     LOG = "FOURMI_LOG", default "info", form "a level (error, warn, info, debug, trace) or directives such as info,fourmi_queue=debug", Public;
     /// Form of the log on standard error.

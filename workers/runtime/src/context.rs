@@ -7,10 +7,15 @@ use std::{
 
 use fourmi_model::{Artifact, BlobId, Failure, JobId, Progress};
 use fourmi_queue::StopSignal;
+use fourmi_settings::Environment;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::scratch::RunFolder;
+use crate::{
+    program::Program,
+    rooms::{Kept, Rooms},
+    scratch::RunFolder,
+};
 
 /// What a handler may do beside its work; cheap to clone. The same in the worker process and in an isolated child.
 #[derive(Clone)]
@@ -21,6 +26,10 @@ pub struct Context {
 struct Inner {
     run: RunInfo,
     scratch: RunFolder,
+    rooms: Rooms,
+    settings: Environment,
+    /// Whether the run has a process of its own.
+    isolated: bool,
     host: Arc<dyn Host>,
     stop: StopSignal,
     furthest: Mutex<f32>,
@@ -33,6 +42,15 @@ pub(crate) struct RunInfo {
     pub(crate) run: u64,
     pub(crate) attempts: u32,
     pub(crate) correlation_id: Option<String>,
+}
+
+/// What a run is told at its start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct About {
+    pub(crate) run: RunInfo,
+    pub(crate) rooms: Rooms,
+    /// Variables of the worker's environment that its kinds read.
+    pub(crate) settings: Vec<(String, String)>,
 }
 
 /// The side of a context that differs between the worker process and a child.
@@ -52,6 +70,8 @@ pub struct InputFile {
     pub path: PathBuf,
     /// The name that it was stored under.
     pub name: String,
+    /// The SHA-256 of its content, in lower-case hexadecimal digits.
+    pub sha256: String,
 }
 
 /// A finished file in the scratch folder, to be taken over.
@@ -64,8 +84,11 @@ pub(crate) struct NewFile {
 }
 
 impl Context {
-    pub(crate) fn new(run: RunInfo, scratch: RunFolder, host: Arc<dyn Host>, stop: StopSignal) -> Self {
-        Self { inner: Arc::new(Inner { run, scratch, host, stop, furthest: Mutex::new(0.0) }) }
+    pub(crate) fn new(about: About, isolated: bool, scratch: RunFolder, host: Arc<dyn Host>, stop: StopSignal) -> Self {
+        let About { run, rooms, settings } = about;
+        let settings = Environment::of(settings);
+        let furthest = Mutex::new(0.0);
+        Self { inner: Arc::new(Inner { run, scratch, rooms, settings, isolated, host, stop, furthest }) }
     }
 
     /// The job.
@@ -94,6 +117,36 @@ impl Context {
     /// A retryable failure `scratch_failed` if it cannot be made.
     pub fn scratch(&self) -> Result<&Path, Failure> {
         self.inner.scratch.path().map_err(|error| scratch_failure(&error))
+    }
+
+    /// The folder that this job keeps between its runs: what it has there need not be done again after a crash. It is
+    /// removed when the job is over. `None` if an earlier run is still in it.
+    ///
+    /// # Errors
+    /// A retryable failure `scratch_failed` if it cannot be made.
+    pub async fn kept(&self) -> Result<Option<Kept>, Failure> {
+        Kept::open(&self.inner.rooms.kept).await.map_err(|error| scratch_failure(&error))
+    }
+
+    /// A folder that all jobs of the queue on this machine share, for what can be fetched or made again. Who uses it also
+    /// keeps it small.
+    ///
+    /// # Errors
+    /// A retryable failure `scratch_failed` if it cannot be made.
+    pub fn cache(&self) -> Result<&Path, Failure> {
+        let folder = &self.inner.rooms.cache;
+        std::fs::create_dir_all(folder).map_err(|error| scratch_failure(&error))?;
+        Ok(folder)
+    }
+
+    /// The settings that the worker asked for with [`crate::Worker::settings`].
+    pub fn settings(&self) -> &Environment {
+        &self.inner.settings
+    }
+
+    /// A program that works for this run, in `folder`, and dies with it.
+    pub fn program(&self, program: &Path, folder: &Path) -> Program {
+        Program::new(program, folder, !self.inner.isolated)
     }
 
     /// Says how far the run is; as often as one likes, callers see ten updates a second. Percent never goes back: a

@@ -14,16 +14,18 @@ use apalis_core::task::Task;
 use fourmi_blobs::Blobs;
 use fourmi_model::{ErrorClass, Failure, Isolation, NextStep, Policy};
 use fourmi_queue::{BackendHandle, Delivery, Outcome, Stop};
+use fourmi_settings::Data;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service;
 
 use crate::{
     Context,
-    context::{RunInfo, scratch_failure},
+    context::{About, RunInfo, scratch_failure},
     handler::{Ended, Handler, Handlers},
     isolation::{Crash, Order, parent},
     local::LocalHost,
+    rooms::Rooms,
     scratch::Scratch,
 };
 
@@ -43,6 +45,9 @@ pub(crate) struct House {
     pub(crate) backend: BackendHandle,
     pub(crate) blobs: Blobs,
     pub(crate) scratch: Scratch,
+    pub(crate) data: Data,
+    /// Variables of the environment that kinds read.
+    pub(crate) settings: Vec<(String, String)>,
 }
 
 /// What came of a run.
@@ -96,6 +101,9 @@ impl House {
         let end = self.run(handler, &policy, &delivery).await;
         let outcome = conclude(end, &policy, &delivery);
         log(&delivery, &outcome);
+        if matches!(outcome, Outcome::Succeeded { .. } | Outcome::Cancelled { .. } | Outcome::Failed { .. }) {
+            Rooms::of(&self.data, &delivery.id).forget();
+        }
         outcome
     }
 
@@ -107,15 +115,16 @@ impl House {
             backend: self.backend.clone(),
             blobs: self.blobs.clone(),
         });
-        let info = RunInfo {
+        let run = RunInfo {
             id: delivery.id.clone(),
             run: delivery.run,
             attempts: delivery.attempts,
             correlation_id: delivery.envelope.correlation_id.clone(),
         };
+        let about = About { run, rooms: Rooms::of(&self.data, &delivery.id), settings: self.settings.clone() };
         match policy.isolation {
             Isolation::InProcess => {
-                let context = Context::new(info, folder, host, delivery.stop.clone());
+                let context = Context::new(about, false, folder, host, delivery.stop.clone());
                 run_here(handler, policy, delivery, context).await
             }
             Isolation::Process { memory_bytes } => {
@@ -124,7 +133,7 @@ impl House {
                     Err(error) => return RunEnd::Ended(Err(scratch_failure(&error))),
                 };
                 let (kind, payload) = (delivery.envelope.kind.clone(), delivery.envelope.payload.clone());
-                let order = Order { run: info, kind, payload, scratch };
+                let order = Order { about, kind, payload, scratch };
                 parent::run(&order, memory_bytes, policy, host, &delivery.stop).await
             }
         }

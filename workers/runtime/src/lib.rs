@@ -5,9 +5,13 @@ mod dispatch;
 mod handler;
 mod isolation;
 mod local;
+mod program;
+mod rooms;
 mod scratch;
 mod serve;
 mod worker;
 
 pub use context::{Context, InputFile};
+pub use program::{Program, RunningProgram};
+pub use rooms::{Kept, write_whole};
 pub use worker::Worker;

@@ -22,7 +22,7 @@ impl Host for LocalHost {
     fn input(&self, file: BlobId) -> BoxFuture<'_, Result<InputFile, Failure>> {
         Box::pin(async move {
             match self.blobs.get(&file).await {
-                Ok(Some(blob)) => Ok(InputFile { path: self.blobs.path(&file), name: blob.name }),
+                Ok(Some(blob)) => Ok(InputFile { path: self.blobs.path(&file), name: blob.name, sha256: blob.sha256 }),
                 Ok(None) => {
                     let message = format!("there is no file {file}; it may have been deleted");
                     Err(Failure::permanent("unknown_file", message).class(ErrorClass::NotFound))

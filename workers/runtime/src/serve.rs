@@ -12,10 +12,12 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::{sleep, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Worker,
     dispatch::{Dispatch, House},
+    rooms::sweep,
     scratch::Scratch,
 };
 
@@ -36,6 +38,7 @@ async fn serve(worker: Worker, environment: &Environment) -> anyhow::Result<()> 
     let data = Data::read(environment)?;
     let settings = fourmi_settings::Worker::read(environment)?;
     let redis = Redis::read(environment)?;
+    (worker.check)(environment)?;
     let queue: QueueName = worker.queue.parse()?;
     let name = process_name(&queue);
 
@@ -50,8 +53,8 @@ async fn serve(worker: Worker, environment: &Environment) -> anyhow::Result<()> 
     config.slots = settings.slots;
     config.lease = settings.lease;
     config.prefetch = worker.prefetch;
-    let backend = tokio::select! {
-        backend = connect(redis.url.expose(), &queue, &config) => backend?,
+    let (queues, backend) = tokio::select! {
+        connected = connect(redis.url.expose(), &queue, &config) => connected?,
         () = asked_to_stop() => return Ok(()),
     };
     let handle = backend.handle();
@@ -59,12 +62,15 @@ async fn serve(worker: Worker, environment: &Environment) -> anyhow::Result<()> 
         handlers: worker.handlers,
         backend: handle.clone(),
         blobs: open_blobs(&data.files()).await?,
+        settings: environment.pick(worker.settings),
+        data: data.clone(),
         scratch: Scratch::open(&data.scratch(), &name).context("the scratch folder cannot be used")?,
     };
     let mut kinds: Vec<_> = house.handlers.keys().copied().collect();
     kinds.sort_unstable();
     tracing::info!(worker = %name, slots = settings.slots, kinds = %kinds.join(" "), "ready");
 
+    let _sweeping = AbortOnDropHandle::new(tokio::spawn(async move { sweep(&data, &queues, queue.as_str()).await }));
     let control = WorkerContext::new(&name);
     let working = WorkerBuilder::new(control.clone()).backend(backend).build(Dispatch::new(house)).run();
     let mut working = tokio::spawn(working);
@@ -101,15 +107,16 @@ async fn drain(
 }
 
 /// Waits for Redis as long as it takes; only a Redis that cannot carry queues is an error.
-async fn connect(url: &str, queue: &QueueName, config: &WorkerConfig) -> anyhow::Result<QueueBackend> {
+async fn connect(url: &str, queue: &QueueName, config: &WorkerConfig) -> anyhow::Result<(Queues, QueueBackend)> {
     let mut told = false;
     loop {
         let started = async {
             let queues = Queues::connect(url).await?;
-            QueueBackend::start(&queues, queue.clone(), config.clone()).await
+            let backend = QueueBackend::start(&queues, queue.clone(), config.clone()).await?;
+            Ok((queues, backend))
         };
         match started.await {
-            Ok(backend) => return Ok(backend),
+            Ok(connected) => return Ok(connected),
             Err(QueueError::Unavailable(error)) => {
                 if !told {
                     tracing::warn!(error, "waiting for Redis");

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use fourmi_kinds::JobKind;
 use fourmi_model::Failure;
+use fourmi_settings::{Environment, Setting, SettingError};
 
 use crate::{
     Context,
@@ -16,12 +17,14 @@ pub struct Worker {
     pub(crate) queue: &'static str,
     pub(crate) handlers: Handlers,
     pub(crate) prefetch: usize,
+    pub(crate) settings: &'static [&'static Setting],
+    pub(crate) check: fn(&Environment) -> Result<(), SettingError>,
 }
 
 impl Worker {
     /// A worker of `queue` without handlers.
     pub fn new(queue: &'static str) -> Self {
-        Self { queue, handlers: Handlers::new(), prefetch: 0 }
+        Self { queue, handlers: Handlers::new(), prefetch: 0, settings: &[], check: |_| Ok(()) }
     }
 
     /// Registers the handler of a kind.
@@ -39,6 +42,17 @@ impl Worker {
         assert_eq!(K::QUEUE, self.queue, "{} waits in another queue", K::NAME);
         let earlier = self.handlers.insert(K::NAME, Handler::new::<K, F, Fut>(handler));
         assert!(earlier.is_none(), "two handlers for {}", K::NAME);
+        self
+    }
+
+    /// Hands these settings of the environment on to every run; `check` says at the start whether they are right.
+    #[must_use]
+    pub fn settings(
+        mut self,
+        settings: &'static [&'static Setting],
+        check: fn(&Environment) -> Result<(), SettingError>,
+    ) -> Self {
+        (self.settings, self.check) = (settings, check);
         self
     }
 

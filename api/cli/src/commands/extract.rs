@@ -93,8 +93,11 @@ impl Form {
     }
 
     fn payload(&self, source: BlobId) -> AudioExtract {
-        let trim = (self.start.is_some() || self.end.is_some())
-            .then(|| Trim { start_ms: self.start.unwrap_or(0), end_ms: self.end, ..Trim::default() });
+        let trim = (self.start.is_some() || self.end.is_some()).then(|| Trim {
+            start_ms: self.start.unwrap_or(0),
+            end_ms: self.end,
+            ..Trim::default()
+        });
         AudioExtract {
             format: self.format,
             bitrate_kbps: self.bitrate,

@@ -52,7 +52,7 @@ fn run(handlers: &Handlers) -> io::Result<()> {
     let reporter = voice.clone();
     std::thread::spawn(move || reporter.report());
 
-    let context = Context::new(order.run, RunFolder::borrowed(order.scratch), voice.clone(), stop);
+    let context = Context::new(order.about, true, RunFolder::borrowed(order.scratch), voice.clone(), stop);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(handler.run(&order.payload, context));
     voice.end(ended)?;

@@ -14,7 +14,7 @@ use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, KindName, Progress};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::context::{InputFile, NewFile, RunInfo};
+use crate::context::{About, InputFile, NewFile};
 
 /// The first argument of a child.
 pub(crate) const ARGUMENT: &str = "run-one-job";
@@ -22,7 +22,7 @@ pub(crate) const ARGUMENT: &str = "run-one-job";
 /// The work of a child: the first line that it reads.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
-    pub(crate) run: RunInfo,
+    pub(crate) about: About,
     pub(crate) kind: KindName,
     pub(crate) payload: Box<RawValue>,
     pub(crate) scratch: PathBuf,

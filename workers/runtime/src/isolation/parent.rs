@@ -45,6 +45,9 @@ const MEMORY_RESERVE: u64 = 256 * 1024 * 1024;
 /// The longest line that a child may say: a result is the longest.
 const LONGEST_LINE: u64 = 4 * 1024 * 1024;
 
+/// Of so many processes the memory is added up.
+const MOST_DESCENDANTS: usize = 64;
+
 /// Lines of standard error that are kept to explain a crash.
 const LAST_LINES: usize = 20;
 
@@ -68,7 +71,7 @@ pub(crate) async fn run(
         return RunEnd::Ended(Err(Failure::retry("spawn_failed", "the process of the run has no pipes")));
     };
     let group = Group::of(&child);
-    let last_words = tokio::spawn(follow_stderr(stderr, order.run.id.to_string()));
+    let last_words = tokio::spawn(follow_stderr(stderr, order.about.run.id.to_string()));
     let talk = converse(order, stdin, stdout, host);
     let death = watch(&group, memory_bytes, policy, stop, talk).await;
     // Whatever happened: nothing of the group is left.
@@ -124,6 +127,16 @@ fn spawn(memory_bytes: u64) -> io::Result<Child> {
     command.spawn()
 }
 
+fn resident_pages(process: i32) -> Option<u64> {
+    std::fs::read_to_string(format!("/proc/{process}/statm")).ok()?.split(' ').nth(1)?.parse().ok()
+}
+
+fn children(process: i32) -> Vec<i32> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let started = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    started.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
 /// The child and whatever it has started.
 struct Group(Option<Pid>);
 
@@ -139,11 +152,18 @@ impl Group {
         }
     }
 
-    /// Resident memory of the leader, in bytes.
+    /// Resident memory of the child and of all that it has started, in bytes.
     fn memory(&self) -> Option<u64> {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.0?)).ok()?;
-        let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-        Some(pages * 4096)
+        let mut family = vec![self.0?.as_raw()];
+        let mut pages = 0;
+        // Those who come are few: a program that the handler started, and perhaps a helper of that.
+        while let Some(one) = family.pop() {
+            pages += resident_pages(one).unwrap_or(0);
+            if family.len() < MOST_DESCENDANTS {
+                family.extend(children(one));
+            }
+        }
+        (pages > 0).then_some(pages * 4096)
     }
 }
 

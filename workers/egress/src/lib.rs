@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+
+mod address;
+mod client;
+mod guard;
+mod proxy;
+
+pub use address::is_global;
+pub use client::{Client, FetchError};
+pub use guard::{EgressError, Guard, InvalidRule};
+pub use proxy::Proxy;

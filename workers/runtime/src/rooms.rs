@@ -1,0 +1,129 @@
+//! Folders that a run may use.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use fourmi_model::JobId;
+use fourmi_queue::Queues;
+use fourmi_settings::Data;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// How often folders of jobs that are over are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// How long an earlier run of the job may take to let go of its folder: it dies with its worker, but not at once.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Where the folders of a run are, made or not.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Rooms {
+    /// Kept until the job is over.
+    pub(crate) kept: PathBuf,
+    /// Shared by all jobs of the queue.
+    pub(crate) cache: PathBuf,
+}
+
+impl Rooms {
+    pub(crate) fn of(data: &Data, job: &JobId) -> Self {
+        let queue = job.queue().to_string();
+        Self { kept: data.kept().join(&queue).join(job.uuid().to_string()), cache: data.cache().join(queue) }
+    }
+
+    /// Removes what was kept for a job that is over.
+    pub(crate) fn forget(&self) {
+        match fs::remove_dir_all(&self.kept) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, folder = %self.kept.display(), "what a job kept could not be removed");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The folder that a job keeps between its runs.
+///
+/// It belongs to one process at a time: where an earlier run, of a worker that has lost its lease, is still in it, this run
+/// gets nothing and starts over.
+pub struct Kept {
+    folder: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Kept {
+    pub(crate) async fn open(folder: &Path) -> io::Result<Option<Self>> {
+        fs::create_dir_all(folder)?;
+        let patience = tokio::time::Instant::now() + LOCK_PATIENCE;
+        loop {
+            match Flock::lock(File::open(folder)?, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(Some(Self { folder: folder.to_owned(), _lock: lock })),
+                Err((_, nix::errno::Errno::EWOULDBLOCK)) => {}
+                Err((_, error)) => return Err(error.into()),
+            }
+            if tokio::time::Instant::now() > patience {
+                return Ok(None);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The folder. Large files can lie in it; names that begin with `checkpoint-` are taken.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What an earlier run noted under `name`; none if there is nothing, or nothing that this build can read.
+    pub fn checkpoint<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let text = fs::read(self.place(name)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Notes something for the next run. It is there as a whole or not at all.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn set_checkpoint<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
+        write_whole(&self.place(name), &serde_json::to_vec(value)?)
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("checkpoint-{name}.json"))
+    }
+}
+
+/// Writes a file that is there as a whole or not at all.
+///
+/// # Errors
+/// What the system says.
+pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    // Two processes may write the same file; the last one wins.
+    name.push(format!(".{}.{:08x}.part", std::process::id(), rand::random::<u32>()));
+    let part = path.with_file_name(name);
+    fs::write(&part, content)?;
+    fs::rename(&part, path).inspect_err(|_| drop(fs::remove_file(&part)))
+}
+
+/// Removes what jobs kept that ended elsewhere: were cancelled while they waited, or failed on another machine.
+pub(crate) async fn sweep(data: &Data, queues: &Queues, queue: &str) {
+    let root = data.kept().join(queue);
+    loop {
+        let folders = fs::read_dir(&root).into_iter().flatten().flatten();
+        for folder in folders {
+            let id = folder.file_name().to_str().and_then(|uuid| format!("{queue}-{uuid}").parse::<JobId>().ok());
+            let Some(id) = id else { continue };
+            let is_over = match queues.get(&id).await {
+                Ok(job) => job.is_none_or(|job| job.state.is_final()),
+                Err(_) => false,
+            };
+            if is_over {
+                Rooms::of(data, &id).forget();
+            }
+        }
+        tokio::time::sleep(SWEEP_EVERY).await;
+    }
+}
