@@ -10,12 +10,13 @@
 
 pub mod bench;
 pub mod kinds;
+pub mod media_server;
 mod platform;
 mod program;
 mod recording;
 mod redis_server;
 
-pub use platform::Platform;
+pub use platform::{Platform, processes_naming};
 pub use program::{Program, descriptors, eventually, eventually_async};
 pub use recording::{Recording, long_recording};
 pub use redis_server::RedisServer;

@@ -44,6 +44,8 @@ impl Platform {
             ("FOURMI_LEASE_MS", "1500".to_owned()),
             ("NO_COLOR", "1".to_owned()),
         ];
+        // Where scripts/setup has put it; without it, it is looked for in PATH.
+        all.extend(std::env::var("FOURMI_YTDLP").map(|path| ("FOURMI_YTDLP", path)));
         all.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let api = Program::start("fourmi-api", &[], all.clone());
         let url = address(&api);
@@ -166,6 +168,14 @@ impl Platform {
         })
         .await;
     }
+}
+
+/// The command lines of the processes that name `folder`.
+pub fn processes_naming(folder: &Path) -> Vec<String> {
+    let processes = folders(Path::new("/proc")).into_iter();
+    let lines = processes.filter_map(|process| std::fs::read(process.join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(&*folder.to_string_lossy())).collect()
 }
 
 fn address(api: &Program) -> String {
