@@ -2,11 +2,14 @@
 
 pub mod audio;
 mod failure;
+mod files;
 mod libav;
+mod loudness;
 
 pub mod probe;
 mod progress;
 mod structure;
+mod waveform;
 
 use fourmi_model::Progress;
 
