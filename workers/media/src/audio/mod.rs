@@ -3,6 +3,7 @@
 mod analyse;
 mod copy;
 mod decode;
+mod elementary;
 mod encode;
 mod extract;
 mod formats;
@@ -19,6 +20,7 @@ mod write;
 use std::time::Duration;
 
 pub use analyse::{Analysis, analyse};
+pub use elementary::{Elementary, elementary};
 pub use extract::{Extraction, extract};
 pub use labels::Extras;
 pub use waveform::waveform;
