@@ -7,7 +7,7 @@ use salvo::{
     http::{HeaderMap, header::AUTHORIZATION},
 };
 
-use crate::{keys::Keys, problem::Problem};
+use crate::{keys::Keys, links::Links, problem::Problem, routes::files::file_id};
 
 /// Lets a request pass if it shows a key that is known.
 pub(crate) struct RequireKey(pub(crate) Arc<Keys>);
@@ -18,6 +18,28 @@ impl Handler for RequireKey {
         if !bearer(request.headers()).is_some_and(|key| self.0.open(key)) {
             flow.skip_rest();
             Problem::unauthorized().write(request, depot, response).await;
+        }
+    }
+}
+
+/// Lets a request pass if it shows a key that is known, or comes by a link to the file that it names. A link is judged even
+/// if there is a key, so that what it allows does not depend on who tries it.
+pub(crate) struct RequireKeyOrLink(pub(crate) RequireKey, pub(crate) Arc<Links>);
+
+#[async_trait]
+impl Handler for RequireKeyOrLink {
+    async fn handle(&self, request: &mut Request, depot: &mut Depot, response: &mut Response, flow: &mut FlowCtrl) {
+        if !Links::is_used(request) {
+            return self.0.handle(request, depot, response, flow).await;
+        }
+        match file_id(request).and_then(|file| self.1.check(&file, request)) {
+            Ok(grant) => {
+                depot.insert_typed(grant);
+            }
+            Err(problem) => {
+                flow.skip_rest();
+                problem.write(request, depot, response).await;
+            }
         }
     }
 }

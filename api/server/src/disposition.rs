@@ -4,17 +4,36 @@ use std::fmt::Write;
 
 /// `Content-Disposition` that saves a file under `name`: once in ASCII for old programs, once in full.
 pub(crate) fn attachment(name: &str) -> String {
+    disposition("attachment", name)
+}
+
+/// `Content-Disposition` that shows a file where that is possible, and else saves it under `name`.
+pub(crate) fn inline(name: &str) -> String {
+    disposition("inline", name)
+}
+
+fn disposition(word: &str, name: &str) -> String {
     let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    let mut full = String::new();
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {
-            full.push(char::from(byte));
+    format!("{word}; filename=\"{plain}\"; filename*=UTF-8''{}", encoded(name, b"!#$&+-.^_`|~"))
+}
+
+/// A name as the last part of an address.
+pub(crate) fn segment(name: &str) -> String {
+    encoded(name, b"-._~")
+}
+
+/// Text with `%XX` for everything but ASCII letters, digits and `kept`.
+fn encoded(text: &str, kept: &[u8]) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
+            encoded.push(char::from(byte));
         } else {
             // Writing to a String does not fail.
-            let _ = write!(full, "%{byte:02X}");
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
-    format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{full}")
+    encoded
 }
 
 /// Whether a character may stand in a quoted text; '%' may, but some programs would decode it.

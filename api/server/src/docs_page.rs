@@ -75,7 +75,7 @@ fn add_operation(page: &mut String, method: &str, path: &str, operation: &Value)
         format_args!("<details id=\"{id}\"><summary><code><span class=\"method\">{}</span>", method.to_uppercase()),
     );
     add(page, format_args!("{}</code> {}", escape(path), prose(text(&operation["summary"]))));
-    page.push_str(if operation["security"].is_array() {
+    page.push_str(if operation["security"].as_array().is_some_and(Vec::is_empty) {
         " <span class=\"open\">no key</span></summary>"
     } else {
         "</summary>"

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use salvo::http::{
     HeaderMap, HeaderName,
-    header::{HeaderValue, IF_NONE_MATCH},
+    header::{HeaderValue, IF_MATCH, IF_NONE_MATCH},
 };
 
 use crate::problem::{Code, Problem};
@@ -58,6 +58,14 @@ pub(crate) fn has_already(headers: &HeaderMap, etag: &str) -> bool {
         let tag = tag.trim();
         tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
     })
+}
+
+/// Whether the caller asks for another version than this, or for one where there is none to name (RFC 9110, 13.1.1:
+/// strong comparison).
+pub(crate) fn wants_another(headers: &HeaderMap, etag: Option<&str>) -> bool {
+    let wanted = headers.get_all(IF_MATCH).iter().map(|value| value.to_str().unwrap_or_default());
+    let mut wanted = wanted.flat_map(|value| value.split(',')).map(str::trim).peekable();
+    wanted.peek().is_some() && !wanted.any(|tag| tag == "*" || Some(tag) == etag)
 }
 
 /// Whether somebody who sent these `Accept` headers takes `media_type` (RFC 9110, 12.5.1). Without any, everything.
@@ -134,6 +142,17 @@ mod tests {
         {
             assert_eq!(has_already(&one(IF_NONE_MATCH, value), "\"7\""), known, "{value}");
         }
+    }
+
+    #[test]
+    fn a_version_that_is_asked_for_is_compared_strongly() {
+        for (value, another) in
+            [("\"7\"", false), ("W/\"7\"", true), ("\"1\", \"7\"", false), ("*", false), ("\"70\"", true), ("", true)]
+        {
+            assert_eq!(wants_another(&one(IF_MATCH, value), Some("\"7\"")), another, "{value}");
+        }
+        assert!(!wants_another(&HeaderMap::new(), Some("\"7\"")));
+        assert!(wants_another(&one(IF_MATCH, "\"7\""), None));
     }
 
     #[test]

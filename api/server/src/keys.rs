@@ -104,7 +104,7 @@ fn read(path: &Path) -> anyhow::Result<Option<Keys>> {
 }
 
 /// Makes a file that only its owner may read, with all of its content at once, unless there is one.
-fn create_once(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn create_once(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".new-key").tempfile_in(folder)?;
     file.write_all(content)?;

@@ -3,12 +3,15 @@
 mod auth;
 mod body;
 mod checksum;
+mod content;
 mod disposition;
 mod docs_page;
 mod headers;
 mod keys;
+mod links;
 mod openapi;
 mod operation;
+mod playlist;
 mod problem;
 mod query;
 mod range;
@@ -20,6 +23,7 @@ mod sse;
 mod trace;
 
 pub use keys::Keys;
+pub use links::Links;
 pub use operation::Group;
 pub use problem::{Code, FieldError, Problem};
 pub use server::{Server, Settings};

@@ -6,7 +6,7 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    operation::{Answer, Content, Group, Operation, Parameter, Place, schema},
+    operation::{Access, Answer, Content, Group, Operation, Parameter, Place, schema},
     problem::{Code, Document},
 };
 
@@ -40,6 +40,7 @@ pub(crate) fn document(groups: &[Group], kinds: &Catalogue) -> Value {
         "components": {
             "securitySchemes": {
                 "key": { "type": "http", "scheme": "bearer", "description": "An API key; the first one lies in `api-key` in the data folder." },
+                "link": { "type": "apiKey", "in": "query", "name": "signature", "description": "A link from `create_link`, used as it is." },
             },
             "schemas": schemas.finish(kinds),
         },
@@ -135,8 +136,10 @@ fn describe(tag: &str, operation: &Operation, problem: &Value, schemas: &mut Sch
     if !operation.description.is_empty() {
         description["description"] = json!(operation.description);
     }
-    if operation.open {
-        description["security"] = json!([]);
+    match operation.access {
+        Access::Key => {}
+        Access::KeyOrLink => description["security"] = json!([{ "key": [] }, { "link": [] }]),
+        Access::Open => description["security"] = json!([]),
     }
     if !operation.parameters.is_empty() {
         description["parameters"] =

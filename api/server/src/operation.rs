@@ -68,12 +68,23 @@ pub(crate) struct Operation {
     pub(crate) path: &'static str,
     pub(crate) summary: &'static str,
     pub(crate) description: &'static str,
-    pub(crate) open: bool,
+    pub(crate) access: Access,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) body: Option<Content>,
     pub(crate) answers: Vec<Answer>,
     pub(crate) problems: BTreeMap<u16, Vec<Code>>,
     pub(crate) handler: ArcHandler,
+}
+
+/// Who may call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Whoever shows a key.
+    Key,
+    /// Whoever shows a key or a link.
+    KeyOrLink,
+    /// Everyone.
+    Open,
 }
 
 /// A part of the address or a header.
@@ -115,7 +126,7 @@ impl Operation {
             path,
             summary: "",
             description: "",
-            open: false,
+            access: Access::Key,
             parameters: Vec::new(),
             body: None,
             answers: Vec::new(),
@@ -134,9 +145,15 @@ impl Operation {
 
     /// For everyone, without a key.
     pub(crate) fn open(mut self) -> Self {
-        self.open = true;
+        self.access = Access::Open;
         self.problems.remove(&401);
         self
+    }
+
+    /// Also for whoever has a link to the file that the address names as `id`.
+    pub(crate) fn by_link(mut self) -> Self {
+        self.access = Access::KeyOrLink;
+        self.fails(&[Code::LinkInvalid, Code::LinkExpired])
     }
 
     /// With a parameter.

@@ -49,6 +49,8 @@ codes! {
     UploadIncomplete = BAD_REQUEST "upload_incomplete", "The file did not arrive whole";
     BadRequest = BAD_REQUEST "bad_request", "The request cannot be understood";
     Unauthorized = UNAUTHORIZED "unauthorized", "The API key is missing or wrong";
+    LinkInvalid = FORBIDDEN "link_invalid", "The link is not one that was given out";
+    LinkExpired = FORBIDDEN "link_expired", "The time of the link is over";
     NotFound = NOT_FOUND "not_found", "There is nothing at this address";
     UnknownJob = NOT_FOUND "unknown_job", "There is no such job";
     UnknownFile = NOT_FOUND "unknown_file", "There is no such file";
@@ -59,6 +61,7 @@ codes! {
     IdempotencyConflict = CONFLICT "idempotency_conflict", "The idempotency key was used for another job";
     AlreadyOver = CONFLICT "already_over", "The job is over";
     NotRetryable = CONFLICT "not_retryable", "The job cannot be retried in its state";
+    PreconditionFailed = PRECONDITION_FAILED "precondition_failed", "The file is not the version that was asked for";
     PayloadTooLarge = PAYLOAD_TOO_LARGE "payload_too_large", "The body or the payload in it is too large";
     FileTooLarge = PAYLOAD_TOO_LARGE "file_too_large", "The file is too large";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type", "The body is not of a type that can be read here";

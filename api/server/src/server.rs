@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     keys::Keys,
+    links::Links,
     routes::{
         files::{self, Files},
         health,
@@ -79,9 +80,11 @@ impl Server {
             .with_context(|| format!("FOURMI_LISTEN: cannot listen on {}", settings.listen.address))?;
         let blobs = Blobs::open(settings.data.files()).await?;
         let keys = Keys::load_or_create(&settings.data.api_key(), &settings.data.api_keys())?;
+        let links = Arc::new(Links::load_or_create(&settings.data.link_key())?);
         let queues = Queues::connect(settings.redis.url.expose()).await?;
         let watcher = Watcher::start(queues.clone(), catalogue().queues());
-        let files = Files { blobs: blobs.clone(), max_upload_bytes: settings.uploads.max_bytes };
+        let files =
+            Files { blobs: blobs.clone(), max_upload_bytes: settings.uploads.max_bytes, links: Arc::clone(&links) };
         let groups = vec![
             jobs::group(Jobs { queues: queues.clone(), watcher, blobs, stop: stop.clone() }),
             files::group(files),
@@ -89,7 +92,7 @@ impl Server {
             queues::group(queues.clone()),
             health::group(queues),
         ];
-        Ok(Self::of(listener, service(Arc::new(keys), groups), stop))
+        Ok(Self::of(listener, service(Arc::new(keys), links, groups), stop))
     }
 
     /// A server of a service on a listener.

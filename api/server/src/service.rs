@@ -12,18 +12,19 @@ use salvo::{
 };
 
 use crate::{
-    auth::RequireKey,
+    auth::{RequireKey, RequireKeyOrLink},
     headers::accepts,
     keys::Keys,
+    links::Links,
     openapi,
-    operation::{ANY, Group, Operation},
+    operation::{ANY, Access, Group, Operation},
     problem::{Catch, Code, Problem},
     routes::docs,
     trace::Trace,
 };
 
-/// The service that answers on these routes and on those of the documentation, which describes them.
-pub fn service(keys: Arc<Keys>, mut groups: Vec<Group>) -> Service {
+/// The service that answers on these routes, to whoever has a key or, for files, a link; and on those of the documentation, which describes them.
+pub fn service(keys: Arc<Keys>, links: Arc<Links>, mut groups: Vec<Group>) -> Service {
     let page = docs::Page::default();
     groups.push(docs::group(page.clone()));
     page.fill(&openapi::document(&groups, catalogue()));
@@ -31,17 +32,20 @@ pub fn service(keys: Arc<Keys>, mut groups: Vec<Group>) -> Service {
     let mut root = Router::new().get(to_docs).push(Router::with_path("docs/style.css").get(docs::style));
     for group in &groups {
         for operation in &group.operations {
-            root = root.push(route(group, operation, &keys));
+            root = root.push(route(group, operation, &keys, &links));
         }
     }
     Service::new(root).hoop(Trace).catcher(Catcher::new(Catch))
 }
 
-fn route(group: &Group, operation: &Operation, keys: &Arc<Keys>) -> Router {
+fn route(group: &Group, operation: &Operation, keys: &Arc<Keys>, links: &Arc<Links>) -> Router {
     let mut router = Router::with_path(operation.path.trim_start_matches('/'));
-    if !operation.open {
-        router = router.hoop(RequireKey(Arc::clone(keys)));
-    }
+    let require_key = RequireKey(Arc::clone(keys));
+    router = match operation.access {
+        Access::Open => router,
+        Access::Key => router.hoop(require_key),
+        Access::KeyOrLink => router.hoop(RequireKeyOrLink(require_key, Arc::clone(links))),
+    };
     router = router.hoop(Negotiate(operation.media_type()));
     if let Some(state) = &group.state {
         router = router.hoop(state.clone());
@@ -101,7 +105,11 @@ mod tests {
             schema::<()>,
             "Never.",
         );
-        let service = service(Arc::new(Keys::only("a-key-of-the-tests")), vec![Group::new("t", "", vec![operation])]);
+        let service = service(
+            Arc::new(Keys::only("a-key-of-the-tests")),
+            Arc::new(Links::random()),
+            vec![Group::new("t", "", vec![operation])],
+        );
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::of(listener, service, CancellationToken::new());
         let url = format!("http://{}/panic", server.address().unwrap());

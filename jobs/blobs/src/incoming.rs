@@ -101,7 +101,7 @@ impl Incoming {
     /// Makes the file exist; see the crate's documentation for the order of the steps.
     pub(crate) fn keep(mut self, blob: &Blob) -> Result<(), BlobError> {
         self.file.sync_all().map_err(BlobError::storage("flushing a file to disk"))?;
-        self.write_metadata(blob).map_err(BlobError::storage("writing a file's metadata"))?;
+        write_metadata(&self.places, blob).map_err(BlobError::storage("writing a file's metadata"))?;
         let places = &self.places;
         make_private_folder(&places.shard).map_err(BlobError::storage("making a folder"))?;
         let moved = fs::rename(places.incoming_content(), places.content())
@@ -112,13 +112,14 @@ impl Incoming {
             .and_then(|()| flush_folder(&self.places.incoming))
             .map_err(BlobError::storage("flushing a folder to disk"))
     }
+}
 
-    fn write_metadata(&self, blob: &Blob) -> io::Result<()> {
-        let path = self.places.incoming_metadata();
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(&serde_json::to_vec(blob)?)?;
-        file.sync_all()
-    }
+fn write_metadata(places: &Places, blob: &Blob) -> io::Result<()> {
+    let path = places.incoming_metadata();
+    // One may be left of a maker that died; whoever writes here holds the lock of the content.
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(&serde_json::to_vec(blob)?)?;
+    file.sync_all()
 }
 
 impl Drop for Incoming {
@@ -135,6 +136,39 @@ impl Drop for Incoming {
     }
 }
 
+/// A file in its place, locked: nobody deletes it or sweeps its entries meanwhile.
+pub(crate) struct Placed {
+    places: Places,
+    file: File,
+}
+
+impl Placed {
+    /// Waits for the lock of a file; `None` if there is no such file.
+    pub(crate) fn lock(places: Places) -> Result<Option<Self>, BlobError> {
+        let file = match File::open(places.content()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(BlobError::storage("opening a file")(error)),
+        };
+        file.lock().map_err(BlobError::storage("locking a file"))?;
+        let exists = places.metadata().try_exists().map_err(BlobError::storage("looking for a file"))?;
+        Ok(exists.then_some(Self { places, file }))
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Flushes the content and gives the file other metadata.
+    pub(crate) fn describe(&self, blob: &Blob) -> Result<(), BlobError> {
+        self.file.sync_all().map_err(BlobError::storage("flushing a file to disk"))?;
+        write_metadata(&self.places, blob)
+            .and_then(|()| fs::rename(self.places.incoming_metadata(), self.places.metadata()))
+            .and_then(|()| flush_folder(&self.places.shard))
+            .map_err(BlobError::storage("writing a file's metadata"))
+    }
+}
+
 /// A link would be moved instead of what it points to.
 fn open_regular(path: &Path) -> io::Result<File> {
     if !fs::symlink_metadata(path)?.is_file() {
@@ -144,17 +178,22 @@ fn open_regular(path: &Path) -> io::Result<File> {
 }
 
 /// Makes a file not exist any more; `false` if it did not.
-pub(crate) fn delete(root: &Path, id: &BlobId) -> io::Result<bool> {
+pub(crate) fn delete(root: &Path, id: &BlobId) -> Result<bool, BlobError> {
     let places = Places::new(root, id);
+    // Content without metadata is no file; metadata without content is none that can be locked, but goes too.
+    let _locked = Placed::lock(places.clone())?;
     match fs::rename(places.metadata(), places.incoming_metadata()) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
+        Ok(()) => remove_deleted(&places).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
+    .map_err(BlobError::storage("deleting a file"))
+}
+
+fn remove_deleted(places: &Places) -> io::Result<()> {
     flush_folder(&places.shard)?;
     remove_if_there(&places.content())?;
-    remove_if_there(&places.incoming_metadata())?;
-    Ok(true)
+    remove_if_there(&places.incoming_metadata())
 }
 
 /// Removes what makers that have died left behind; gives the number of files.

@@ -8,4 +8,4 @@ mod store;
 
 pub use error::BlobError;
 pub use name::clean_name;
-pub use store::{Blob, Blobs, Expected};
+pub use store::{Blob, Blobs, Expected, Growing, Origin};

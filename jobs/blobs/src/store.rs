@@ -18,11 +18,11 @@ use tokio::io::AsyncWriteExt;
 
 use crate::{
     BlobError, clean_name,
-    incoming::{self, Incoming, Places},
+    incoming::{self, Incoming, Placed, Places},
     media_type,
 };
 
-/// A stored file, without its content. It never changes.
+/// A stored file, without its content. It never changes, unless it still grows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "File")]
 pub struct Blob {
@@ -30,15 +30,53 @@ pub struct Blob {
     pub id: BlobId,
     /// The name to save it under.
     pub name: String,
-    /// Its size in bytes.
+    /// Its size in bytes; while it grows, what it has now.
     pub bytes: u64,
-    /// The SHA-256 of its content, in lower-case hexadecimal digits.
+    /// The SHA-256 of its content, in lower-case hexadecimal digits; absent while it grows.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sha256: String,
     /// Its media type, by its content.
     pub media_type: String,
     /// When it was stored.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub created_at: Timestamp,
+    /// Where it came from.
+    #[serde(default)]
+    pub origin: Origin,
+    /// Whether a job still appends to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub growing: bool,
+}
+
+/// Where a file came from: what it says is trusted only if we made it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "FileOrigin")]
+pub enum Origin {
+    /// Somebody sent it. Also said of files from before this was written down.
+    #[default]
+    Upload,
+    /// A job made it.
+    Job,
+}
+
+/// A file that exists and still grows: whoever made it appends to it by its path, while others read what is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Growing {
+    id: BlobId,
+    path: PathBuf,
+}
+
+impl Growing {
+    /// Its id, which it keeps when it is sealed.
+    pub fn id(&self) -> BlobId {
+        self.id
+    }
+
+    /// Where to append, for programs on this machine. What is written there once must stay as it is: it may have been read.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// What content must be like to be stored.
@@ -97,7 +135,7 @@ impl Blobs {
         let incoming = blocking(move || Incoming::create(&root, &id)).await?;
         let summary = write(&incoming, content, expected.max_bytes).await?;
         summary.check(expected.sha256)?;
-        self.keep(incoming, summary.describe(id, name, None)).await
+        self.keep(incoming, summary.describe(id, name, None, Origin::Upload)).await
     }
 
     /// Stores what `content` gives; as [`Blobs::put`].
@@ -113,7 +151,7 @@ impl Blobs {
         self.put(name, tokio_util::io::ReaderStream::with_capacity(content, 64 * 1024), expected).await
     }
 
-    /// Moves the finished file at `path` into the store. `media_type` wins over what its content says.
+    /// Moves the finished file at `path`, which a job made, into the store. `media_type` wins over what its content says.
     ///
     /// # Errors
     /// If the file cannot be read ([`BlobError::Source`]) or moved. The file is gone from `path` afterwards, unless it
@@ -127,7 +165,53 @@ impl Blobs {
             Ok((incoming, summary))
         })
         .await?;
-        self.keep(incoming, summary.describe(id, name, media_type)).await
+        self.keep(incoming, summary.describe(id, name, media_type, Origin::Job)).await
+    }
+
+    /// Makes an empty file that exists at once and grows until it is sealed. `name` is cleaned (see [`clean_name`]).
+    ///
+    /// It outlives its maker, so that the next run can go on ([`Blobs::regrow`]). A maker that gives up deletes it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn grow(&self, name: &str, media_type: &str) -> Result<Growing, BlobError> {
+        let id = BlobId::random();
+        let root = Arc::clone(&self.root);
+        let incoming = blocking(move || Incoming::create(&root, &id)).await?;
+        let empty = Summary::default().describe(id, name, Some(media_type), Origin::Job);
+        self.keep(incoming, Blob { sha256: String::new(), growing: true, ..empty }).await?;
+        Ok(self.growing(id))
+    }
+
+    /// The file of that id, to be appended to again; `None` if there is none, or it is sealed.
+    ///
+    /// # Errors
+    /// If its metadata cannot be read.
+    pub async fn regrow(&self, id: &BlobId) -> Result<Option<Growing>, BlobError> {
+        Ok(self.get(id).await?.filter(|blob| blob.growing).map(|blob| self.growing(blob.id)))
+    }
+
+    fn growing(&self, id: BlobId) -> Growing {
+        Growing { id, path: self.path(&id) }
+    }
+
+    /// Makes a growing file an ordinary one: nothing is appended any more, and its size and SHA-256 are final. One that is
+    /// sealed already stays as it is, so that this may be repeated. `None` if there is no such file.
+    ///
+    /// # Errors
+    /// If it cannot be read or written.
+    pub async fn seal(&self, id: &BlobId) -> Result<Option<Blob>, BlobError> {
+        let Some(blob) = self.get(id).await?.filter(|blob| blob.growing) else { return self.get(id).await };
+        let places = self.places(id);
+        blocking(move || {
+            let Some(placed) = Placed::lock(places)? else { return Ok(None) };
+            let summary = Summary::of_file(placed.file()).map_err(BlobError::Source)?;
+            let (bytes, sha256) = (summary.bytes, hex::encode(summary.hash.finalize()));
+            let blob = Blob { bytes, sha256, growing: false, ..blob };
+            placed.describe(&blob)?;
+            Ok(Some(blob))
+        })
+        .await
     }
 
     async fn keep(&self, incoming: Incoming, blob: Blob) -> Result<Blob, BlobError> {
@@ -149,7 +233,15 @@ impl Blobs {
             Err(error) => return Err(BlobError::storage("reading a file's metadata")(error)),
         };
         let blob = serde_json::from_slice(&text).map_err(io::Error::from);
-        blob.map(Some).map_err(BlobError::storage("reading a file's metadata"))
+        let mut blob: Blob = blob.map_err(BlobError::storage("reading a file's metadata"))?;
+        if blob.growing {
+            match tokio::fs::metadata(self.path(id)).await {
+                Ok(content) => blob.bytes = content.len(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(BlobError::storage("reading a file's length")(error)),
+            }
+        }
+        Ok(Some(blob))
     }
 
     /// Opens a stored file for reading, from its start; `None` if there is no such file.
@@ -177,7 +269,7 @@ impl Blobs {
     /// If it cannot be removed.
     pub async fn delete(&self, id: &BlobId) -> Result<bool, BlobError> {
         let (root, id) = (Arc::clone(&self.root), *id);
-        blocking(move || incoming::delete(&root, &id).map_err(BlobError::storage("deleting a file"))).await
+        blocking(move || incoming::delete(&root, &id)).await
     }
 
     fn places(&self, id: &BlobId) -> Places {
@@ -253,7 +345,7 @@ impl Summary {
         }
     }
 
-    fn describe(self, id: BlobId, name: &str, media_type: Option<&str>) -> Blob {
+    fn describe(self, id: BlobId, name: &str, media_type: Option<&str>, origin: Origin) -> Blob {
         Blob {
             id,
             name: clean_name(name),
@@ -261,6 +353,8 @@ impl Summary {
             sha256: hex::encode(self.hash.finalize()),
             media_type: media_type.unwrap_or_else(|| media_type::of(&self.sample)).to_owned(),
             created_at: Timestamp::now(),
+            origin,
+            growing: false,
         }
     }
 }

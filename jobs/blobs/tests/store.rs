@@ -4,7 +4,7 @@
 use std::{fs, io, path::Path, time::Duration};
 
 use bytes::Bytes;
-use fourmi_blobs::{BlobError, Blobs, Expected};
+use fourmi_blobs::{BlobError, Blobs, Expected, Origin};
 use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 use tempfile::{TempDir, tempdir};
@@ -161,4 +161,59 @@ async fn content_is_readable_by_its_owner_only() {
     // Readers are not kept waiting by the lock of a write.
     let read = tokio::time::timeout(Duration::from_secs(5), blobs.reader(&stored.id)).await.unwrap();
     assert!(read.unwrap().is_some());
+}
+
+fn append(path: &Path, content: &[u8]) {
+    io::Write::write_all(&mut fs::OpenOptions::new().append(true).open(path).unwrap(), content).unwrap();
+}
+
+#[tokio::test]
+async fn a_growing_file_is_read_while_it_grows_and_becomes_one_like_others() {
+    let (folder, blobs) = empty_store().await;
+    let growing = blobs.grow("../live.aac", "audio/aac").await.unwrap();
+    let id = growing.id();
+    assert_eq!(blobs.get(&id).await.unwrap().unwrap().bytes, 0);
+
+    append(growing.path(), b"one ");
+    // Another process sees what is there, and leaves it alone when it opens the store.
+    let other = Blobs::open(folder.path().join("files")).await.unwrap();
+    let (now, mut file) = other.reader(&id).await.unwrap().unwrap();
+    assert_eq!((now.bytes, now.growing, now.sha256.as_str()), (4, true, ""));
+    assert_eq!((now.name.as_str(), now.origin), ("live.aac", Origin::Job));
+    let mut content = String::new();
+    file.read_to_string(&mut content).await.unwrap();
+    assert_eq!(content, "one ");
+
+    // The next run goes on.
+    assert_eq!(other.regrow(&id).await.unwrap(), Some(growing.clone()));
+    append(growing.path(), b"two");
+    let sealed = other.seal(&id).await.unwrap().unwrap();
+    assert_eq!((sealed.bytes, sealed.growing), (7, false));
+    assert_eq!(sealed.sha256, hex::encode(Sha256::digest("one two")));
+    assert_eq!((sealed.media_type.as_str(), sealed.created_at), ("audio/aac", now.created_at));
+    assert_eq!(blobs.get(&id).await.unwrap(), Some(sealed.clone()));
+    assert_eq!(blobs.regrow(&id).await.unwrap(), None);
+    assert_eq!(blobs.seal(&id).await.unwrap(), Some(sealed), "sealing may be repeated");
+    assert_eq!(files(folder.path()), 2);
+}
+
+#[tokio::test]
+async fn a_growing_file_can_be_given_up() {
+    let (folder, blobs) = empty_store().await;
+    let growing = blobs.grow("live.aac", "audio/aac").await.unwrap();
+    append(growing.path(), b"half");
+    assert!(blobs.delete(&growing.id()).await.unwrap());
+    assert_eq!(blobs.regrow(&growing.id()).await.unwrap(), None);
+    assert_eq!(blobs.seal(&growing.id()).await.unwrap(), None);
+    assert_eq!(files(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn what_a_job_made_is_told_from_what_was_sent() {
+    let (folder, blobs) = empty_store().await;
+    let sent = blobs.put("a", chunks(b"#EXTM3U"), Expected::default()).await.unwrap();
+    let made = folder.path().join("made");
+    fs::write(&made, b"#EXTM3U").unwrap();
+    let made = blobs.import(&made, "a", None).await.unwrap();
+    assert_eq!((sent.origin, made.origin), (Origin::Upload, Origin::Job));
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::BlobId;
+
 /// How far a run is: one shape for every kind of job.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
@@ -22,4 +24,7 @@ pub struct Progress {
     /// Figures that the kind counts, with the unit in the name (`output_bytes`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, f64>,
+    /// A file that grows while the run goes on and can be read already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<BlobId>,
 }

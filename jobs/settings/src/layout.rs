@@ -73,6 +73,11 @@ impl Data {
     pub fn api_keys(&self) -> PathBuf {
         self.folder.join("api-keys.json")
     }
+
+    /// The key that signs links to files, readable by its owner only.
+    pub fn link_key(&self) -> PathBuf {
+        self.folder.join("link-key")
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,10 @@ mod failure;
 mod libav;
 
 pub mod probe;
+/// What something is, before it is fetched.
+pub mod sniff {
+    pub use crate::libav::detect::{Sniffed, sniff};
+}
 mod progress;
 mod structure;
 

@@ -84,6 +84,7 @@ impl<'c> Pace<'c> {
                 ("output_bytes".to_owned(), place.output_bytes as f64),
                 ("speed".to_owned(), speed),
             ]),
+            file: None,
         });
     }
 }

@@ -1,6 +1,6 @@
-//! Files: up, down, away.
+//! Files: up, down, away; the table of all that is done with them.
 
-use std::{io, ops::Range};
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use fourmi_blobs::{Blob, Blobs, Expected};
@@ -9,27 +9,23 @@ use futures_util::{Stream, StreamExt, future};
 use salvo::{
     Depot, Request, Response, handler,
     http::{
-        HeaderMap, HeaderValue, Method, ReqBody, ResBody, StatusCode,
-        header::{
-            ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-            CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPECT, IF_RANGE, LOCATION, RANGE,
-        },
+        HeaderMap, HeaderValue, Method, ReqBody, StatusCode,
+        header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION},
     },
 };
 use schemars::{Schema, SchemaGenerator, json_schema};
-use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
-use tokio_util::io::ReaderStream;
 
 use crate::{
     body, checksum, disposition, headers,
+    links::Links,
     operation::{ANY, Group, JSON, Operation, Place, schema, state_of},
     problem::{Code, Problem},
     query::Query,
-    range::{self, Asked},
+    routes::{
+        download::download_file,
+        links::{self, Link, LinkRequest},
+    },
 };
-
-/// How much of a file is read at a time, in bytes.
-const CHUNK_BYTES: usize = 128 * 1024;
 
 /// The files, and how large an upload may be.
 #[derive(Debug, Clone)]
@@ -38,6 +34,8 @@ pub struct Files {
     pub blobs: Blobs,
     /// The largest upload, in bytes.
     pub max_upload_bytes: u64,
+    /// What opens a file without a key.
+    pub links: Arc<Links>,
 }
 
 /// The routes.
@@ -47,8 +45,8 @@ pub fn group(files: Files) -> Group {
 
 pub(crate) fn table() -> Group {
     const PATH: &str = "/api/v1/files/{id}";
-    const HEADERS: &[&str] = &["ETag", "Accept-Ranges", "Content-Disposition"];
-    let described = "`ETag` is the file's SHA-256. One range at a time is served; of several, the whole file.";
+    const NAMED: &str = "/api/v1/files/{id}/content/{name}";
+    const NAME: &str = "Any name: it serves programs that judge by the ending of an address.";
     Group::new(
         "files",
         "What jobs read and write.",
@@ -87,23 +85,27 @@ pub(crate) fn table() -> Group {
                 .with_headers(&["Location"])
                 .fails(&[Code::InvalidHeader, Code::InvalidQuery, Code::UploadIncomplete, Code::FileTooLarge])
                 .fails(&[Code::ChecksumMismatch, Code::DiskFull]),
-            identified("download_file", Method::GET, PATH, download_file)
-                .says("Fetches a file", described)
-                .takes(Place::Header, "Range", schema::<String>, "A part of it, as `bytes=0-999`.")
-                .takes(Place::Header, "If-Range", schema::<String>, "The ETag of the file that the range is of.")
-                .takes(Place::Header, "If-None-Match", schema::<String>, "The ETag of what you have.")
-                .answers(StatusCode::OK, ANY, binary, "The file.")
-                .with_headers(HEADERS)
-                .answers(StatusCode::PARTIAL_CONTENT, ANY, binary, "The range.")
-                .with_headers(&["ETag", "Content-Range"])
-                .answers_empty(StatusCode::NOT_MODIFIED, "You have it.")
-                .fails(&[Code::RangeNotSatisfiable]),
-            identified("head_file", Method::HEAD, PATH, download_file)
-                .says("Says what fetching a file would give", described)
-                .takes(Place::Header, "If-None-Match", schema::<String>, "The ETag of what you have.")
-                .answers_empty(StatusCode::OK, "The file, without its content.")
-                .with_headers(HEADERS)
-                .answers_empty(StatusCode::NOT_MODIFIED, "You have it."),
+            download("download_file", PATH).says(
+                "Fetches a file",
+                "`ETag` is the file's SHA-256; a file that still grows has none. Ranges that overlap or touch become one; \
+                 of more than 16, the whole file is sent.",
+            ),
+            head("head_file", PATH).says("Says what fetching a file would give", ""),
+            download("download_file_named", NAMED)
+                .takes(Place::Path, "name", schema::<String>, NAME)
+                .says("Fetches a file, by an address that ends with a name", "As `download_file`. Playlists are read here."),
+            head("head_file_named", NAMED)
+                .takes(Place::Path, "name", schema::<String>, NAME)
+                .says("Says what fetching a file would give, by an address that ends with a name", ""),
+            identified("create_link", Method::POST, "/api/v1/files/{id}/links", links::create_link)
+                .says(
+                    "Makes a link that opens a file without a key",
+                    "It works for GET and HEAD until it expires, and cannot be taken back but by deleting the file. \
+                     The link of an HLS playlist that a job made opens all that it names.",
+                )
+                .reads(JSON, schema::<LinkRequest>)
+                .answers(StatusCode::OK, JSON, schema::<Link>, "The link.")
+                .fails(&[Code::InvalidJson, Code::PayloadTooLarge, Code::InvalidRequest]),
             identified("delete_file", Method::DELETE, PATH, delete_file)
                 .says("Deletes a file", "A job that reads it is not asked.")
                 .answers_empty(StatusCode::NO_CONTENT, "It is gone."),
@@ -117,6 +119,35 @@ pub(crate) fn table() -> Group {
 fn identified(id: &'static str, method: Method, path: &'static str, handler: impl salvo::Handler) -> Operation {
     let operation = Operation::new(id, method, path, handler);
     operation.takes(Place::Path, "id", schema::<BlobId>, "The file.").fails(&[Code::UnknownFile])
+}
+
+const HEADERS: &[&str] = &["ETag", "Accept-Ranges", "Content-Disposition"];
+
+fn download(id: &'static str, path: &'static str) -> Operation {
+    with_conditions(identified(id, Method::GET, path, download_file))
+        .takes(Place::Header, "Range", schema::<String>, "Parts of it, as `bytes=0-999` or `bytes=0-99,-100`.")
+        .takes(Place::Header, "If-Range", schema::<String>, "The ETag of the file that the range is of.")
+        .answers(StatusCode::OK, ANY, binary, "The file.")
+        .with_headers(HEADERS)
+        .answers(StatusCode::PARTIAL_CONTENT, ANY, binary, "The range; several as `multipart/byteranges`.")
+        .with_headers(&["ETag", "Content-Range"])
+        .answers_empty(StatusCode::NOT_MODIFIED, "You have it.")
+        .fails(&[Code::RangeNotSatisfiable])
+}
+
+fn head(id: &'static str, path: &'static str) -> Operation {
+    with_conditions(identified(id, Method::HEAD, path, download_file))
+        .answers_empty(StatusCode::OK, "The file, without its content.")
+        .with_headers(HEADERS)
+        .answers_empty(StatusCode::NOT_MODIFIED, "You have it.")
+}
+
+fn with_conditions(operation: Operation) -> Operation {
+    operation
+        .by_link()
+        .takes(Place::Header, "If-None-Match", schema::<String>, "The ETag of what you have.")
+        .takes(Place::Header, "If-Match", schema::<String>, "The ETag of what it must be.")
+        .fails(&[Code::PreconditionFailed])
 }
 
 fn binary(_: &mut SchemaGenerator) -> Schema {
@@ -172,81 +203,6 @@ fn data(body: &mut ReqBody) -> impl Stream<Item = io::Result<Bytes>> + Send {
 }
 
 #[handler]
-async fn download_file(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
-    let files: Files = state_of(depot)?;
-    let found = files.blobs.reader(&file_id(request)?).await?;
-    let (blob, file) = found.ok_or_else(unknown_file)?;
-    let etag = format!("\"{}\"", blob.sha256);
-    let known = headers::has_already(request.headers(), &etag);
-    let range = match asked(request, &etag, blob.bytes) {
-        Asked::Outside if !known => return Err(not_satisfiable(blob.bytes)?),
-        Asked::Part(range) => Some(range),
-        _ => None,
-    };
-    describe(response.headers_mut(), &blob, &etag)?;
-    if known {
-        response.status_code(StatusCode::NOT_MODIFIED);
-        return Ok(());
-    }
-    describe_content(response, &blob, range.as_ref())?;
-    send(request, response, file, range.unwrap_or(0..blob.bytes)).await
-}
-
-/// What `Range` asks of the file, if `If-Range` names this file.
-fn asked(request: &Request, etag: &str, bytes: u64) -> Asked {
-    let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or_default().trim());
-    let applies = request.method() == Method::GET && header(IF_RANGE).is_none_or(|other| other == etag);
-    range::asked(header(RANGE).filter(|_| applies), bytes)
-}
-
-fn not_satisfiable(bytes: u64) -> Result<Problem, Problem> {
-    let problem = Problem::new(Code::RangeNotSatisfiable, format!("The file has {bytes} bytes."));
-    Ok(problem.header(CONTENT_RANGE, headers::value(format!("bytes */{bytes}"))?))
-}
-
-/// What is said of a file with every answer that is no error.
-fn describe(headers: &mut HeaderMap, blob: &Blob, etag: &str) -> Result<(), Problem> {
-    headers.insert(ETAG, headers::value(etag)?);
-    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    // A browser may keep it, but asks each time: it may have been deleted.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    headers.insert(CONTENT_DISPOSITION, headers::value(disposition::attachment(&blob.name))?);
-    // A page that somebody uploaded must not run as ours.
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
-    Ok(())
-}
-
-/// What is said of the content that follows.
-fn describe_content(response: &mut Response, blob: &Blob, range: Option<&Range<u64>>) -> Result<(), Problem> {
-    let mut length = blob.bytes;
-    response.status_code(StatusCode::OK);
-    if let Some(range) = range {
-        let part = format!("bytes {}-{}/{}", range.start, range.end - 1, blob.bytes);
-        length = range.end - range.start;
-        response.status_code(StatusCode::PARTIAL_CONTENT);
-        response.headers_mut().insert(CONTENT_RANGE, headers::value(part)?);
-    }
-    response.headers_mut().insert(CONTENT_TYPE, headers::value(&blob.media_type)?);
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-    Ok(())
-}
-
-async fn send(
-    request: &Request,
-    response: &mut Response,
-    mut file: tokio::fs::File,
-    range: Range<u64>,
-) -> Result<(), Problem> {
-    if request.method() == Method::HEAD {
-        return Ok(());
-    }
-    file.seek(SeekFrom::Start(range.start)).await.map_err(Problem::internal)?;
-    let content = file.take(range.end - range.start);
-    response.replace_body(ResBody::stream(ReaderStream::with_capacity(content, CHUNK_BYTES)));
-    Ok(())
-}
-
-#[handler]
 async fn get_file(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let files: Files = state_of(depot)?;
     let blob = files.blobs.get(&file_id(request)?).await?.ok_or_else(unknown_file)?;
@@ -264,11 +220,11 @@ async fn delete_file(request: &mut Request, depot: &mut Depot, response: &mut Re
 }
 
 /// The file that the address names. What is no id names none.
-fn file_id(request: &Request) -> Result<BlobId, Problem> {
+pub(crate) fn file_id(request: &Request) -> Result<BlobId, Problem> {
     let text = request.param::<String>("id").unwrap_or_default();
     text.parse().map_err(|_| unknown_file())
 }
 
-fn unknown_file() -> Problem {
+pub(super) fn unknown_file() -> Problem {
     Problem::new(Code::UnknownFile, "It was never stored, or was deleted.")
 }

@@ -1,10 +1,12 @@
 //! What the API answers, by subject.
 
 pub(crate) mod docs;
+mod download;
 pub mod files;
 pub mod health;
 mod job_list;
 pub mod jobs;
 pub mod kinds;
+mod links;
 pub mod queues;
 mod submission;

@@ -1,29 +1,121 @@
 //! `audio.extract`.
 
-use std::path::Path;
-
 use fourmi_kinds::{AudioExtract, AudioExtracted, Source};
-use fourmi_media::audio;
-use fourmi_model::Failure;
+use fourmi_model::{ErrorClass, Failure};
 use fourmi_runtime::Context;
+use fourmi_settings::Media;
 
-use super::blocking;
+use crate::{
+    pipeline::Work,
+    results::{Key, Results},
+    source::{self, Recording},
+    stages::{Stage, Stages},
+};
 
 pub(crate) async fn run(job: AudioExtract, context: Context) -> Result<AudioExtracted, Failure> {
-    let Source::Upload(file) = &job.source else {
-        return Err(Failure::permanent("unsupported_url", "only uploads are read so far"));
-    };
-    let source = context.input(*file).await?;
-    let folder = context.scratch()?.to_owned();
-    let path = source.path;
-    let extraction = blocking(&context, move |control| audio::extract(&path, &folder, &job, control)).await?;
-    let name = audio_name(&source.name, extraction.extension);
-    let file = context.store(&extraction.path, "audio", name, extraction.media_type).await?;
-    Ok(extraction.into_extracted(file))
+    extract(job, true, context).await
 }
 
-/// The source's name with another ending.
-fn audio_name(source: &str, extension: &str) -> String {
-    let stem = Path::new(source).file_stem().and_then(|stem| stem.to_str()).unwrap_or("audio");
-    format!("{stem}.{extension}")
+/// The story of an extraction; `wants_file` if an audio file is wanted, not only what lies beside it.
+pub(crate) async fn extract(job: AudioExtract, wants_file: bool, context: Context) -> Result<AudioExtracted, Failure> {
+    let settings =
+        Media::read(context.settings()).map_err(|error| Failure::park("not_configured", error.to_string()))?;
+    let first = if matches!(job.source, Source::Url(_)) { Stage::Resolve } else { Stage::Analyse };
+    let stages = Stages::new(&context, first);
+    stages.enter(first);
+    let fresh = settings.reuse.filter(|_| job.reuse);
+    let results = Results::open(&job, wants_file, fresh.unwrap_or_default(), &context)?;
+    results.tidy();
+
+    let waiting = || stages.say(0.0, "another job is making the same");
+    // Held until the end, so that equal requests at the same time are answered by one piece of work.
+    let mut held = Vec::new();
+    if let (Source::Url(url), Some(_)) = (&job.source, fresh) {
+        let (lock, answer) = results.claim(&Key::Url(url), waiting).await?;
+        if let Some(answer) = answer {
+            return Ok(answer);
+        }
+        held.push(lock);
+    }
+    let kept = context.kept().await?;
+    let folder = source::folder_of(kept.as_ref(), &context)?;
+    let recording = match &job.source {
+        Source::Upload(file) => {
+            let file = context.input(*file).await?;
+            Recording::stored(file.path, &file.name, file.sha256)
+        }
+        Source::Url(url) => {
+            let source = source::Source {
+                url,
+                request: &job,
+                settings: &settings,
+                context: &context,
+                stages: &stages,
+                kept: folder,
+            };
+            source.fetch().await.map_err(|failure| in_stage(failure, &stages))?
+        }
+    };
+    let content = recording.sha256.clone();
+    if fresh.is_some() {
+        let (lock, answer) = results.claim(&Key::Content(&content), waiting).await?;
+        if let Some(answer) = answer {
+            let answer = AudioExtracted { source: recording.info, ..answer };
+            note(&results, &job, &content, &answer);
+            return Ok(answer);
+        }
+        held.push(lock);
+    }
+    let work = Work {
+        request: &job,
+        wants_file,
+        recording: &recording,
+        kept: kept.as_ref(),
+        folder,
+        context: &context,
+        stages: &stages,
+    };
+    match work.run().await {
+        Ok(result) => {
+            note(&results, &job, &content, &result);
+            Ok(result)
+        }
+        Err(failure) => {
+            let failure = in_stage(failure, &stages);
+            if recording.info.is_some() && is_no_recording(&failure) {
+                source::Source::forget(recording);
+                return Err(of_address(failure));
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn note(results: &Results<'_>, job: &AudioExtract, content: &str, result: &AudioExtracted) {
+    if let Source::Url(url) = &job.source {
+        results.note(&Key::Url(url), result);
+    }
+    results.note(&Key::Content(content), result);
+}
+
+fn in_stage(failure: Failure, stages: &Stages) -> Failure {
+    if failure.stage.is_some() || failure.code == "cancelled" {
+        failure
+    } else {
+        failure.in_stage(stages.stage().as_str())
+    }
+}
+
+/// Whether what was fetched is to blame, so that fetching it again might give something else.
+fn is_no_recording(failure: &Failure) -> bool {
+    ["not_media", "empty_file", "truncated_media", "corrupt_media", "zero_duration"].contains(&failure.code.as_str())
+}
+
+/// What is no recording was not uploaded by anybody: the address is what is wrong.
+fn of_address(failure: Failure) -> Failure {
+    if failure.code != "not_media" && failure.code != "empty_file" {
+        return failure;
+    }
+    let words = format!("what the address gives is no recording: {}", failure.message);
+    Failure { code: "unsupported_url".to_owned(), message: words, class: ErrorClass::Unsupported, ..failure }
 }

@@ -1,5 +1,6 @@
 //! The handlers, one file a kind.
 
+pub(crate) mod audio_derive;
 pub(crate) mod audio_extract;
 pub(crate) mod media_probe;
 

@@ -146,6 +146,41 @@ pub(super) fn detect(path: &Path) -> Result<Demuxer, Failure> {
     Err(not_media(description(&start)))
 }
 
+/// What the first bytes of something are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sniffed {
+    /// A recording.
+    Recording,
+    /// A page, playlist or manifest, which may lead to one.
+    Refers,
+    /// Nothing of use, in words.
+    Nothing(&'static str),
+}
+
+/// Looks at the first bytes of something; 64 KiB are enough for nearly all recordings.
+pub fn sniff(start: &[u8]) -> Sniffed {
+    let sound_at = id3_length(start).and_then(|length| usize::try_from(length).ok());
+    // A tag longer than what is here can only be that of a recording.
+    if sound_at.is_some_and(|at| at >= start.len()) {
+        return Sniffed::Recording;
+    }
+    let bytes = &start[sound_at.unwrap_or(0)..];
+    if let Some((demuxer, score)) = demuxer_of(bytes) {
+        let names = demuxer.names();
+        let is_one_of = |list: &[&str]| names.split(',').any(|name| list.contains(&name));
+        if is_one_of(REFERRING) {
+            return Sniffed::Refers;
+        }
+        if is_one_of(ALLOWED) && score >= SURE {
+            return Sniffed::Recording;
+        }
+    }
+    match description(start) {
+        page if page.starts_with("it is a web page") => Sniffed::Refers,
+        what => Sniffed::Nothing(what),
+    }
+}
+
 fn judge(demuxer: Demuxer, score: c_int, start: &[u8]) -> Result<Demuxer, Failure> {
     let names = demuxer.names();
     let is_one_of = |list: &[&str]| names.split(',').any(|name| list.contains(&name));

@@ -5,7 +5,7 @@
 //! FFmpeg 5.1 or newer.
 
 mod codec;
-mod detect;
+pub(crate) mod detect;
 mod dictionary;
 mod filter;
 mod input;
