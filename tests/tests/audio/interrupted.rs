@@ -46,7 +46,7 @@ async fn a_worker_killed_while_it_downloads_leaves_what_it_has_to_the_next() {
 
 #[tokio::test]
 async fn a_worker_killed_while_yt_dlp_downloads_leaves_its_fragments_to_the_next() {
-    let mut stage = Stage::with(&[("FOURMI_LEASE_MS", "1000"), ("FOURMI_MEDIA_STALL_MS", "20000")]).await;
+    let mut stage = Stage::with(&[("FOURMI_LEASE_MS", "1000")).await;
     let recording = stage.recording("a.mp4");
     hls(&stage.folder.path().join("hls"), &recording, Segments::Ts, false, 1);
     stage.server.folder("/hls", &stage.folder.path().join("hls"));
@@ -98,7 +98,7 @@ async fn cancel(stage: &Stage, handle: &JobHandle<Raw>, at: &str) {
 
 #[tokio::test]
 async fn a_cancelled_job_stops_at_once_wherever_it_is() {
-    let stage = Stage::with(&[("FOURMI_MEDIA_STALL_MS", "20000")]).await;
+    let stage = Stage::start().await;
     let server = &stage.server;
     let recording = long_recording(stage.folder.path(), 20);
 
