@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         }
     };
     let started = Instant::now();
-    match audio::extract(Path::new(input), Path::new(output_dir), &request, &Quiet) {
+    match audio::extract(Path::new(input), Path::new(output_dir), &request, &audio::Extras::default(), None, &Quiet) {
         Ok(made) => {
             let took = serde_json::json!({
                 "wall_s": started.elapsed().as_secs_f64(),

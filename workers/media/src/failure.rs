@@ -12,8 +12,8 @@
 //! | `truncated_media` | it ends before its promised end | no |
 //! | `corrupt_media` | too much of it cannot be decoded | no |
 //! | `zero_duration` | its sound is 0 seconds long | no |
-//! | `duration_exceeded` | its sound is longer than [`crate::audio::MAX_DURATION`] | no |
-//! | `trim_out_of_range` | the part to keep lies after its end | no |
+//! | `duration_exceeded` | its sound is longer than was asked for, or than [`crate::audio::MAX_DURATION`] | no |
+//! | `trim_out_of_range` | the part to keep lies after its end, or is of chapters that it has not | no |
 //! | `disk_full`, `out_of_memory` | the worker's machine is short of it | yes |
 //! | `cancelled` | asked to stop | no |
 //! | `ffmpeg_failed` | anything else, with what libav logged | no |
@@ -116,9 +116,19 @@ pub(crate) fn zero_duration() -> Failure {
     Failure::permanent("zero_duration", "the sound of the recording is 0 seconds long").class(ErrorClass::CorruptInput)
 }
 
-pub(crate) fn duration_exceeded(longest: std::time::Duration) -> Failure {
-    let hours = longest.as_secs() / 3600;
-    Failure::permanent("duration_exceeded", format!("the sound of the recording is longer than {hours} hours"))
+/// `longest` in microseconds.
+pub(crate) fn duration_exceeded(longest: i64) -> Failure {
+    let longest = clock(longest.unsigned_abs() / 1_000);
+    Failure::permanent("duration_exceeded", format!("the sound of the recording is longer than {longest}"))
+}
+
+pub(crate) fn no_such_chapters(first: u32, last: u32, of: usize) -> Failure {
+    let asked = if first == last { format!("chapter {first}") } else { format!("the chapters {first} to {last}") };
+    Failure::permanent("trim_out_of_range", format!("{asked} cannot be kept: the recording has {of} chapters"))
+}
+
+pub(crate) fn internal(message: &str) -> Failure {
+    with_log(Failure::permanent("ffmpeg_failed", message).class(ErrorClass::Internal))
 }
 
 pub(crate) fn trim_out_of_range(start_ms: u64, duration_ms: Option<u64>) -> Failure {
@@ -127,6 +137,11 @@ pub(crate) fn trim_out_of_range(start_ms: u64, duration_ms: Option<u64>) -> Fail
         "trim_out_of_range",
         format!("the part to keep starts at {}, after the end of the recording{end}", clock(start_ms)),
     )
+}
+
+/// The failure of a stage, unless it is known whose it is, or nobody's.
+pub(crate) fn in_stage(failure: Failure, stage: &str) -> Failure {
+    if failure.stage.is_none() && failure.code != "cancelled" { failure.in_stage(stage) } else { failure }
 }
 
 /// A time as people write it: `1:02:03.456`.

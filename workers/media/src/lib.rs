@@ -2,7 +2,9 @@
 
 pub mod audio;
 mod failure;
+mod files;
 mod libav;
+mod loudness;
 
 pub mod probe;
 /// What something is, before it is fetched.
@@ -11,6 +13,7 @@ pub mod sniff {
 }
 mod progress;
 mod structure;
+mod waveform;
 
 use fourmi_model::Progress;
 

@@ -1,11 +1,22 @@
 //! From a recording that is here to stored files.
+//!
+//! What each step made is noted in the job's own folder: a run that follows one that was killed repeats the step that was
+//! cut off, and none before it.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use fourmi_kinds::{AudioExtract, AudioExtracted};
-use fourmi_media::{Control, audio};
-use fourmi_model::{ErrorClass, Failure};
+use fourmi_kinds::{AudioCodec, AudioExtract, AudioExtracted, MediaInfo, MediaNote, StreamType, Waveform};
+use fourmi_media::{
+    Control,
+    audio::{self, Analysis, Extraction, Extras},
+    probe,
+};
+use fourmi_model::{Artifact, ErrorClass, Failure};
 use fourmi_runtime::{Context, Kept};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     source::Recording,
@@ -17,24 +28,162 @@ pub(crate) struct Work<'a> {
     pub(crate) request: &'a AudioExtract,
     pub(crate) wants_file: bool,
     pub(crate) recording: &'a Recording,
+    /// Where steps are noted, if anywhere.
     pub(crate) kept: Option<&'a Kept>,
     pub(crate) folder: &'a Path,
     pub(crate) context: &'a Context,
     pub(crate) stages: &'a Stages,
 }
 
+/// A file that was made and is to be stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Made {
+    path: PathBuf,
+    role: String,
+    name: String,
+    media_type: String,
+}
+
 impl Work<'_> {
+    /// # Errors
+    /// Those of the library, and of storing.
     pub(crate) async fn run(&self) -> Result<AudioExtracted, Failure> {
-        self.stages.enter(Stage::Transcode);
-        let (path, folder, request) = (self.recording.path.clone(), self.folder.to_owned(), self.request.clone());
-        let extraction = self.blocking(move |control| audio::extract(&path, &folder, &request, control)).await?;
+        let subject = Arc::new(Subject::of(self.request, self.recording));
+        let extraction = self.extraction(&subject).await?;
+        self.stages.enter(Stage::Tag);
+        let made = match self.noted::<Vec<Made>>("made") {
+            Some(made) => made,
+            None => {
+                let made = self.make_files(&subject, &extraction).await?;
+                self.note("made", &made)?;
+                made
+            }
+        };
         self.stages.enter(Stage::Store);
-        let name = format!("{}.{}", self.recording.name, extraction.extension);
-        let file = self.context.store(&extraction.path, "audio", name, extraction.media_type).await?;
-        let mut result = extraction.into_extracted(file);
-        result.source.clone_from(&self.recording.info);
-        result.timings_ms = self.stages.timings();
-        Ok(result)
+        let mut files = self.store(made).await?;
+        files.extend(self.store_hls(&subject, &files).await?);
+        self.stages.say(100.0, "stored");
+        let mut notes = self.recording.notes.clone();
+        notes.extend(extraction.notes);
+        Ok(AudioExtracted {
+            files,
+            duration_ms: extraction.duration_ms,
+            codec: extraction.codec,
+            tags: extraction.tags,
+            chapters: extraction.chapters,
+            loudness: extraction.loudness,
+            source: self.recording.info.clone(),
+            reused: false,
+            timings_ms: self.stages.timings(),
+            notes,
+        })
+    }
+
+    /// The audio file; what is known of the recording itself, if none is wanted.
+    async fn extraction(&self, subject: &Arc<Subject>) -> Result<Extraction, Failure> {
+        if let Some(extraction) = self.noted::<Extraction>("extraction") {
+            return Ok(extraction);
+        }
+        if !self.wants_file {
+            let path = subject.path.clone();
+            let info = self.blocking(move |control| probe::probe(&path, control)).await?;
+            return described(subject, info);
+        }
+        self.stages.enter(Stage::Analyse);
+        let analysis = match self.noted::<Option<Analysis>>("analysis") {
+            Some(analysis) => analysis,
+            None => {
+                let (subject, extras) = (subject.clone(), subject.clone());
+                let analyse = move |control: &dyn Control| {
+                    audio::analyse(&subject.path, &subject.request, &extras.extras(), control)
+                };
+                let analysis = self.blocking(analyse).await?;
+                self.note("analysis", &analysis)?;
+                analysis
+            }
+        };
+        self.stages.enter(Stage::Transcode);
+        let (subject, folder) = (subject.clone(), self.folder.to_owned());
+        let extract = move |control: &dyn Control| {
+            let Subject { path, request, .. } = &*subject;
+            audio::extract(path, &folder, request, &subject.extras(), analysis.as_ref(), control)
+        };
+        let extraction = self.blocking(extract).await?;
+        self.note("extraction", &extraction)?;
+        Ok(extraction)
+    }
+
+    /// Everything but the streams of HLS, whose playlists can only be written when their files are stored.
+    async fn make_files(&self, subject: &Arc<Subject>, extraction: &Extraction) -> Result<Vec<Made>, Failure> {
+        let mut made = Vec::new();
+        if self.wants_file {
+            made.push(self.made(&extraction.path, "audio", &extraction.extension, &extraction.media_type));
+        }
+        if let Some(waveform) = self.waveform(subject, extraction).await? {
+            made.push(waveform);
+        }
+        Ok(made)
+    }
+
+    async fn waveform(&self, subject: &Subject, extraction: &Extraction) -> Result<Option<Made>, Failure> {
+        let form = self.request.waveform;
+        let (ending, media_type) = match form {
+            Waveform::Off => return Ok(None),
+            Waveform::Json(_) => ("waveform.json", "application/json"),
+            Waveform::Binary(_) => ("waveform.dat", "application/octet-stream"),
+        };
+        self.stages.enter(Stage::Waveform);
+        let path = match &extraction.waveform {
+            Some(path) => path.clone(),
+            None => {
+                let audio = if self.wants_file { extraction.path.clone() } else { subject.path.clone() };
+                let output = self.folder.join(ending);
+                let path = output.clone();
+                self.blocking(move |control| audio::waveform(&audio, form, &output, control)).await?;
+                path
+            }
+        };
+        Ok(Some(self.made(&path, "waveform", ending, media_type)))
+    }
+
+    /// A file, named after the recording.
+    fn made(&self, path: &Path, role: &str, ending: &str, media_type: &str) -> Made {
+        Made {
+            path: path.to_owned(),
+            role: role.to_owned(),
+            name: format!("{}.{ending}", self.recording.name),
+            media_type: media_type.to_owned(),
+        }
+    }
+
+    /// Stores files, but for those that an earlier run has stored.
+    async fn store(&self, made: Vec<Made>) -> Result<Vec<Artifact>, Failure> {
+        let mut stored = self.noted::<Vec<Artifact>>("stored").unwrap_or_default();
+        let count = made.len().max(1);
+        for (number, Made { path, role, name, media_type }) in made.into_iter().enumerate().skip(stored.len()) {
+            self.stages.say((number * 100 / count) as f32, "storing");
+            stored.push(self.context.store(&path, role, name, media_type).await?);
+            self.note("stored", &stored)?;
+        }
+        Ok(stored)
+    }
+
+    async fn store_hls(&self, _subject: &Subject, _files: &[Artifact]) -> Result<Vec<Artifact>, Failure> {
+        Ok(Vec::new())
+    }
+
+    fn noted<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        self.kept?.checkpoint(name)
+    }
+
+    fn note(&self, name: &str, value: &impl Serialize) -> Result<(), Failure> {
+        let noted = self.kept.map_or(Ok(()), |kept| kept.set_checkpoint(name, value));
+        noted.map_err(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull => {
+                Failure::retry("disk_full", "there is no room left on the worker's disk")
+            }
+            _ => Failure::retry("storage_failed", "a step could not be noted").because(error),
+        })
     }
 
     /// Does work of libav's, on a thread that may block.
@@ -49,4 +198,54 @@ impl Work<'_> {
             Err(failure.class(ErrorClass::Internal).because(error))
         })
     }
+}
+
+/// The recording and the request, as the library's threads see them.
+struct Subject {
+    path: PathBuf,
+    request: AudioExtract,
+    extras: Extras<'static>,
+    picture: Option<PathBuf>,
+}
+
+impl Subject {
+    fn of(request: &AudioExtract, recording: &Recording) -> Self {
+        let (tags, chapters) = (recording.page.tags.clone(), recording.page.chapters.clone());
+        Self {
+            path: recording.path.clone(),
+            request: request.clone(),
+            extras: Extras { tags, chapters, cover: None },
+            picture: recording.picture.clone(),
+        }
+    }
+
+    fn extras(&self) -> Extras<'_> {
+        Extras { cover: self.picture.as_deref(), ..self.extras.clone() }
+    }
+}
+
+/// What is known of a recording that is not made into another file.
+fn described(subject: &Subject, info: MediaInfo) -> Result<Extraction, Failure> {
+    let sound = info.streams.iter().find(|stream| stream.stream_type == StreamType::Audio);
+    let sound = sound.ok_or_else(|| Failure::permanent("no_audio_stream", "the file has no sound"))?;
+    let duration_ms = info.duration_ms.or(sound.duration_ms).unwrap_or(0);
+    Ok(Extraction {
+        path: subject.path.clone(),
+        extension: String::new(),
+        media_type: String::new(),
+        bytes: info.bytes,
+        duration_ms,
+        codec: AudioCodec {
+            name: sound.codec.clone(),
+            copied: true,
+            sample_rate: sound.sample_rate.unwrap_or(0),
+            channels: sound.channels.unwrap_or(0),
+            bit_rate: info.bit_rate.unwrap_or(0),
+        },
+        tags: info.tags,
+        chapters: info.chapters,
+        loudness: None,
+        waveform: None,
+        notes: Vec::<MediaNote>::new(),
+    })
 }

@@ -7,7 +7,7 @@ use std::{
 
 use fourmi_model::{Failure, Progress};
 
-use crate::{Control, failure::clock};
+use crate::Control;
 
 /// No more often than this is progress told.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -77,7 +77,7 @@ impl<'c> Pace<'c> {
         self.control.progress(Progress {
             stage: self.stage.to_owned(),
             percent: self.percent,
-            message: format!("{} of sound, at {speed:.0} × its speed", clock(place.media_ms)),
+            message: message(place.media_ms, speed),
             eta_ms,
             counters: BTreeMap::from([
                 ("media_ms".to_owned(), media_ms),
@@ -86,5 +86,31 @@ impl<'c> Pace<'c> {
             ]),
             file: None,
         });
+    }
+}
+
+fn message(media_ms: u64, speed: f64) -> String {
+    let seconds = media_ms / 1_000;
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    match (media_ms, hours) {
+        (0, _) => "just begun".to_owned(),
+        (_, 0) => format!("{minutes}:{seconds:02} of sound, {} as fast as it plays", times(speed)),
+        _ => format!("{hours}:{minutes:02}:{seconds:02} of sound, {} as fast as it plays", times(speed)),
+    }
+}
+
+fn times(speed: f64) -> String {
+    if speed < 10.0 { format!("{speed:.1} times") } else { format!("{speed:.0} times") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_read_well() {
+        assert_eq!(message(0, 0.0), "just begun");
+        assert_eq!(message(62_900, 3.14), "1:02 of sound, 3.1 times as fast as it plays");
+        assert_eq!(message(3_723_000, 141.4), "1:02:03 of sound, 141 times as fast as it plays");
     }
 }

@@ -10,7 +10,7 @@ use fourmi_kinds::{AudioExtract, AudioExtracted, Source};
 use fourmi_model::Failure;
 use fourmi_runtime::{Context, write_whole};
 
-use crate::source::{Held, hash, hold, is_held, normal};
+use crate::source::{Held, Page, hash, hold, is_held, normal};
 
 /// Answers by content are right for good; after so long their files are seldom there.
 const OLDEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -33,7 +33,11 @@ pub(crate) enum Key<'a> {
     /// An address: the recording behind it may change.
     Url(&'a str),
     /// The SHA-256 of a recording.
-    Content(&'a str),
+    Content {
+        sha256: &'a str,
+        /// What its page says of it: that goes into the files, too.
+        page: &'a Page,
+    },
 }
 
 impl<'a> Results<'a> {
@@ -98,7 +102,10 @@ impl<'a> Results<'a> {
     fn place(&self, key: &Key<'_>) -> PathBuf {
         let key = match key {
             Key::Url(url) => format!("url {}", normal(url)),
-            Key::Content(sha256) => format!("sha256 {sha256}"),
+            Key::Content { sha256, page } => {
+                let said = (&page.tags, &page.chapters, &page.picture_url);
+                format!("sha256 {sha256} {}", serde_json::to_string(&said).unwrap_or_default())
+            }
         };
         self.folder.join(format!("{}.json", hash(&format!("{key} {}", self.wish))))
     }

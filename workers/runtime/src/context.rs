@@ -6,7 +6,7 @@ use std::{
 };
 
 use fourmi_model::{Artifact, BlobId, Failure, JobId, Progress};
-use fourmi_queue::StopSignal;
+use fourmi_queue::{Stop, StopSignal};
 use fourmi_settings::Environment;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,10 @@ pub(crate) trait Host: Send + Sync {
     fn input(&self, file: BlobId) -> BoxFuture<'_, Result<InputFile, Failure>>;
     /// Takes over a finished file.
     fn store(&self, file: NewFile) -> BoxFuture<'_, Result<Artifact, Failure>>;
+    /// Makes a file that grows, or finds the one of an earlier run.
+    fn grow(&self, file: NewGrowing) -> BoxFuture<'_, Result<GrowingFile, Failure>>;
+    /// Removes a file that grew.
+    fn discard(&self, file: BlobId) -> BoxFuture<'_, Result<(), Failure>>;
 }
 
 /// A stored file, to be read.
@@ -72,6 +76,24 @@ pub struct InputFile {
     pub name: String,
     /// The SHA-256 of its content, in lower-case hexadecimal digits.
     pub sha256: String,
+}
+
+/// A stored file that grows while the run appends to it, and can be read meanwhile.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GrowingFile {
+    /// Its id.
+    pub id: BlobId,
+    /// Where to append.
+    pub path: PathBuf,
+}
+
+/// A file that is to grow.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct NewGrowing {
+    /// The one that an earlier run made, if it did.
+    pub(crate) again: Option<BlobId>,
+    pub(crate) name: String,
+    pub(crate) media_type: String,
 }
 
 /// A finished file in the scratch folder, to be taken over.
@@ -164,6 +186,11 @@ impl Context {
         self.inner.stop.reason().is_some()
     }
 
+    /// Whether a caller cancelled the job; otherwise, a run that must stop will be followed by another.
+    pub fn is_cancelled_for_good(&self) -> bool {
+        self.inner.stop.reason() == Some(Stop::Cancelled)
+    }
+
     /// Waits until the run must stop.
     pub async fn cancelled(&self) {
         self.inner.stop.fired().await;
@@ -175,6 +202,28 @@ impl Context {
     /// A permanent failure `unknown_file` if there is none.
     pub async fn input(&self, file: BlobId) -> Result<InputFile, Failure> {
         self.inner.host.input(file).await
+    }
+
+    /// A stored file that grows while the run appends to it, and can be read meanwhile. `again` names the one that an
+    /// earlier run made; if it is gone, a new one is made. A run that gives up discards it.
+    ///
+    /// # Errors
+    /// A retryable failure `disk_full` or `storage_failed`.
+    pub async fn grow(
+        &self,
+        again: Option<BlobId>,
+        name: impl Into<String>,
+        media_type: impl Into<String>,
+    ) -> Result<GrowingFile, Failure> {
+        self.inner.host.grow(NewGrowing { again, name: name.into(), media_type: media_type.into() }).await
+    }
+
+    /// Removes a file that grew.
+    ///
+    /// # Errors
+    /// A retryable failure `storage_failed`.
+    pub async fn discard(&self, file: BlobId) -> Result<(), Failure> {
+        self.inner.host.discard(file).await
     }
 
     /// Stores a finished file of the scratch folder for good. `role` says what it is to the job (`audio`), `name` is

@@ -11,7 +11,7 @@ mod scratch;
 mod serve;
 mod worker;
 
-pub use context::{Context, InputFile};
+pub use context::{Context, GrowingFile, InputFile};
 pub use program::{Program, RunningProgram};
 pub use rooms::{Kept, write_whole};
 pub use worker::Worker;

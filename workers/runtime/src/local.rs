@@ -5,7 +5,7 @@ use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, JobId, Progress};
 use fourmi_queue::BackendHandle;
 use futures_util::future::BoxFuture;
 
-use crate::context::{Host, InputFile, NewFile};
+use crate::context::{GrowingFile, Host, InputFile, NewFile, NewGrowing};
 
 pub(crate) struct LocalHost {
     pub(crate) id: JobId,
@@ -45,6 +45,27 @@ impl Host for LocalHost {
                 media_type: stored.media_type,
             })
         })
+    }
+
+    fn grow(&self, file: NewGrowing) -> BoxFuture<'_, Result<GrowingFile, Failure>> {
+        Box::pin(async move {
+            let earlier = match file.again {
+                Some(id) => self.blobs.regrow(&id).await.map_err(|error| storage_failure(&error))?,
+                None => None,
+            };
+            let growing = match earlier {
+                Some(growing) => growing,
+                None => {
+                    let growing = self.blobs.grow(&file.name, &file.media_type).await;
+                    growing.map_err(|error| storage_failure(&error))?
+                }
+            };
+            Ok(GrowingFile { id: growing.id(), path: growing.path().to_owned() })
+        })
+    }
+
+    fn discard(&self, file: BlobId) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move { self.blobs.delete(&file).await.map(drop).map_err(|error| storage_failure(&error)) })
     }
 }
 

@@ -3,10 +3,7 @@
 use ffmpeg_next::{Error, Rescale, codec};
 use fourmi_model::Failure;
 
-use super::{
-    MAX_DURATION,
-    packets::{Packets, Tally},
-};
+use super::packets::{Packets, Tally};
 use crate::{
     failure,
     libav::{MICROSECONDS, Output, Stream},
@@ -17,8 +14,12 @@ use crate::{
 pub(super) const MARGIN: i64 = 0;
 
 /// Declares the sound to `output`.
-pub(super) fn declare(output: &mut Output<'_>, parameters: codec::Parameters, stream: &Stream) -> Result<(), Failure> {
-    let language = stream.tags.get("language").map(String::as_str);
+pub(super) fn declare(
+    output: &mut Output<'_>,
+    parameters: codec::Parameters,
+    stream: &Stream,
+    language: Option<&str>,
+) -> Result<(), Failure> {
     output
         .add_sound(parameters, stream.time_base, language)
         .map_err(|error| failure::libav(error, "preparing the file"))
@@ -47,9 +48,6 @@ pub(super) fn run(
         packet.set_dts(Some(dts));
         packet.set_pts(Some(pts.saturating_sub(offset).max(dts)));
         let done = dts.saturating_add(packet.duration()).rescale(unit, MICROSECONDS).max(0);
-        if done.unsigned_abs() > MAX_DURATION.as_micros() as u64 {
-            return Err(failure::duration_exceeded(MAX_DURATION));
-        }
         match output.write(packet, unit) {
             Ok(()) => {}
             // What the container checks before it takes it.

@@ -1,40 +1,56 @@
-//! Decodes, shapes and encodes.
+//! Decodes, levels and encodes.
 //!
 //! ```text
-//! packets → decoder → shaper: fill gaps, drop repeats, cut, mix, resample → writer: frames of the encoder's size → file
+//! decode → level, if the loudness is to change → waveform, if one is asked for → writer: frames of the encoder's size → file
 //! ```
 
-use ffmpeg_next::{Error, Packet, codec, frame};
+use ffmpeg_next::{codec, frame};
+use fourmi_kinds::LoudnessReport;
 use fourmi_model::Failure;
+use tempfile::TempPath;
 
 use super::{
+    decode::Decode,
     formats::Encoding,
-    packets::{Packets, Tally},
-    shape::Shaper,
+    level::{Level, Levelling},
+    packets::Packets,
+    shape::Sink,
     track::{Part, Track},
     write::Writer,
 };
-use crate::{
-    failure,
-    libav::{Decoder, Output},
-    progress::{Pace, Place},
-};
-
-/// So much before a part is decoded, too, in microseconds: longer than any codec needs to warm up.
-pub(super) const MARGIN: i64 = 1_000_000;
+use crate::{libav::Output, progress::Pace, waveform::Collector};
 
 /// What came of it.
 pub(super) struct Encoded {
-    pub(super) tally: Tally,
     /// Samples of each channel that were written.
     pub(super) samples: i64,
+    pub(super) loudness: Option<LoudnessReport>,
+    pub(super) waveform: Option<TempPath>,
+}
+
+/// How sound is to be encoded.
+pub(super) struct Recipe<'a> {
+    pub(super) encoding: &'a Encoding,
+    pub(super) levelling: Option<Levelling<'a>>,
+    pub(super) waveform: Option<Collector>,
+    pub(super) language: Option<&'a str>,
 }
 
 /// Sound on its way from packets to packets.
 pub(super) struct Encode<'o, 'c> {
-    decoder: Decoder,
-    decoded: frame::Audio,
-    shaper: Shaper<'o>,
+    decode: Decode,
+    stages: Stages<'o, 'c>,
+}
+
+/// What decoded sound passes.
+struct Stages<'o, 'c> {
+    level: Option<Level<'o>>,
+    desk: Desk<'o, 'c>,
+}
+
+/// Where sound in the encoder's form arrives.
+struct Desk<'o, 'c> {
+    waveform: Option<Collector>,
     writer: Writer<'o, 'c>,
 }
 
@@ -47,24 +63,20 @@ impl<'o, 'c> Encode<'o, 'c> {
         parameters: codec::Parameters,
         track: &Track,
         part: Part,
-        encoding: &'o Encoding,
+        recipe: Recipe<'o>,
         output: &'o mut Output<'c>,
     ) -> Result<Self, Failure> {
-        let stream = &track.stream;
-        let decoder =
-            Decoder::open(parameters, stream.time_base).map_err(|error| undecodable(error, &stream.codec_name))?;
-        let language = stream.tags.get("language").map(String::as_str);
-        Ok(Self {
-            decoder,
-            decoded: frame::Audio::empty(),
-            shaper: Shaper::new(part, stream.time_base, encoding),
-            writer: Writer::open(encoding, output, language)?,
-        })
+        let Recipe { encoding, levelling, waveform, language } = recipe;
+        let level = levelling.map(|how| Level::new(how, encoding.form())).transpose()?;
+        let form = level.as_ref().map_or(encoding.form(), Level::form);
+        let decode = Decode::prepare(parameters, track, part, form)?;
+        let writer = Writer::open(encoding, output, language)?;
+        Ok(Self { decode, stages: Stages { level, desk: Desk { waveform, writer } } })
     }
 
     /// Where `prepare` declared the sound.
     pub(super) fn output(&mut self) -> &mut Output<'c> {
-        self.writer.output()
+        self.stages.desk.writer.output()
     }
 
     /// Encodes all packets.
@@ -72,65 +84,28 @@ impl<'o, 'c> Encode<'o, 'c> {
     /// # Errors
     /// `cancelled`, `disk_full`, `duration_exceeded`, `corrupt_media`, and what libav says.
     pub(super) fn run(mut self, packets: &mut Packets<'_, '_>, pace: &mut Pace<'_>) -> Result<Encoded, Failure> {
-        while let Some(packet) = packets.next(pace)? {
-            let whole = self.decode(&packet, pace)?;
-            // A packet that the container itself called corrupt is already counted.
-            packets.tally.damaged += u64::from(!whole && !packet.is_corrupt());
-            if self.shaper.is_past_end() {
-                break;
-            }
-            if pace.is_due() {
-                pace.tell(&self.place(packets));
-            }
-        }
-        self.decoder.end();
-        self.shape_decoded(pace)?;
-        self.shaper.end(&mut self.writer)?;
-        let samples = self.writer.end()?;
-        Ok(Encoded { tally: packets.tally, samples })
+        self.decode.run(packets, &mut self.stages, pace, |stages| stages.desk.writer.written_bytes())?;
+        let Stages { level, mut desk } = self.stages;
+        let loudness = level.map(|level| level.end(&mut desk)).transpose()?;
+        let waveform = desk.waveform.map(Collector::end).transpose()?;
+        Ok(Encoded { samples: desk.writer.end()?, loudness, waveform })
     }
+}
 
-    /// False if the packet, or some of it, could not be decoded.
-    fn decode(&mut self, packet: &Packet, pace: &Pace<'_>) -> Result<bool, Failure> {
-        let sent = fatal_or(self.decoder.send(packet))?.is_some();
-        Ok(self.shape_decoded(pace)? && sent)
-    }
-
-    fn shape_decoded(&mut self, pace: &Pace<'_>) -> Result<bool, Failure> {
-        loop {
-            match fatal_or(self.decoder.receive(&mut self.decoded))? {
-                Some(true) => self.shaper.take(&mut self.decoded, &mut self.writer, pace)?,
-                Some(false) => return Ok(true),
-                None => return Ok(false),
-            }
-        }
-    }
-
-    fn place(&self, packets: &Packets<'_, '_>) -> Place {
-        Place {
-            fraction: packets.fraction(self.shaper.position()),
-            media_ms: self.writer.written_ms(),
-            output_bytes: self.writer.written_bytes(),
+impl Sink for Stages<'_, '_> {
+    fn take(&mut self, frame: &mut frame::Audio) -> Result<(), Failure> {
+        match &mut self.level {
+            Some(level) => level.take(frame, &mut self.desk),
+            None => self.desk.take(frame),
         }
     }
 }
 
-/// Decoders give all sorts of errors on bad data, some of them no errors of libav's at all: none is a reason to give up, unless
-/// there is no memory.
-fn fatal_or<T>(result: Result<T, Error>) -> Result<Option<T>, Failure> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if failure::is_out_of_memory(error) => Err(failure::libav(error, "decoding")),
-        Err(_) => Ok(None),
-    }
-}
-
-fn undecodable(error: Error, codec: &str) -> Failure {
-    match error {
-        Error::DecoderNotFound => {
-            failure::codec_unsupported(&format!("the sound is encoded as {codec}, which nothing here decodes"))
+impl Sink for Desk<'_, '_> {
+    fn take(&mut self, frame: &mut frame::Audio) -> Result<(), Failure> {
+        if let Some(waveform) = &mut self.waveform {
+            waveform.take(frame)?;
         }
-        error if failure::is_out_of_memory(error) => failure::libav(error, "opening the decoder"),
-        _ => failure::corrupt(&format!("the header of its sound ({codec}) makes no sense")),
+        self.writer.take(frame)
     }
 }

@@ -5,32 +5,39 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fourmi_kinds::{AudioCodec, AudioExtract, AudioExtracted, Chapter, MediaNote};
+use fourmi_kinds::{AudioCodec, AudioExtract, AudioExtracted, Chapter, LoudnessReport, MediaNote, Waveform};
 use fourmi_model::{Artifact, Failure};
+use serde::{Deserialize, Serialize};
+use tempfile::TempPath;
 
 use super::{
-    copy,
-    encode::{self, Encode, Encoded},
+    analyse::{self, Analysis, analyse},
+    copy, decode,
+    encode::{Encode, Encoded, Recipe},
     formats::{self, Plan},
-    labels::{self, Labels},
-    packets::{Packets, Tally},
+    judge::{self, Reading, note},
+    labels::{self, Extras, Labels},
+    level::Levelling,
+    packets::Tally,
+    recording::Recording,
     track::{Part, Track},
 };
 use crate::{
-    Control, failure,
+    Control, failure, files,
     libav::{Input, Output, log},
     progress::{Pace, Place},
+    waveform::{self, Collector},
 };
 
-/// An audio file that was made. What is said of it was read from the file itself.
-#[derive(Debug, Clone, PartialEq)]
+/// An audio file that was made. What is said of it was read from the file itself. It may be kept, as long as its files are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Extraction {
     /// Where it is: `audio.<extension>` in the folder that was given.
     pub path: PathBuf,
     /// The ending that its name should have, without a dot.
-    pub extension: &'static str,
+    pub extension: String,
     /// Its media type.
-    pub media_type: &'static str,
+    pub media_type: String,
     /// Its size in bytes.
     pub bytes: u64,
     /// Its length in milliseconds.
@@ -39,24 +46,29 @@ pub struct Extraction {
     pub codec: AudioCodec,
     /// Its tags, by their common names.
     pub tags: BTreeMap<String, String>,
-    /// Its chapters.
+    /// The chapters in its times, as they stand in the file; if it holds none, as they would.
     pub chapters: Vec<Chapter>,
-    /// What is worth knowing: `damaged_packets`, `time_stamps_repaired`, `trim_end_clipped`, `bitrate_limited`,
-    /// `chapters_dropped`, `tags_dropped`, `cover_dropped`.
+    /// What was measured of the loudness, and done about it.
+    pub loudness: Option<LoudnessReport>,
+    /// The waveform that was asked for (`waveform.json` or `waveform.dat` in the same folder). None if the packets were copied:
+    /// see [`crate::audio::waveform`].
+    pub waveform: Option<PathBuf>,
+    /// What is worth knowing: `damaged_packets`, `time_stamps_repaired`, `trim_end_clipped`, `all_silent`, `loudness_missed`,
+    /// `bitrate_limited`, `chapters_dropped`, `tags_dropped`, `cover_dropped`, `cover_unreadable`.
     pub notes: Vec<MediaNote>,
 }
 
 impl Extraction {
     /// The result of the job, once the file is stored.
     pub fn into_extracted(self, file: Artifact) -> AudioExtracted {
-        let Self { duration_ms, codec, tags, chapters, notes, .. } = self;
+        let Self { duration_ms, codec, tags, chapters, loudness, notes, .. } = self;
         AudioExtracted {
             files: vec![file],
             duration_ms,
             codec,
             tags,
             chapters,
-            loudness: None,
+            loudness,
             source: None,
             reused: false,
             timings_ms: BTreeMap::new(),
@@ -66,6 +78,8 @@ impl Extraction {
 }
 
 /// Writes the sound of the recording at `input` to a file in `output_dir`, as `request` says; its `source` is not looked at.
+/// `analysis` is what [`analyse`] gave; it is made up for if it is needed and not given. Tells how far it is as the stage
+/// `transcode`.
 ///
 /// The packets are taken over as they are if they are what was asked for; otherwise the sound is decoded and encoded. A part is
 /// exact to the sample if it is encoded, and to the packet if it is copied. The file appears under its name when it is whole;
@@ -83,84 +97,154 @@ pub fn extract(
     input: &Path,
     output_dir: &Path,
     request: &AudioExtract,
+    extras: &Extras<'_>,
+    analysis: Option<&Analysis>,
     control: &dyn Control,
 ) -> Result<Extraction, Failure> {
+    let made_up = if analysis.is_none() { analyse(input, request, extras, control)? } else { None };
     let _log = log::Capture::start();
     // libav has many words for being interrupted.
-    make(input, output_dir, request, control)
+    make(input, output_dir, request, extras, analysis.or(made_up.as_ref()), control)
         .map_err(|failure| if control.cancelled() { Failure::cancelled() } else { failure })
 }
 
-fn make(input: &Path, output_dir: &Path, request: &AudioExtract, control: &dyn Control) -> Result<Extraction, Failure> {
-    let mut source = Input::open(input, control).map_err(|failure| failure.in_stage("probe"))?;
-    let track = Track::choose(&source).map_err(|failure| failure.in_stage("probe"))?;
-    let part = Part::of(request.trim, &track)?;
-    let mut notes = Vec::new();
-    let plan = formats::plan(request, &track, part, &mut notes)?;
-    let part = plan.part(part, &track);
-    let labels = Labels::read(&source, &track.stream, track.alone).cut(part, part.promised_end(&track));
+fn make(
+    input: &Path,
+    output_dir: &Path,
+    request: &AudioExtract,
+    extras: &Extras<'_>,
+    analysis: Option<&Analysis>,
+    control: &dyn Control,
+) -> Result<Extraction, Failure> {
+    let mut recording = Recording::open(input, request.max_duration_ms, control)?;
+    let (labels, asked) = recording.asked(request, extras)?;
+    let part = analysis.and_then(Analysis::part).unwrap_or(asked);
+    let levelling = analyse::levelling(request, analysis);
+    let is_changed = levelling.is_some_and(Levelling::is_heard);
+    let mut notes = analysis.map_or_else(Vec::new, |analysis| analysis.notes().to_vec());
+    let plan = formats::plan(request, &recording.track, part, is_changed, &mut notes)?;
+    let part = plan.part(part, &recording.track);
+    let labels = labels.cut(part, part.promised_end(&recording.track));
 
-    let file = temporary_in(output_dir)?;
-    let stage = if plan.encoding.is_some() { "encode" } else { "copy" };
-    let job = Job { track: &track, part, plan: &plan, labels: &labels, control, bytes: size_of(input) };
-    let tally =
-        job.write(&mut source, &file, &mut Pace::start(control, stage)).map_err(|failure| match failure.stage {
-            None if failure.code != "cancelled" => failure.in_stage(stage),
-            _ => failure,
-        })?;
-    notes.extend(damage(&tally));
-    if part.end > track.promised_end && track.promised_end.is_some() {
+    let file = files::temporary_in(output_dir)?;
+    let job = Job { part, plan: &plan, labels: &labels, control };
+    let also = Also { levelling, waveform: request.waveform, folder: output_dir };
+    let written = job
+        .write(&mut recording, &file, also, &mut Pace::start(control, "transcode"))
+        .map_err(|failure| failure::in_stage(failure, "transcode"))?;
+    notes.extend(judge::damage(&written.tally));
+    if asked.end > recording.track.promised_end && recording.track.promised_end.is_some() {
         notes
             .push(note("trim_end_clipped", "the part to keep ended after the end of the recording, and was cut there"));
     }
-    drop(source);
+    drop(recording);
 
     let mut extraction = describe(&file, &plan, control)?;
     notes.extend(losses(&labels, &extraction, plan.container.covers));
+    if extraction.chapters.len() != labels.chapters.len() {
+        extraction.chapters = labels.until(extraction.duration_ms);
+    }
     extraction.notes = notes;
-    extraction.path = output_dir.join(format!("audio.{}", plan.container.extension));
-    file.persist(&extraction.path).map_err(|error| failure::storage(&error.error, "naming the file"))?;
+    extraction.loudness = written.loudness;
+    name_all(extraction, file, written.waveform, output_dir, request.waveform)
+}
+
+/// Gives all files their names, or none.
+fn name_all(
+    mut extraction: Extraction,
+    file: TempPath,
+    waveform: Option<TempPath>,
+    folder: &Path,
+    form: Waveform,
+) -> Result<Extraction, Failure> {
+    let path = files::name(file, folder.join(format!("audio.{}", extraction.extension)))?;
+    let named = waveform.map(|waveform| files::name(waveform, folder.join(waveform::file_name(form)))).transpose();
+    extraction.waveform = named.inspect_err(|_| drop(std::fs::remove_file(&path)))?;
+    extraction.path = path;
     Ok(extraction)
 }
 
 /// What is to be done, and with what.
-struct Job<'a> {
-    track: &'a Track,
-    part: Part,
-    plan: &'a Plan,
-    labels: &'a Labels,
-    control: &'a dyn Control,
-    /// The size of the recording's file.
-    bytes: u64,
+pub(super) struct Job<'a> {
+    pub(super) part: Part,
+    pub(super) plan: &'a Plan,
+    pub(super) labels: &'a Labels,
+    pub(super) control: &'a dyn Control,
+}
+
+/// What is done on the way, if the sound is encoded.
+pub(super) struct Also<'a> {
+    pub(super) levelling: Option<Levelling<'a>>,
+    pub(super) waveform: Waveform,
+    pub(super) folder: &'a Path,
+}
+
+/// What came of it.
+pub(super) struct Written {
+    tally: Tally,
+    loudness: Option<LoudnessReport>,
+    waveform: Option<TempPath>,
 }
 
 impl Job<'_> {
-    fn write(&self, source: &mut Input<'_>, file: &Path, pace: &mut Pace<'_>) -> Result<Tally, Failure> {
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// Those of [`extract`].
+    pub(super) fn write(
+        &self,
+        recording: &mut Recording<'_>,
+        file: &Path,
+        also: Also<'_>,
+        pace: &mut Pace<'_>,
+    ) -> Result<Written, Failure> {
         let mut output = Output::create(file, self.plan.container.muxer, self.control).map_err(preparing)?;
-        let parameters = source.parameters(self.track.stream.index);
-        let sure = source.is_sure();
-        let (tally, is_empty) = match &self.plan.encoding {
-            None => {
-                copy::declare(&mut output, parameters, &self.track.stream)?;
-                self.start(&mut output)?;
-                let mut packets = Packets::of(source, self.track, self.part, copy::MARGIN, self.bytes);
-                let tally = copy::run(&mut packets, &mut output, &self.track.stream, !self.part.is_whole(), pace)?;
-                (tally, output.is_empty())
-            }
-            Some(encoding) => {
-                let mut encode = Encode::prepare(parameters, self.track, self.part, encoding, &mut output)?;
-                self.start(encode.output())?;
-                let mut packets = Packets::of(source, self.track, self.part, encode::MARGIN, self.bytes);
-                let Encoded { tally, samples } = encode.run(&mut packets, pace)?;
-                (tally, samples == 0)
-            }
+        let is_sure = recording.input.is_sure();
+        let (written, is_empty) = match self.plan.encoding {
+            None => self.copy(recording, &mut output, also.levelling, pace)?,
+            Some(_) => self.encode(recording, &mut output, also, pace)?,
         };
-        self.judge(&tally, is_empty, sure)?;
+        let Written { tally, .. } = written;
+        Reading { track: &recording.track, part: self.part, tally, is_empty, is_sure }.judge()?;
         let output_bytes = output.position();
         output.finish().map_err(|error| failure::libav(error, "finishing the file"))?;
         let media_ms = u64::try_from((tally.reached - self.part.start) / 1_000).unwrap_or(0);
         pace.done(&Place { fraction: 1.0, media_ms, output_bytes });
-        Ok(tally)
+        Ok(written)
+    }
+
+    fn copy(
+        &self,
+        recording: &mut Recording<'_>,
+        output: &mut Output<'_>,
+        levelling: Option<Levelling<'_>>,
+        pace: &mut Pace<'_>,
+    ) -> Result<(Written, bool), Failure> {
+        let stream = recording.track.stream.clone();
+        copy::declare(output, recording.input.parameters(stream.index), &stream, self.labels.language())?;
+        self.start(output)?;
+        let mut packets = recording.packets(self.part, copy::MARGIN);
+        let tally = copy::run(&mut packets, output, &stream, !self.part.is_whole(), pace)?;
+        let loudness = levelling.and_then(Levelling::report_of_copy);
+        Ok((Written { tally, loudness, waveform: None }, output.is_empty()))
+    }
+
+    fn encode(
+        &self,
+        recording: &mut Recording<'_>,
+        output: &mut Output<'_>,
+        also: Also<'_>,
+        pace: &mut Pace<'_>,
+    ) -> Result<(Written, bool), Failure> {
+        let Some(encoding) = &self.plan.encoding else { return Err(failure::internal("there is no encoder")) };
+        let parameters = recording.input.parameters(recording.track.stream.index);
+        let waveform = Collector::create(also.waveform, encoding.sample_rate, also.folder)?;
+        let recipe = Recipe { encoding, levelling: also.levelling, waveform, language: self.labels.language() };
+        let mut encode = Encode::prepare(parameters, &recording.track, self.part, recipe, output)?;
+        self.start(encode.output())?;
+        let mut packets = recording.packets(self.part, decode::MARGIN);
+        let Encoded { samples, loudness, waveform } = encode.run(&mut packets, pace)?;
+        Ok((Written { tally: packets.tally, loudness, waveform }, samples == 0))
     }
 
     /// Writes what comes before the sound.
@@ -173,49 +257,19 @@ impl Job<'_> {
         }
         output.start(container.options).map_err(preparing)
     }
-
-    /// Whether what was read is what was promised.
-    fn judge(&self, tally: &Tally, is_empty: bool, sure: bool) -> Result<(), Failure> {
-        let hopeless = tally.damaged.saturating_mul(3) > tally.packets.max(1);
-        if hopeless {
-            let why = format!("{} errors in the {} packets of its sound", tally.damaged, tally.packets);
-            return Err(if sure { failure::corrupt(&why) } else { failure::not_media(&why) });
-        }
-        if let Some(missing) = self.missing(tally) {
-            return Err(failure::truncated(&missing));
-        }
-        if is_empty {
-            return Err(if self.part.start > 0 {
-                self.part.out_of_range(self.track)
-            } else {
-                failure::zero_duration()
-            });
-        }
-        Ok(())
-    }
-
-    /// What is missing at the end.
-    fn missing(&self, tally: &Tally) -> Option<String> {
-        let promised = self.track.promised_end?.min(self.part.end.unwrap_or(i64::MAX));
-        let tolerance = (promised / 1_000).max(1_000_000);
-        // Who had to repair the clock cannot say what time it is.
-        let is_missing = tally.jumps == 0 && tally.reached < promised - tolerance;
-        let ms = |time: i64| failure::clock(u64::try_from(time / 1_000).unwrap_or(0));
-        is_missing.then(|| format!("its sound ends at {} instead of {}", ms(tally.reached), ms(promised)))
-    }
 }
 
 /// Reads from the file what is in it.
 fn describe(file: &Path, plan: &Plan, control: &dyn Control) -> Result<Extraction, Failure> {
     let made = Input::open(file, control)?;
     let track = Track::choose(&made)?;
-    let bytes = size_of(file);
+    let bytes = files::size_of(file);
     let duration_ms = u64::try_from(track.likely_end.unwrap_or(0) / 1_000).unwrap_or(0);
     let stream = &track.stream;
     Ok(Extraction {
         path: file.to_owned(),
-        extension: plan.container.extension,
-        media_type: plan.container.media_type,
+        extension: plan.container.extension.to_owned(),
+        media_type: plan.container.media_type.to_owned(),
         bytes,
         duration_ms,
         codec: AudioCodec {
@@ -227,30 +281,16 @@ fn describe(file: &Path, plan: &Plan, control: &dyn Control) -> Result<Extractio
         },
         tags: labels::tags(&made, stream, true),
         chapters: made.chapters(),
+        loudness: None,
+        waveform: None,
         notes: Vec::new(),
     })
 }
 
-fn damage(tally: &Tally) -> Vec<MediaNote> {
-    let mut notes = Vec::new();
-    if tally.damaged > 0 {
-        let message = format!(
-            "{} errors in the {} packets of the sound; what they hit was left out",
-            tally.damaged, tally.packets
-        );
-        notes.push(note("damaged_packets", &message));
-    }
-    if tally.jumps > 0 {
-        let message = format!("the clock of the recording jumped {} times; what follows was joined", tally.jumps);
-        notes.push(note("time_stamps_repaired", &message));
-    }
-    notes
-}
-
-/// What the recording had and the file has not.
+/// What was to be in the file and is not.
 fn losses(labels: &Labels, made: &Extraction, covers: bool) -> Vec<MediaNote> {
     let mut notes = Vec::new();
-    if made.chapters.len() < labels.chapters.len() {
+    if labels.embeds && made.chapters.len() < labels.chapters.len() {
         let message = format!(
             "{} of {} chapters have no place in the file",
             labels.chapters.len() - made.chapters.len(),
@@ -266,23 +306,6 @@ fn losses(labels: &Labels, made: &Extraction, covers: bool) -> Vec<MediaNote> {
         notes.push(note("cover_dropped", "the cover picture has no place in the file"));
     }
     notes
-}
-
-fn note(code: &str, message: &str) -> MediaNote {
-    MediaNote { code: code.to_owned(), message: message.to_owned() }
-}
-
-fn temporary_in(folder: &Path) -> Result<tempfile::TempPath, Failure> {
-    tempfile::Builder::new()
-        .prefix(".audio-")
-        .suffix(".part")
-        .tempfile_in(folder)
-        .map(tempfile::NamedTempFile::into_temp_path)
-        .map_err(|error| failure::storage(&error, "creating the file"))
-}
-
-fn size_of(file: &Path) -> u64 {
-    std::fs::metadata(file).map_or(0, |metadata| metadata.len())
 }
 
 fn preparing(error: ffmpeg_next::Error) -> Failure {

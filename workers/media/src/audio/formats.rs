@@ -1,10 +1,13 @@
 //! Which container, codec and figures a request comes to, for the sound at hand.
 
-use ffmpeg_next::{ChannelLayout, codec, format::Sample, format::sample::Type};
+use ffmpeg_next::{codec, format::Sample, format::sample::Type};
 use fourmi_kinds::{AudioExtract, AudioFormat, MediaNote};
 use fourmi_model::Failure;
 
-use super::track::{Part, Track};
+use super::{
+    shape::Form,
+    track::{Part, Track},
+};
 use crate::{
     failure,
     libav::{Stream, can_hold},
@@ -105,7 +108,7 @@ pub(super) struct Plan {
 }
 
 /// How the sound is encoded.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Encoding {
     /// libav's name of the encoder.
     pub(super) encoder: &'static str,
@@ -114,6 +117,8 @@ pub(super) struct Encoding {
     pub(super) channels: u32,
     /// Bits a second of a lossy codec.
     pub(super) bit_rate: Option<usize>,
+    /// Instead of that: how good it is to be, in the encoder's own terms.
+    pub(super) quality: Option<f64>,
     /// Bits that count in a sample, if not all.
     pub(super) bits: Option<u32>,
     /// The encoder's own options.
@@ -121,12 +126,19 @@ pub(super) struct Encoding {
 }
 
 impl Encoding {
-    pub(super) fn layout(&self) -> ChannelLayout {
-        if self.channels == 1 { ChannelLayout::MONO } else { ChannelLayout::STEREO }
+    /// The form in which its encoder takes sound.
+    pub(super) fn form(&self) -> Form {
+        let Self { sample_format, sample_rate, channels, .. } = *self;
+        Form { sample_format, sample_rate, channels }
     }
 }
 
-/// What a request comes to for a part of a track.
+/// The form in which sound is listened to before it is encoded: floats, as the encoder will get them.
+pub(super) fn listening_form(request: &AudioExtract, stream: &Stream) -> Form {
+    encoding(request, stream, &mut Vec::new()).form().in_floats()
+}
+
+/// What a request comes to for a part of a track; `is_changed` if its loudness is.
 ///
 /// # Errors
 /// `codec_unsupported`, if no container holds a codec that is to be copied.
@@ -134,6 +146,7 @@ pub(super) fn plan(
     request: &AudioExtract,
     track: &Track,
     part: Part,
+    is_changed: bool,
     notes: &mut Vec<MediaNote>,
 ) -> Result<Plan, Failure> {
     let stream = &track.stream;
@@ -149,7 +162,7 @@ pub(super) fn plan(
     // Cutting between packets would be rough; where encoding loses nothing, the cut may as well be exact.
     let cut_is_fine = part.is_whole() || stream.lossless_bits.is_none();
     let starts_in_time = container.keeps_time || track.start <= LATE;
-    let fits = stream.codec == codec && is_as_asked(request, stream) && cut_is_fine && starts_in_time;
+    let fits = !is_changed && stream.codec == codec && is_as_asked(request, stream) && cut_is_fine && starts_in_time;
     let encoding = if fits { None } else { Some(encoding(request, stream, notes)) };
     Ok(Plan { container, encoding })
 }
@@ -170,6 +183,7 @@ fn is_as_asked(request: &AudioExtract, stream: &Stream) -> bool {
     };
     channels
         && request.bitrate_kbps.is_none()
+        && request.quality.is_none()
         && request.sample_rate.is_none_or(|asked| stream.sample_rate == Some(asked))
 }
 
@@ -198,6 +212,7 @@ fn encoding(request: &AudioExtract, stream: &Stream, notes: &mut Vec<MediaNote>)
     // What a lossy source decodes to has no bits of its own: 16 are as many as anybody hears.
     let fine = stream.lossless_bits.is_some_and(|bits| bits > 16);
     let float = stream.lossless_bits.is_none() || fine;
+    let quality = request.quality.and_then(|quality| own_quality(request.format, quality));
     let mut lossy = |encoder, sample_format, rates: &[u32], options| {
         let sample_rate = nearest(source_rate, rates);
         let (low, high) = bit_rates(request.format, sample_rate, channels);
@@ -220,7 +235,8 @@ fn encoding(request: &AudioExtract, stream: &Stream, notes: &mut Vec<MediaNote>)
             sample_format,
             sample_rate,
             channels,
-            bit_rate: Some(bit_rate as usize),
+            bit_rate: quality.is_none().then_some(bit_rate as usize),
+            quality,
             bits: None,
             options,
         }
@@ -231,6 +247,7 @@ fn encoding(request: &AudioExtract, stream: &Stream, notes: &mut Vec<MediaNote>)
         sample_rate: source_rate.min(HIGHEST_RATE),
         channels,
         bit_rate: None,
+        quality: None,
         bits,
         options: &[],
     };
@@ -244,6 +261,16 @@ fn encoding(request: &AudioExtract, stream: &Stream, notes: &mut Vec<MediaNote>)
         AudioFormat::Flac if fine => lossless("flac", Sample::I32(Type::Packed), Some(24)),
         AudioFormat::Flac => lossless("flac", s16_packed, None),
         AudioFormat::Wav => lossless("pcm_s16le", s16_packed, None),
+    }
+}
+
+/// What an encoder takes for a quality from 0 (best) to 9 (smallest). LAME counts the same way (`-V`). Vorbis counts from 10
+/// (best) down to -1: 9 to 0 are about 320 to 64 kbit/s of stereo at 44,100 Hz.
+fn own_quality(format: AudioFormat, quality: u8) -> Option<f64> {
+    match format {
+        AudioFormat::Mp3 => Some(f64::from(quality)),
+        AudioFormat::Ogg => Some(9.0 - f64::from(quality)),
+        _ => None,
     }
 }
 

@@ -1,10 +1,12 @@
 //! What a recording says of itself: tags, chapters, a cover.
 
-use fourmi_kinds::Chapter;
+use std::path::Path;
+
+use fourmi_kinds::{AudioExtract, Chapter, TagOptions};
 
 use super::{
     formats::{Chapters, Container},
-    track::Part,
+    track::{Part, Track},
 };
 use crate::{
     failure::clock,
@@ -36,17 +38,52 @@ const TECHNICAL: &[&str] = &[
 const TECHNICAL_PREFIXES: &[&str] =
     &["_statistics", "id3v2_priv", "com.apple.", "com.android.", "replaygain_", "r128_"];
 
-/// What a recording says of itself.
+/// What is known besides the recording itself: of the page on which it was found.
+#[derive(Debug, Clone, Default)]
+pub struct Extras<'a> {
+    /// Tags by their common names. They win over the recording's own.
+    pub tags: Tags,
+    /// Chapters, in the times of the recording. If there are any, they take the place of its own.
+    pub chapters: Vec<Chapter>,
+    /// A picture (JPEG, PNG or WebP), for recordings that have none attached.
+    pub cover: Option<&'a Path>,
+}
+
+/// What the file is to say of itself.
 pub(super) struct Labels {
     pub(super) tags: Tags,
+    /// In the times of the recording, until `cut`.
     pub(super) chapters: Vec<Chapter>,
+    /// Whether chapters go into the file.
+    pub(super) embeds: bool,
     pub(super) cover: Option<Cover>,
 }
 
 impl Labels {
-    /// What the recording says of the part of its sound; `alone` if the sound is all that it holds.
-    pub(super) fn read(input: &Input<'_>, stream: &Stream, alone: bool) -> Self {
-        Self { tags: tags(input, stream, alone), chapters: input.chapters(), cover: input.cover() }
+    /// What the request says, or else the page, or else the recording.
+    pub(super) fn read(input: &Input<'_>, track: &Track, request: &AudioExtract, extras: &Extras<'_>) -> Self {
+        let own = || tags(input, &track.stream, track.alone);
+        let chapters = match &request.chapters.list {
+            Some(list) => list.clone(),
+            None if extras.chapters.is_empty() => input.chapters(),
+            None => extras.chapters.clone(),
+        };
+        Self {
+            tags: merged(&request.tags, own, &extras.tags),
+            chapters,
+            embeds: request.chapters.embed,
+            cover: if request.tags.cover { input.cover() } else { None },
+        }
+    }
+
+    /// What an audio file says of itself.
+    pub(super) fn of_file(input: &Input<'_>, track: &Track) -> Self {
+        let tags = tags(input, &track.stream, true);
+        Self { tags, chapters: Vec::new(), embeds: false, cover: input.cover() }
+    }
+
+    pub(super) fn language(&self) -> Option<&str> {
+        self.tags.get("language").map(String::as_str)
     }
 
     /// The same in the times of a part, which ends at `end` if anybody knows.
@@ -62,9 +99,18 @@ impl Labels {
         self
     }
 
+    /// The chapters of a file of that length.
+    pub(super) fn until(&self, duration_ms: u64) -> Vec<Chapter> {
+        let chapters = self.chapters.iter().filter(|chapter| chapter.start_ms < duration_ms);
+        chapters.map(|chapter| Chapter { end_ms: chapter.end_ms.min(duration_ms), ..chapter.clone() }).collect()
+    }
+
     /// What the muxer is to write: chapters as tags where players look for them there.
     pub(super) fn for_container(&self, container: &Container) -> (Tags, &[Chapter]) {
         let mut tags = self.tags.clone();
+        if !self.embeds {
+            return (tags, &[]);
+        }
         match container.chapters {
             Chapters::Native => return (tags, &self.chapters),
             Chapters::None => {}
@@ -72,6 +118,17 @@ impl Labels {
         }
         (tags, &[])
     }
+}
+
+fn merged(options: &TagOptions, own: impl Fn() -> Tags, of_page: &Tags) -> Tags {
+    let mut tags = Tags::new();
+    if options.from_source {
+        tags = own();
+        tags.extend(of_page.iter().map(|(name, value)| (name.to_lowercase(), value.clone())));
+    }
+    tags.extend(options.set.clone());
+    tags.retain(|_, value| !value.trim().is_empty());
+    tags
 }
 
 /// The tags of the recording, by their common names. Those of its sound count where it says nothing; the title of one
@@ -116,8 +173,8 @@ mod tests {
 
     #[test]
     fn chapters_move_and_end_with_the_part() {
-        let labels =
-            Labels { tags: Tags::new(), chapters: vec![chapter(0, 5), chapter(5, 20), chapter(20, 30)], cover: None };
+        let chapters = vec![chapter(0, 5), chapter(5, 20), chapter(20, 30)];
+        let labels = Labels { tags: Tags::new(), chapters, embeds: true, cover: None };
         let labels = labels.cut(Part { start: 10_000, end: Some(22_000) }, Some(22_000));
         assert_eq!(labels.chapters, [chapter(0, 10), chapter(10, 12)]);
     }

@@ -1,18 +1,27 @@
 //! The sound of a recording as a file.
 
+mod analyse;
 mod copy;
+mod decode;
 mod encode;
 mod extract;
 mod formats;
+mod judge;
 mod labels;
+mod level;
 mod packets;
+mod recording;
 mod shape;
 mod track;
+mod waveform;
 mod write;
 
 use std::time::Duration;
 
+pub use analyse::{Analysis, analyse};
 pub use extract::{Extraction, extract};
+pub use labels::Extras;
+pub use waveform::waveform;
 
 /// The longest sound that is written: a file of some megabytes can claim years of silence.
 pub const MAX_DURATION: Duration = Duration::from_secs(48 * 3600);

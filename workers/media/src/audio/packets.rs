@@ -1,17 +1,25 @@
 //! The packets of the sound, in times from the start of the recording.
 
+use std::path::Path;
+
 use ffmpeg_next::{Packet, Rational, Rescale, packet::side_data};
 use fourmi_model::Failure;
 
-use super::track::{Part, Track};
+use super::{
+    MAX_DURATION,
+    track::{Part, Track},
+};
 use crate::{
-    failure,
+    failure, files,
     libav::{Input, MICROSECONDS, Read},
     progress::Pace,
 };
 
 /// A jump of the time stamps by more than this, in microseconds, needs a reason.
 const JUMP: i64 = 10_000_000;
+
+/// No frame of sound is longer than this, in microseconds.
+const FRAME: i64 = 120_000;
 
 /// Reads the packets of one track, and counts what happens.
 pub(super) struct Packets<'i, 'c> {
@@ -21,8 +29,33 @@ pub(super) struct Packets<'i, 'c> {
     /// As much before and after the part is given, too: decoders need to warm up.
     margin: i64,
     clock: Clock,
-    bytes: u64,
+    limits: Limits,
     pub(super) tally: Tally,
+}
+
+/// How far reading can go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// The size of the file.
+    pub(super) bytes: u64,
+    /// The longest recording that is taken, in microseconds.
+    pub(super) longest: i64,
+}
+
+impl Limits {
+    /// For a file, and the longest recording that a request takes.
+    pub(super) fn of(file: &Path, longest_ms: Option<u64>) -> Self {
+        let most = i64::try_from(MAX_DURATION.as_micros()).unwrap_or(i64::MAX);
+        let asked = longest_ms.and_then(|ms| i64::try_from(ms).ok()).and_then(|ms| ms.checked_mul(1_000));
+        Self { bytes: files::size_of(file), longest: asked.map_or(most, |asked| asked.min(most)) }
+    }
+
+    /// # Errors
+    /// `duration_exceeded`.
+    pub(super) fn check(self, end: i64) -> Result<(), Failure> {
+        // An encoder's last frame is longer than what it holds.
+        if end > self.longest.saturating_add(FRAME) { Err(failure::duration_exceeded(self.longest)) } else { Ok(()) }
+    }
 }
 
 /// What was met.
@@ -38,15 +71,15 @@ pub(super) struct Tally {
 }
 
 impl<'i, 'c> Packets<'i, 'c> {
-    /// Goes to the part of the track; `bytes` is the size of the file.
-    pub(super) fn of(input: &'i mut Input<'c>, track: &'i Track, part: Part, margin: i64, bytes: u64) -> Self {
+    /// Goes to the part of the track.
+    pub(super) fn of(input: &'i mut Input<'c>, track: &'i Track, part: Part, margin: i64, limits: Limits) -> Self {
         input.only(track.stream.index);
         if part.start > margin && input.seeks_exactly() {
             input.seek_before(part.start - margin);
         }
         let end = track.likely_end.filter(|_| !input.may_jump());
         let clock = Clock::new(track.stream.time_base, end);
-        Self { input, track, part, margin, clock, bytes, tally: Tally::default() }
+        Self { input, track, part, margin, clock, limits, tally: Tally::default() }
     }
 
     /// The next packet, or none at the end of the part or file.
@@ -67,6 +100,7 @@ impl<'i, 'c> Packets<'i, 'c> {
             };
             self.count(&packet)?;
             let (start, end) = self.set_time(&mut packet);
+            self.limits.check(end)?;
             if end < self.part.start.saturating_sub(self.margin) {
                 continue;
             }
@@ -79,7 +113,7 @@ impl<'i, 'c> Packets<'i, 'c> {
 
     /// How much of the part is done at `time`, from 0 to 1.
     pub(super) fn fraction(&self, time: i64) -> f64 {
-        let read = self.input.position() as f64 / self.bytes.max(1) as f64;
+        let read = self.input.position() as f64 / self.limits.bytes.max(1) as f64;
         self.part.fraction(time, self.track, read)
     }
 

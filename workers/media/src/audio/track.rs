@@ -1,8 +1,9 @@
 //! The sound that is taken, and which part of it.
 
 use ffmpeg_next::{Rescale, media};
-use fourmi_kinds::Trim;
+use fourmi_kinds::{Chapter, ChapterRange, Trim};
 use fourmi_model::Failure;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     failure,
@@ -81,7 +82,7 @@ fn parse_clock(text: &str) -> Option<i64> {
 }
 
 /// The part to keep, in microseconds from the start of the recording.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Part {
     pub(super) start: i64,
     /// By default the end of the recording.
@@ -89,19 +90,38 @@ pub(super) struct Part {
 }
 
 impl Part {
+    pub(super) const WHOLE: Self = Self { start: 0, end: None };
+
+    /// The part that is asked for; `chapters` are those of the recording.
+    ///
     /// # Errors
     /// `trim_out_of_range`, if it is known beforehand.
-    pub(super) fn of(trim: Option<Trim>, track: &Track) -> Result<Self, Failure> {
-        let Trim { start_ms, end_ms, .. } = trim.unwrap_or_default();
-        let part = Self { start: microseconds(start_ms), end: end_ms.map(microseconds) };
+    pub(super) fn of(trim: Option<Trim>, chapters: &[Chapter], track: &Track) -> Result<Self, Failure> {
+        let Trim { start_ms, end_ms, chapters: range, .. } = trim.unwrap_or_default();
+        let part = match range {
+            Some(range) => Self::of_chapters(range, chapters, track)?,
+            None => Self { start: microseconds(start_ms), end: end_ms.map(microseconds) },
+        };
         match track.promised_end {
             Some(end) if part.start > 0 && part.start >= end => Err(part.out_of_range(track)),
             _ => Ok(part),
         }
     }
 
+    fn of_chapters(range: ChapterRange, chapters: &[Chapter], track: &Track) -> Result<Self, Failure> {
+        let (first, last) = (range.first, range.last.unwrap_or(range.first));
+        let chapter = |number: u32| chapters.get((number as usize).checked_sub(1)?);
+        let (Some(from), Some(to)) = (chapter(first), chapter(last)) else {
+            return Err(failure::no_such_chapters(first, last, chapters.len()));
+        };
+        let (start, end) = (microseconds(from.start_ms), microseconds(to.end_ms));
+        // The last chapter often ends a little after the sound.
+        let reaches_end = track.promised_end.is_some_and(|promised| end >= promised);
+        Ok(Self { start, end: (!reaches_end).then_some(end) })
+    }
+
     pub(super) fn is_whole(self) -> bool {
-        self.start == 0 && self.end.is_none()
+        self == Self::WHOLE
     }
 
     pub(super) fn out_of_range(self, track: &Track) -> Failure {

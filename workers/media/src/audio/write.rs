@@ -3,10 +3,10 @@
 use ffmpeg_next::{Error, Rational, frame};
 use fourmi_model::Failure;
 
-use super::{MAX_DURATION, formats::Encoding};
+use super::{MAX_DURATION, formats::Encoding, shape::Sink};
 use crate::{
     failure,
-    libav::{Chain, Encoder, EncoderOptions, Output, Shape, tame},
+    libav::{Chain, Encoder, EncoderOptions, Output, tame},
 };
 
 /// Encodes and writes.
@@ -34,8 +34,9 @@ impl<'o, 'c> Writer<'o, 'c> {
             name: encoding.encoder,
             sample_format: encoding.sample_format,
             sample_rate: encoding.sample_rate,
-            layout: encoding.layout(),
+            layout: encoding.form().layout(),
             bit_rate: encoding.bit_rate,
+            quality: encoding.quality,
             bits: encoding.bits,
             global_header: output.wants_global_header(),
             options: encoding.options,
@@ -54,21 +55,6 @@ impl<'o, 'c> Writer<'o, 'c> {
         self.output
     }
 
-    /// Takes sound in the encoder's form, and leaves the frame empty.
-    ///
-    /// # Errors
-    /// `duration_exceeded`, `disk_full`, and what libav says.
-    pub(super) fn take(&mut self, frame: &mut frame::Audio) -> Result<(), Failure> {
-        frame.set_pts(Some(self.samples));
-        self.samples += frame.samples() as i64;
-        if self.samples.unsigned_abs() > MAX_DURATION.as_secs() * u64::from(self.rate) {
-            return Err(failure::duration_exceeded(MAX_DURATION));
-        }
-        tame(frame).map_err(encoding)?;
-        self.chunks.send(frame).map_err(encoding)?;
-        self.encode()
-    }
-
     /// Writes what is still on its way; gives the number of samples in all.
     ///
     /// # Errors
@@ -79,10 +65,6 @@ impl<'o, 'c> Writer<'o, 'c> {
         self.encoder.end().map_err(encoding)?;
         self.write()?;
         Ok(self.samples)
-    }
-
-    pub(super) fn written_ms(&self) -> u64 {
-        self.samples.unsigned_abs() * 1_000 / u64::from(self.rate.max(1))
     }
 
     pub(super) fn written_bytes(&self) -> u64 {
@@ -105,15 +87,26 @@ impl<'o, 'c> Writer<'o, 'c> {
     }
 }
 
+impl Sink for Writer<'_, '_> {
+    /// Takes sound in the encoder's form, and leaves the frame empty.
+    ///
+    /// # Errors
+    /// `duration_exceeded`, `disk_full`, and what libav says.
+    fn take(&mut self, frame: &mut frame::Audio) -> Result<(), Failure> {
+        frame.set_pts(Some(self.samples));
+        self.samples += frame.samples() as i64;
+        if self.samples.unsigned_abs() > MAX_DURATION.as_secs() * u64::from(self.rate) {
+            return Err(failure::duration_exceeded(MAX_DURATION.as_micros() as i64));
+        }
+        tame(frame).map_err(encoding)?;
+        self.chunks.send(frame).map_err(encoding)?;
+        self.encode()
+    }
+}
+
 /// A chain of its own, because a change of the source's shape must not end a frame early: encoders refuse short frames.
 fn chunks(encoding: &Encoding, frame_size: u32) -> Result<Chain, Error> {
-    let shape = Shape {
-        format: encoding.sample_format,
-        rate: encoding.sample_rate,
-        channels: if encoding.channels == 1 { 1 } else { 2 },
-        layout: encoding.layout().bits(),
-    };
-    let mut chain = Chain::new(&shape, "anull")?;
+    let mut chain = Chain::new(&encoding.form().shape(), "anull")?;
     if frame_size > 0 {
         chain.set_frame_size(frame_size);
     }

@@ -1,6 +1,6 @@
 //! `audio.extract`.
 
-use fourmi_kinds::{AudioExtract, AudioExtracted, Source};
+use fourmi_kinds::{AudioExtract, AudioExtracted, Source, SourceInfo};
 use fourmi_model::{ErrorClass, Failure};
 use fourmi_runtime::Context;
 use fourmi_settings::Media;
@@ -33,7 +33,7 @@ pub(crate) async fn extract(job: AudioExtract, wants_file: bool, context: Contex
     if let (Source::Url(url), Some(_)) = (&job.source, fresh) {
         let (lock, answer) = results.claim(&Key::Url(url), waiting).await?;
         if let Some(answer) = answer {
-            return Ok(answer);
+            return Ok(again(answer, &job, &stages));
         }
         held.push(lock);
     }
@@ -56,13 +56,14 @@ pub(crate) async fn extract(job: AudioExtract, wants_file: bool, context: Contex
             source.fetch().await.map_err(|failure| in_stage(failure, &stages))?
         }
     };
-    let content = recording.sha256.clone();
+    let (sha256, page) = (recording.sha256.clone(), recording.page.clone());
+    let content = Key::Content { sha256: &sha256, page: &page };
     if fresh.is_some() {
-        let (lock, answer) = results.claim(&Key::Content(&content), waiting).await?;
+        let (lock, answer) = results.claim(&content, waiting).await?;
         if let Some(answer) = answer {
             let answer = AudioExtracted { source: recording.info, ..answer };
             note(&results, &job, &content, &answer);
-            return Ok(answer);
+            return Ok(again(answer, &job, &stages));
         }
         held.push(lock);
     }
@@ -91,11 +92,20 @@ pub(crate) async fn extract(job: AudioExtract, wants_file: bool, context: Contex
     }
 }
 
-fn note(results: &Results<'_>, job: &AudioExtract, content: &str, result: &AudioExtracted) {
+/// An answer of before, as that of this job.
+fn again(answer: AudioExtracted, job: &AudioExtract, stages: &Stages) -> AudioExtracted {
+    let source = answer.source.map(|info| match &job.source {
+        Source::Url(url) => SourceInfo { url: url.clone(), ..info },
+        Source::Upload(_) => info,
+    });
+    AudioExtracted { source, timings_ms: stages.timings(), ..answer }
+}
+
+fn note(results: &Results<'_>, job: &AudioExtract, content: &Key<'_>, result: &AudioExtracted) {
     if let Source::Url(url) = &job.source {
         results.note(&Key::Url(url), result);
     }
-    results.note(&Key::Content(content), result);
+    results.note(content, result);
 }
 
 fn in_stage(failure: Failure, stages: &Stages) -> Failure {

@@ -61,6 +61,8 @@ pub(crate) struct EncoderOptions<'a> {
     pub(crate) layout: ChannelLayout,
     /// Bits a second.
     pub(crate) bit_rate: Option<usize>,
+    /// Instead of bits a second: how good it is to be, in the encoder's own terms, as for FFmpeg's `-q:a`.
+    pub(crate) quality: Option<f64>,
     /// Bits that count in a sample, if not all.
     pub(crate) bits: Option<u32>,
     /// Whether the container wants the codec's header apart from the packets.
@@ -88,9 +90,14 @@ impl Encoder {
         if let Some(bit_rate) = how.bit_rate {
             encoder.set_bit_rate(bit_rate);
         }
-        if how.global_header {
-            encoder.set_flags(codec::Flags::GLOBAL_HEADER);
+        let mut flags = codec::Flags::empty();
+        flags.set(codec::Flags::GLOBAL_HEADER, how.global_header);
+        if let Some(quality) = how.quality {
+            flags.insert(codec::Flags::QSCALE);
+            // SAFETY: the context is ours and not yet open.
+            unsafe { (*encoder.as_mut_ptr()).global_quality = (quality * f64::from(ffi::FF_QP2LAMBDA)).round() as i32 };
         }
+        encoder.set_flags(flags);
         if let Some(bits) = how.bits.and_then(|bits| i32::try_from(bits).ok()) {
             // SAFETY: the context is ours and not yet open.
             unsafe { (*encoder.as_mut_ptr()).bits_per_raw_sample = bits };
@@ -136,36 +143,6 @@ impl Encoder {
             Err(error) => Err(error),
         }
     }
-}
-
-/// The loudest sample that is let through, where 1 is full scale: far more than a decoder overshoots.
-const LOUDEST: f32 = 8.0;
-
-/// Takes numbers that are no sound out of floating-point samples: damaged or hostile files hold infinities, on which encoders
-/// fail or even abort the process (LAME).
-///
-/// # Errors
-/// No memory.
-pub(crate) fn tame(frame: &mut frame::Audio) -> Result<(), Error> {
-    let Sample::F32(_) = frame.format() else { return Ok(()) };
-    let channels = usize::from(frame.channels());
-    let (planes, samples) =
-        if frame.is_packed() { (1, frame.samples() * channels) } else { (channels, frame.samples()) };
-    // SAFETY: the frame is ours. Once writable, nobody else has its planes, each of which holds so many samples; libav aligns
-    // them for any type of sample.
-    unsafe {
-        match ffi::av_frame_make_writable(frame.as_mut_ptr()) {
-            error if error < 0 => return Err(Error::from(error)),
-            _ => {}
-        }
-        for plane in 0..planes {
-            let plane = *(*frame.as_mut_ptr()).extended_data.add(plane);
-            for sample in std::slice::from_raw_parts_mut(plane.cast::<f32>(), samples) {
-                *sample = if sample.is_finite() { sample.clamp(-LOUDEST, LOUDEST) } else { 0.0 };
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Samples of silence, in the form of `like`.

@@ -12,13 +12,15 @@ mod input;
 mod interrupt;
 pub(crate) mod log;
 mod output;
+mod samples;
 mod stream;
 
-pub(crate) use codec::{Decoder, Encoder, EncoderOptions, silence, tame};
+pub(crate) use codec::{Decoder, Encoder, EncoderOptions, silence};
 pub(crate) use dictionary::Tags;
 pub(crate) use filter::{Chain, Shape};
 pub(crate) use input::{Cover, Input, Read};
 pub(crate) use output::{Output, can_hold};
+pub(crate) use samples::{planes, planes_mut, tame};
 pub(crate) use stream::{Duration, Stream};
 
 /// libav's own unit of time, microseconds.

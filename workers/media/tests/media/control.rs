@@ -9,7 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourmi_media::{Control, audio, probe};
+use fourmi_media::{
+    Control,
+    audio::{self, Extras},
+    probe,
+};
 use fourmi_model::{Failure, Progress};
 use serde_json::json;
 
@@ -42,15 +46,15 @@ fn progress_is_told_at_a_bearable_pace_and_never_goes_back() {
     let long = long_recording(&studio);
     let notebook = Notebook::default();
     let started = Instant::now();
-    audio::extract(&long, studio.output(), &request(json!({"format": "mp3", "trim": {"end_ms": 60_000}})), &notebook)
-        .unwrap();
+    let payload = json!({"format": "mp3", "trim": {"end_ms": 60_000}});
+    audio::extract(&long, studio.output(), &request(payload), &Extras::default(), None, &notebook).unwrap();
     let took = started.elapsed();
 
     let told = notebook.0.into_inner().unwrap();
     assert!(told.len() >= 3 && told.len() as f64 <= 20.0 * took.as_secs_f64() + 2.0, "{} in {took:?}", told.len());
     assert!(told.is_sorted_by(|one, next| one.percent <= next.percent));
     assert!(told.is_sorted_by(|one, next| one.counters["media_ms"] <= next.counters["media_ms"]));
-    assert!(told.iter().all(|progress| progress.stage == "encode" && (0.0..=100.0).contains(&progress.percent)));
+    assert!(told.iter().all(|progress| progress.stage == "transcode" && (0.0..=100.0).contains(&progress.percent)));
     assert!(told[told.len() / 2].percent > 20.0, "it tells of the way, not only of the end");
     let last = told.last().unwrap();
     assert_eq!((last.percent, last.eta_ms, last.counters["media_ms"]), (100.0, Some(0), 60_000.0));
@@ -66,7 +70,8 @@ fn a_cancel_is_heard_at_once_and_leaves_nothing_behind() {
         let remote = Remote { begun: Mutex::new(begun), cancelled: AtomicBool::new(false) };
         std::thread::scope(|threads| {
             let run = threads.spawn(|| {
-                let result = audio::extract(&long, studio.output(), &request(payload), &remote);
+                let result =
+                    audio::extract(&long, studio.output(), &request(payload), &Extras::default(), None, &remote);
                 (result, Instant::now())
             });
             has_begun.recv().unwrap();
@@ -86,7 +91,7 @@ fn who_is_cancelled_beforehand_does_not_begin() {
     let song = studio.record("song.mp3", "-f lavfi -i sine=duration=5");
     let (begun, _) = mpsc::channel();
     let remote = Remote { begun: Mutex::new(begun), cancelled: AtomicBool::new(true) };
-    let result = audio::extract(&song, studio.output(), &request(json!({})), &remote);
+    let result = audio::extract(&song, studio.output(), &request(json!({})), &Extras::default(), None, &remote);
     assert_eq!(result.unwrap_err().code, "cancelled");
     assert_eq!(probe::probe(&song, &remote).unwrap_err().code, "cancelled");
     assert_eq!(std::fs::read_dir(studio.output()).unwrap().count(), 0);

@@ -7,5 +7,6 @@ mod damage;
 mod formats;
 mod hostile;
 mod labels;
+mod loudness;
 mod parts;
 mod studio;

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use super::{FromChild, Order, ToChild};
 use crate::{
     Context,
-    context::{Host, InputFile, NewFile},
+    context::{GrowingFile, Host, InputFile, NewFile, NewGrowing},
     handler::{Ended, Handlers},
     scratch::RunFolder,
 };
@@ -75,9 +75,11 @@ fn take_stdout() -> io::Result<File> {
 fn listen(voice: &Voice, stop: &StopSignal) {
     for line in io::stdin().lock().lines() {
         match line.as_deref().map(serde_json::from_str::<ToChild>) {
-            Ok(Ok(ToChild::Stop)) => stop.fire(Stop::Cancelled),
+            Ok(Ok(ToChild::Stop { cancelled })) => stop.fire(if cancelled { Stop::Cancelled } else { Stop::Draining }),
             Ok(Ok(ToChild::Input { number, answer })) => voice.answer(number, Answer::Input(answer)),
             Ok(Ok(ToChild::Stored { number, answer })) => voice.answer(number, Answer::Stored(answer)),
+            Ok(Ok(ToChild::Grown { number, answer })) => voice.answer(number, Answer::Grown(answer)),
+            Ok(Ok(ToChild::Discarded { number, answer })) => voice.answer(number, Answer::Discarded(answer)),
             Ok(Err(_)) | Err(_) => break,
         }
     }
@@ -101,6 +103,8 @@ struct State {
 enum Answer {
     Input(Result<InputFile, Failure>),
     Stored(Result<Artifact, Failure>),
+    Grown(Result<GrowingFile, Failure>),
+    Discarded(Result<(), Failure>),
 }
 
 impl Voice {
@@ -183,6 +187,26 @@ impl Host for Voice {
         Box::pin(async move {
             match answer.map_err(|_| parent_lost())?.await {
                 Ok(Answer::Stored(answer)) => answer,
+                _ => Err(parent_lost()),
+            }
+        })
+    }
+
+    fn grow(&self, file: NewGrowing) -> BoxFuture<'_, Result<GrowingFile, Failure>> {
+        let answer = self.ask(|number| FromChild::Grow { number, file });
+        Box::pin(async move {
+            match answer.map_err(|_| parent_lost())?.await {
+                Ok(Answer::Grown(answer)) => answer,
+                _ => Err(parent_lost()),
+            }
+        })
+    }
+
+    fn discard(&self, file: BlobId) -> BoxFuture<'_, Result<(), Failure>> {
+        let answer = self.ask(|number| FromChild::Discard { number, file });
+        Box::pin(async move {
+            match answer.map_err(|_| parent_lost())?.await {
+                Ok(Answer::Discarded(answer)) => answer,
                 _ => Err(parent_lost()),
             }
         })

@@ -14,7 +14,7 @@ use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, KindName, Progress};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::context::{About, InputFile, NewFile};
+use crate::context::{About, GrowingFile, InputFile, NewFile, NewGrowing};
 
 /// The first argument of a child.
 pub(crate) const ARGUMENT: &str = "run-one-job";
@@ -32,12 +32,16 @@ pub(crate) struct Order {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ToChild {
-    /// Stop, cleanly.
-    Stop,
+    /// Stop, cleanly; `cancelled` if for good, otherwise another run follows.
+    Stop { cancelled: bool },
     /// The answer to the question of that number.
     Input { number: u64, answer: Result<InputFile, Failure> },
     /// The answer to the request of that number.
     Stored { number: u64, answer: Result<Artifact, Failure> },
+    /// The answer to the request of that number.
+    Grown { number: u64, answer: Result<GrowingFile, Failure> },
+    /// The answer to the request of that number.
+    Discarded { number: u64, answer: Result<(), Failure> },
 }
 
 /// What a child says.
@@ -54,6 +58,16 @@ enum FromChild {
     Store {
         number: u64,
         file: NewFile,
+    },
+    /// Make this file, which grows.
+    Grow {
+        number: u64,
+        file: NewGrowing,
+    },
+    /// Remove this file, which grew.
+    Discard {
+        number: u64,
+        file: BlobId,
     },
     /// The last word.
     Ended(Result<Box<RawValue>, Failure>),

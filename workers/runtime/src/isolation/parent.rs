@@ -200,7 +200,7 @@ async fn watch(
                     return Talked::Stopped;
                 }
                 // If the child cannot hear it is about to be killed anyway.
-                let _ = mouth.send(ToChild::Stop);
+                let _ = mouth.send(ToChild::Stop { cancelled: reason == Stop::Cancelled });
                 return timeout(policy.stop_grace, talk).await.unwrap_or(Talked::Stopped);
             }
         }
@@ -254,6 +254,14 @@ async fn listen(stdout: ChildStdout, host: Arc<dyn Host>, reply: mpsc::Unbounded
             Ok(FromChild::Store { number, file }) => {
                 let answer = host.store(file).await;
                 let _ = reply.send(ToChild::Stored { number, answer });
+            }
+            Ok(FromChild::Grow { number, file }) => {
+                let answer = host.grow(file).await;
+                let _ = reply.send(ToChild::Grown { number, answer });
+            }
+            Ok(FromChild::Discard { number, file }) => {
+                let answer = host.discard(file).await;
+                let _ = reply.send(ToChild::Discarded { number, answer });
             }
             Ok(FromChild::Ended(ended)) => return Talked::Ended(ended),
             Err(_) => return Talked::Silent,
