@@ -29,6 +29,7 @@ async fn a_download_that_is_cut_goes_on_where_it_was() {
     let cases = [
         ("once", Route::file(&recording).first(1, Answer::CutAfter(bytes / 2))),
         ("often", Route::file(&recording).first(4, Answer::CutAfter(bytes / 6))),
+        ("in its first bytes", Route::file(&recording).first(1, Answer::CutAfter(1_000))),
         ("by silence", Route::file(&recording).first(1, Answer::StallAfter(bytes / 2))),
     ];
     for (case, route) in cases {
