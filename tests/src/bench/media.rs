@@ -9,11 +9,14 @@ use std::{
 use fourmi_client::Update;
 use fourmi_model::{BlobId, State};
 use futures_util::StreamExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Figure, Goal, quantile};
-use crate::{Platform, Recording};
+use super::{Figure, Goal, Report, quantile};
+use crate::{
+    Platform, Recording,
+    media_server::{Content, MediaServer, Route},
+};
 
 /// Format, arguments of the ffmpeg program, ending of its file. The bit rates are our defaults.
 const FORMATS: [(&str, &[&str], &str); 4] = [
@@ -23,11 +26,18 @@ const FORMATS: [(&str, &[&str], &str); 4] = [
     ("copy", &["-c:a", "copy", "-movflags", "+faststart"], "m4a"),
 ];
 
+/// The same with the loudness of our default, which needs a second run of the program. Its filter works at 192 kHz, so the
+/// rate must be said.
+const LOUD: [(&str, &[&str], &str); 2] = [
+    ("opus", &["-c:a", "libopus", "-b:a", "128k", "-ar", "48000"], "opus"),
+    ("mp3", &["-c:a", "libmp3lame", "-b:a", "128k", "-ar", "44100"], "mp3"),
+];
+
 /// Measures everything.
-pub async fn run() -> Vec<Figure> {
-    let platform = Platform::start().await;
+pub async fn run(mut report: Report) -> Report {
+    let server = MediaServer::start();
+    let platform = Platform::with(&[("FOURMI_EGRESS_ALLOW", &server.address().to_string())], 1).await;
     let folder = TempDir::new().unwrap();
-    let mut figures = Vec::new();
 
     eprintln!("making recordings …");
     let minute = Recording { seconds: 60, picture: Some("1280x720"), ..Recording::default() };
@@ -37,28 +47,52 @@ pub async fn run() -> Vec<Figure> {
     let file = platform.upload(&ten_minutes).await;
     for (format, arguments, ending) in FORMATS {
         eprintln!("{format}, in pairs …");
+        let bare = json!({"format": format, "normalize": "off", "waveform": "off", "thumbnails": "off"});
+        let output = folder.path().join("out").with_extension(ending);
         let mut ratios = Vec::new();
         for _ in 0..5 {
-            let ours = extract(&platform, file, format).await;
-            let theirs = ffmpeg(&ten_minutes, arguments, &folder.path().join("out").with_extension(ending));
-            ratios.push(ours / theirs);
+            let ours = extract(&platform, file, &bare).await;
+            ratios.push(ours / ffmpeg(&ten_minutes, arguments, &output));
         }
-        figures.push(Figure::of(format!("extract_{format}_wall_ratio"), "ratio", Goal::AtMost(1.1), &ratios));
+        report.add(&Figure::of(format!("extract_{format}_wall_ratio"), "ratio", Goal::AtMost(1.1), &ratios));
+    }
+    for (format, arguments, ending) in LOUD {
+        eprintln!("{format} with loudness, in pairs …");
+        let loud = json!({"format": format, "waveform": "off", "thumbnails": "off"});
+        let output = folder.path().join("out").with_extension(ending);
+        let mut ratios = Vec::new();
+        for _ in 0..3 {
+            let ours = extract(&platform, file, &loud).await;
+            ratios.push(ours / ffmpeg_loudnorm(&ten_minutes, arguments, &output));
+        }
+        report.add(&Figure::of(format!("extract_{format}_loudness_ratio"), "ratio", Goal::AtMost(1.1), &ratios));
     }
 
     eprintln!("submitting small jobs …");
-    figures.push(first_events(&platform, folder.path()).await);
+    report.add(&first_events(&platform, folder.path()).await);
+
+    eprintln!("fetching gigabytes …");
+    for figure in downloads(&platform, &server, folder.path()).await {
+        report.add(&figure);
+    }
 
     eprintln!("three hours …");
     let file = platform.upload(&three_hours).await;
-    let peak = peak_memory(&platform, file).await;
-    figures.push(Figure::of("extract_peak_rss_mib", "MiB", Goal::AtMost(150.0), &[peak]));
-    figures
+    for (name, options) in [
+        ("extract_peak_rss_mib", json!({"format": "mp3", "normalize": "off", "waveform": "off", "thumbnails": "off"})),
+        ("extract_defaults_peak_rss_mib", json!({})),
+    ] {
+        let peak = peak_memory(&platform, file, options).await;
+        report.add(&Figure::of(name, "MiB", Goal::AtMost(150.0), &[peak]));
+    }
+    report
 }
 
-/// Seconds from the start of the run to its end.
-async fn extract(platform: &Platform, file: BlobId, format: &str) -> f64 {
-    let job = platform.run("audio.extract", file, json!({"format": format})).await;
+/// Seconds from the start of the run to its end; everything is made anew.
+async fn extract(platform: &Platform, file: BlobId, options: &Value) -> f64 {
+    let mut options = options.clone();
+    options["reuse"] = false.into();
+    let job = platform.run("audio.extract", file, options).await;
     assert_eq!(job.state, State::Succeeded, "{:?}", job.error);
     job.finished_at.unwrap().duration_since(job.started_at.unwrap()).as_secs_f64()
 }
@@ -69,6 +103,65 @@ fn ffmpeg(input: &Path, arguments: &[&str], output: &Path) -> f64 {
     command.args(["-v", "error", "-y", "-nostdin", "-i"]).arg(input).arg("-vn").args(arguments).arg(output);
     assert!(command.stdin(Stdio::null()).status().unwrap().success());
     started.elapsed().as_secs_f64()
+}
+
+/// Seconds that the program takes for loudness in two passes: it measures, then it is told what it has measured.
+fn ffmpeg_loudnorm(input: &Path, arguments: &[&str], output: &Path) -> f64 {
+    let started = Instant::now();
+    let targets = "loudnorm=I=-16:TP=-1.5:LRA=11";
+    let mut command = Command::new("ffmpeg");
+    command.args(["-hide_banner", "-nostats", "-nostdin", "-i"]).arg(input).arg("-vn");
+    command.args(["-af", &format!("{targets}:print_format=json"), "-f", "null", "-"]);
+    let said = String::from_utf8_lossy(&command.stdin(Stdio::null()).output().unwrap().stderr).into_owned();
+    let (start, end) = (said.rfind('{').unwrap(), said.rfind('}').unwrap());
+    let measured: Value = serde_json::from_str(&said[start..=end]).unwrap();
+    let field = |name: &str| measured[name].as_str().unwrap().to_owned();
+    let second = format!(
+        "{targets}:measured_I={}:measured_TP={}:measured_LRA={}:measured_thresh={}:offset={}:linear=true",
+        field("input_i"),
+        field("input_tp"),
+        field("input_lra"),
+        field("input_thresh"),
+        field("target_offset")
+    );
+    ffmpeg(input, &[&["-af", &second], arguments].concat(), output);
+    started.elapsed().as_secs_f64()
+}
+
+/// One gigabyte from a server on this machine, beside what curl does, in pairs.
+async fn downloads(platform: &Platform, server: &MediaServer, folder: &Path) -> Vec<Figure> {
+    const BYTES: u64 = 1_000_000_000;
+    let small = std::fs::read(Recording::default().make(folder, "small.mp4")).unwrap();
+    // A box that every reader passes over makes any recording as large as one likes.
+    let rest = BYTES - small.len() as u64;
+    let free = [&u32::try_from(rest).unwrap().to_be_bytes()[..], b"free"].concat();
+    let url = server.route("/large.mp4", Route::new(Content::padded([small, free].concat(), rest - 8), "video/mp4"));
+    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let started = Instant::now();
+        let output = folder.join("curl.mp4");
+        let (address, to) = (url.clone(), output.clone());
+        let curl = move || Command::new("curl").args(["-sSf", "-o"]).arg(to).arg(address).status().unwrap();
+        assert!(tokio::task::spawn_blocking(curl).await.unwrap().success());
+        let curl = started.elapsed().as_secs_f64();
+        std::fs::remove_file(output).unwrap();
+
+        let payload = json!({
+            "source": {"url": url}, "reuse": false, "format": "copy", "waveform": "off", "thumbnails": "off",
+        });
+        let handle = platform.client.submit_raw("audio.extract", payload).send().await.unwrap();
+        let job = handle.wait().await.unwrap();
+        assert_eq!(job.state, State::Succeeded, "{:?}", job.error);
+        let download = job.result.unwrap()["timings_ms"]["download"].as_f64().unwrap() / 1_000.0;
+        ours.push(BYTES as f64 / 1e6 / download);
+        theirs.push(BYTES as f64 / 1e6 / curl);
+        ratios.push(download / curl);
+    }
+    vec![
+        Figure::of("curl_1gb", "MB/s", Goal::None, &theirs),
+        Figure::of("download_1gb", "MB/s", Goal::None, &ours),
+        Figure::of("download_1gb_wall_ratio", "ratio", Goal::AtMost(2.0), &ratios),
+    ]
 }
 
 /// From the call that submits a job to the first event that says that it runs.
@@ -108,8 +201,9 @@ fn repeated(recording: &Path, times: u32, arguments: &[&str], output: &Path) -> 
 }
 
 /// The largest resident memory of the child that does the work, in MiB.
-async fn peak_memory(platform: &Platform, file: BlobId) -> f64 {
-    let payload = json!({"source": {"upload": file}, "format": "mp3"});
+async fn peak_memory(platform: &Platform, file: BlobId, options: Value) -> f64 {
+    let mut payload = json!({"source": {"upload": file}, "reuse": false});
+    payload.as_object_mut().unwrap().extend(options.as_object().cloned().unwrap_or_default());
     let handle = platform.client.submit_raw("audio.extract", payload).send().await.unwrap();
     let worker = platform.workers[0].pid();
     let done = handle.wait();

@@ -55,21 +55,35 @@ pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
 }
 
-/// Prints figures, as a table for people or one JSON object a line.
-pub fn print(figures: &[Figure], json: bool) {
-    if json {
-        for figure in figures {
-            println!("{}", serde_json::to_string(figure).unwrap());
+/// What prints every figure as it comes, as a line of a table for people or as a JSON object: a run takes minutes, and what
+/// was measured before it broke off should not be lost.
+pub struct Report {
+    json: bool,
+    /// Whether every goal so far is met.
+    pub met: bool,
+}
+
+impl Report {
+    /// Starts one.
+    pub fn start(json: bool) -> Self {
+        if !json {
+            println!("{:<36} {:>12} {:<8} {:<12} {:<5} smallest .. largest", "figure", "median", "unit", "goal", "met");
         }
-        return;
+        Self { json, met: true }
     }
-    println!("{:<34} {:>12} {:<8} {:<12} {:<5} smallest .. largest", "figure", "median", "unit", "goal", "met");
-    for figure in figures {
+
+    /// Prints a figure.
+    pub fn add(&mut self, figure: &Figure) {
+        self.met &= figure.met != Some(false);
+        if self.json {
+            println!("{}", serde_json::to_string(figure).unwrap());
+            return;
+        }
         let goal = figure.goal.as_deref().unwrap_or("");
         let met = figure.met.map_or("", |met| if met { "yes" } else { "NO" });
         let (value, (least, most)) = (show(figure.value), figure.spread);
         println!(
-            "{:<34} {value:>12} {:<8} {goal:<12} {met:<5} {} .. {}",
+            "{:<36} {value:>12} {:<8} {goal:<12} {met:<5} {} .. {}",
             figure.name,
             figure.unit,
             show(least),

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tempfile::TempDir;
 
-use super::{Figure, Goal};
+use super::{Figure, Goal, Report};
 use crate::{Program, RedisServer, eventually_async};
 
 /// The queue of the jobs that are only counted.
@@ -67,37 +67,35 @@ pub fn queue() -> QueueName {
 }
 
 /// Measures everything, once without and once with an append-only file.
-pub async fn run() -> Vec<Figure> {
-    let mut figures = Vec::new();
+pub async fn run(mut report: Report) -> Report {
     for (suffix, options) in [
         ("", ["--appendonly", "no", "--appendfsync", "no"]),
         ("_aof", ["--appendonly", "yes", "--appendfsync", "everysec"]),
     ] {
-        figures.extend(run_on(suffix, &options).await);
+        run_on(&mut report, suffix, &options).await;
     }
-    figures
+    report
 }
 
-async fn run_on(suffix: &str, options: &[&str]) -> Vec<Figure> {
+async fn run_on(report: &mut Report, suffix: &str, options: &[&str]) {
     let jobs = 300_000;
     let name = |name: &str| format!("{name}{suffix}");
-    let mut figures = Vec::new();
     eprintln!("redis itself{suffix} …");
     let redis = RedisServer::with(options);
     let lpush: Vec<f64> = (0..3).map(|_| lpush(&redis)).collect();
     let base = Figure::of(name("redis_lpush_50"), "/s", Goal::None, &lpush);
     let lpush = base.value;
-    figures.push(base);
+    report.add(&base);
 
     eprintln!("enqueue{suffix} …");
     let queues = Queues::connect(&redis.url()).await.unwrap();
     let one: Vec<f64> = [rate(20_000, enqueue(&queues, 0..20_000, How::Seq, 1)).await].into();
-    figures.push(Figure::of(name("enqueue_one_by_one"), "/s", Goal::None, &one));
+    report.add(&Figure::of(name("enqueue_one_by_one"), "/s", Goal::None, &one));
     let mut many = Vec::new();
     for _ in 0..3 {
         many.push(rate(jobs, enqueue(&queues, 0..jobs, How::Conc, 64)).await);
     }
-    figures.push(Figure::of(name("enqueue_64"), "/s", Goal::AtLeast((0.9 * lpush).round()), &many));
+    report.add(&Figure::of(name("enqueue_64"), "/s", Goal::AtLeast((0.9 * lpush).round()), &many));
     drop(redis);
 
     for workers in [1, 2] {
@@ -108,14 +106,13 @@ async fn run_on(suffix: &str, options: &[&str]) -> Vec<Figure> {
             drains.push(drain(&redis, jobs, workers).await);
         }
         let goal = if workers == 1 { Goal::AtLeast((0.5 * lpush).round()) } else { Goal::None };
-        figures.push(Figure::of(
+        report.add(&Figure::of(
             name(&format!("drain_{workers}_worker{}", if workers > 1 { "s" } else { "" })),
             "/s",
             goal,
             &drains,
         ));
     }
-    figures
 }
 
 fn lpush(redis: &RedisServer) -> f64 {

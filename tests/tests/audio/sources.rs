@@ -162,9 +162,8 @@ async fn a_run_says_where_it_is_and_never_goes_back() {
     let last = downloads.last().unwrap();
     assert_eq!(counter(last, "total_bytes"), bytes as f64);
     assert!(counter(last, "downloaded_bytes") > bytes as f64 * 0.5);
-    let speeds = downloads.iter().map(|it| counter(it, "bytes_per_s"));
-    let fastest = speeds.fold(0.0, f64::max);
-    assert!(fastest > bytes as f64 * 0.2 && fastest < bytes as f64 * 1.5, "{fastest} bytes/s of {bytes} in 2 s");
+    let speed = counter(last, "bytes_per_s");
+    assert!(speed > bytes as f64 * 0.2 && speed < bytes as f64, "{speed} bytes/s of {bytes} in 2 s");
     assert!(downloads.iter().any(|it| it.eta_ms.is_some()));
 }
 

@@ -32,12 +32,17 @@ impl Stage {
         let more = settings.iter().find(|(name, _)| *name == "FOURMI_EGRESS_ALLOW").map_or("", |(_, value)| value);
         let allow = format!("{},{more}", server.address());
         let allow = allow.trim_end_matches(',');
-        let mut all = vec![("FOURMI_MEDIA_STALL_MS", "1500"), ("FOURMI_SLOTS", "4")];
+        let mut all = vec![("FOURMI_SLOTS", "4")];
         all.extend(settings);
         all.retain(|(name, _)| *name != "FOURMI_EGRESS_ALLOW");
         all.push(("FOURMI_EGRESS_ALLOW", allow));
         let platform = Platform::with(&all, 1).await;
         Self { platform, server, folder: TempDir::new().unwrap() }
+    }
+
+    /// One that takes a silence of 1.5 seconds for an absence. The others have patience, because tests hold bodies.
+    pub(crate) async fn hasty(settings: &[(&'static str, &str)]) -> Self {
+        Self::with(&[settings, &[("FOURMI_MEDIA_STALL_MS", "1500")]].concat()).await
     }
 
     /// Six seconds with picture, sound and chapters.
