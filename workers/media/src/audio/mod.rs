@@ -22,8 +22,8 @@ mod write;
 use std::time::Duration;
 
 pub use analyse::{Analysis, analyse};
-pub use elementary::{Elementary, elementary};
 pub use chapters::{chapters_json, chapters_vtt};
+pub use elementary::{Elementary, elementary};
 pub use extract::{Extraction, extract};
 pub use labels::Extras;
 pub use split::{PartFile, split};
