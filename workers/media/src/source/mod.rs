@@ -268,10 +268,10 @@ impl Source<'_> {
         }
         let entry = self.lock(cache, &owner).await?;
         match cache.complete(&entry) {
-            Some(complete) => {
+            Some(mut complete) => {
                 // This page may speak of it in other words.
-                let page = Page { picture: complete.page.picture.clone(), ..found.page.clone() };
-                self.recording(entry, Complete { page, ..complete }, Vec::new()).map(Some)
+                complete.page = Page { picture: complete.page.picture.take(), ..found.page.clone() };
+                self.recording(entry, complete, Vec::new()).map(Some)
             }
             None => Ok(None),
         }
