@@ -4,6 +4,7 @@
 //! cut off, and none before it.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -119,10 +120,64 @@ impl Work<'_> {
         if self.wants_file {
             made.push(self.made(&extraction.path, "audio", &extraction.extension, &extraction.media_type));
         }
-        if let Some(waveform) = self.waveform(subject, extraction).await? {
-            made.push(waveform);
+        made.extend(self.words(extraction)?);
+        made.extend(self.split(extraction).await?);
+        made.extend(self.waveform(subject, extraction).await?);
+        Ok(made)
+    }
+
+    /// What there is to read: what is known of the recording, and its chapters.
+    fn words(&self, extraction: &Extraction) -> Result<Vec<Made>, Failure> {
+        let mut made = Vec::new();
+        let mut write = |role: &str, ending: &str, media_type: &str, text: &str| {
+            let path = self.folder.join(ending);
+            std::fs::write(&path, text).map_err(|error| broken(&error))?;
+            made.push(self.made(&path, role, ending, media_type));
+            Ok::<_, Failure>(())
+        };
+        if self.wants_file {
+            write("info", "info.json", "application/json", &self.info(extraction).to_string())?;
+        }
+        if self.request.chapters.sidecar && !extraction.chapters.is_empty() {
+            write("chapters", "chapters.json", "application/json", &audio::chapters_json(&extraction.chapters))?;
+            write("chapters_vtt", "chapters.vtt", "text/vtt", &audio::chapters_vtt(&extraction.chapters))?;
         }
         Ok(made)
+    }
+
+    /// What is known of the recording, in one document.
+    fn info(&self, extraction: &Extraction) -> serde_json::Value {
+        serde_json::json!({
+            "title": extraction.tags.get("title").or(self.recording.page.title.as_ref()),
+            "source": self.recording.info,
+            "duration_ms": extraction.duration_ms,
+            "codec": extraction.codec,
+            "tags": extraction.tags,
+            "page_tags": self.recording.page.tags,
+            "chapters": extraction.chapters,
+            "loudness": extraction.loudness,
+            "notes": extraction.notes,
+        })
+    }
+
+    /// One file a chapter.
+    async fn split(&self, extraction: &Extraction) -> Result<Vec<Made>, Failure> {
+        if !self.request.chapters.split || !self.wants_file {
+            return Ok(Vec::new());
+        }
+        let (path, chapters) = (extraction.path.clone(), extraction.chapters.clone());
+        let folder = self.folder.to_owned();
+        let parts = self.blocking(move |control| audio::split(&path, &chapters, &folder, control)).await?;
+        let made = parts.into_iter().map(|part| {
+            let title = format!("{:02} {}", part.number, part.chapter.title);
+            Made {
+                name: format!("{} - {}.{}", self.recording.name, title.trim(), part.extension),
+                path: part.path,
+                role: "chapter".to_owned(),
+                media_type: part.media_type,
+            }
+        });
+        Ok(made.collect())
     }
 
     async fn waveform(&self, subject: &Subject, extraction: &Extraction) -> Result<Option<Made>, Failure> {
@@ -178,12 +233,7 @@ impl Work<'_> {
 
     fn note(&self, name: &str, value: &impl Serialize) -> Result<(), Failure> {
         let noted = self.kept.map_or(Ok(()), |kept| kept.set_checkpoint(name, value));
-        noted.map_err(|error| match error.kind() {
-            std::io::ErrorKind::StorageFull => {
-                Failure::retry("disk_full", "there is no room left on the worker's disk")
-            }
-            _ => Failure::retry("storage_failed", "a step could not be noted").because(error),
-        })
+        noted.map_err(|error| broken(&error))
     }
 
     /// Does work of libav's, on a thread that may block.
@@ -197,6 +247,15 @@ impl Work<'_> {
             let failure = Failure::retry("panic", "the handler met a fault of its own and was stopped");
             Err(failure.class(ErrorClass::Internal).because(error))
         })
+    }
+}
+
+fn broken(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Failure::retry("disk_full", "there is no room left on the worker's disk")
+        }
+        _ => Failure::retry("storage_failed", "the folder of the job cannot be used").because(error),
     }
 }
 
