@@ -107,6 +107,17 @@ fn a_platform_extracts_keeps_its_jobs_and_stops_with_everything() {
     assert!(std::fs::metadata(&out).unwrap().len() > 10_000);
     // What is there is not overwritten unasked.
     assert_eq!(code(&up.fourmi(&arguments)), 2);
+    // The same file without a key.
+    let jobs = up.json(&["jobs"]);
+    let file = jobs["jobs"][0]["result"]["files"][0]["file"].as_str().unwrap();
+    let link = up.json(&["link", file, "--expires", "10m"]);
+    assert!(
+        link["url"]
+            .as_str()
+            .unwrap()
+            .starts_with(&format!("{}/api/v1/files/{file}/", up.ready["url"].as_str().unwrap()))
+    );
+    assert_eq!(code(&up.fourmi(&["link", file, "--expires", "8d"])), 4);
     up.stop();
 
     let up = Up::start(&data, &["--scale", "media=2"]);

@@ -94,6 +94,35 @@ async fn a_file_is_served_in_parts_with_its_name_and_only_when_it_changed() {
 }
 
 #[tokio::test]
+async fn several_ranges_come_at_once_also_by_a_link_which_no_log_shows() {
+    let platform = Platform::with(&[("FOURMI_LOG", "trace")], 0).await;
+    let file = platform.upload_bytes("talk.bin", "0123456789").await;
+    let link = platform.client.link(file, Duration::from_secs(60), false).await.unwrap();
+    let path = link.url.strip_prefix(platform.url()).unwrap();
+    let parts = platform.open_request("GET", path).header("range", "bytes=-2,0-1,1-2").send().await.unwrap();
+    assert_eq!(parts.status(), 206);
+    let media_type = parts.headers()["content-type"].to_str().unwrap().to_owned();
+    let boundary = media_type.strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let part = |range: &str, content: &str| {
+        format!(
+            "--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Range: bytes {range}/10\r\n\r\n{content}\r\n"
+        )
+    };
+    let expected = part("8-9", "89") + &part("0-2", "012") + &format!("--{boundary}--\r\n");
+    assert_eq!(parts.text().await.unwrap(), expected);
+
+    let signature = path.split("signature=").nth(1).unwrap();
+    let wrong = platform.open_request("GET", &path.replace(signature, "AAAA")).send().await.unwrap();
+    assert_eq!(problem(wrong, 403).await, "link_invalid");
+    assert_eq!(platform.open_request("DELETE", path).send().await.unwrap().status(), 401);
+    let lines = platform.api.lines().join("\n");
+    assert!(lines.contains("/api/v1/files/{id}/content/{name}") && !lines.contains(signature));
+    use std::os::unix::fs::PermissionsExt;
+    let about = std::fs::metadata(platform.data().join("link-key")).unwrap();
+    assert_eq!(about.permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
 async fn every_route_but_health_and_documents_asks_for_the_key() {
     let platform = Platform::with(&[], 0).await;
     let document: Value =

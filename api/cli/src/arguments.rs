@@ -1,9 +1,10 @@
 //! What may be written on the command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, builder::styling::Styles};
 use fourmi_model::JobId;
+use jiff::{Span, SpanRelativeTo};
 
 use crate::{commands, up};
 
@@ -56,12 +57,16 @@ pub(crate) enum Command {
     Up(up::UpArguments),
     /// Make a sample video, extract its sound, show what came out
     Demo(commands::demo::DemoArguments),
-    /// Extract the sound of a recording
+    /// Extract the sound of a recording, or of a page that shows one
     Extract(commands::extract::ExtractArguments),
+    /// Record a running stream until it ends or is stopped
+    Live(commands::live::LiveArguments),
     /// Store a file, for jobs to read
     Upload(commands::files::UploadArguments),
     /// Save a stored file, or the files that a job made
     Fetch(commands::files::FetchArguments),
+    /// Give out an address that opens a stored file without a key, for a while
+    Link(commands::files::LinkArguments),
     /// Submit a job of any kind
     Submit(commands::submit::SubmitArguments),
     /// Follow a job until it is over
@@ -87,6 +92,15 @@ pub(crate) struct OneJob {
     pub(crate) id: JobId,
 }
 
+/// A length of time as it is written on the command line.
+pub(crate) fn lasting(text: &str) -> Result<Duration, String> {
+    let span: Option<Span> = text.parse().ok();
+    let duration = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+    duration
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| "a length of time is written 30s, 90m, 1h30m or 7d".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -96,5 +110,15 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn lengths_of_time_are_read_as_people_write_them() {
+        for (text, seconds) in [("30s", 30), ("90m", 5_400), ("1h30m", 5_400), ("7d", 604_800), ("1h 5s", 3_605)] {
+            assert_eq!(lasting(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "10", "-1h", "soon", "1 fortnight"] {
+            assert!(lasting(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! Following a job to its end, in front of someone's eyes.
 
 use fourmi_client::{Client, Update};
-use fourmi_model::{Job, JobId, State};
+use fourmi_model::{BlobId, Job, JobId, State};
 use futures_util::StreamExt;
 use serde_json::json;
 
 use crate::{
     exit::{Exit, Stop},
-    print,
+    hints, print,
     progress::Progress,
     session::{Session, unless_interrupted},
 };
@@ -29,20 +29,55 @@ pub(crate) async fn follow(
     progress: &Progress,
     telling: Telling,
 ) -> anyhow::Result<Job> {
-    let watching = unless_interrupted(to_the_end(client, id, progress, telling)).await?;
+    let watching = unless_interrupted(to_the_end(session, client, id, progress, telling, &mut None)).await?;
     progress.clear();
-    match watching {
-        Some(job) => job,
-        None => {
-            session.note("");
-            Err(Stop::interrupted(format!(
-                "stopped watching; the job goes on.\n  fourmi watch {id}    follows it again\n  fourmi fetch {id}    saves its files once it is done\n  fourmi cancel {id}   stops it"
-            )))
-        }
-    }
+    watching.unwrap_or_else(|| Err(goes_on(session, id)))
 }
 
-async fn to_the_end(client: &Client, id: &JobId, progress: &Progress, telling: Telling) -> anyhow::Result<Job> {
+/// Follows a job that keeps what it has when it is told to stop, as it is when this is interrupted; a second time, the
+/// watching stops.
+pub(crate) async fn follow_or_stop(
+    session: &Session,
+    client: &Client,
+    id: &JobId,
+    progress: &Progress,
+) -> anyhow::Result<Job> {
+    let mut growing = None;
+    let watching = to_the_end(session, client, id, progress, Telling::Progress, &mut growing);
+    let watched = unless_interrupted(watching).await?;
+    progress.clear();
+    if let Some(job) = watched {
+        return job;
+    }
+    session.note("\nStopping; what was recorded is kept and finished. Ctrl-C again leaves the job to itself.");
+    match client.cancel(id).await {
+        // It was over at that moment: there is its end to be told.
+        Err(error) if error.problem().is_some_and(|problem| problem.code == "already_over") => {}
+        other => {
+            other?;
+        }
+    }
+    let watching = to_the_end(session, client, id, progress, Telling::Progress, &mut growing);
+    let watched = unless_interrupted(watching).await?;
+    progress.clear();
+    watched.unwrap_or_else(|| Err(goes_on(session, id)))
+}
+
+fn goes_on(session: &Session, id: &JobId) -> anyhow::Error {
+    session.note("");
+    Stop::interrupted(format!(
+        "stopped watching; the job goes on.\n  fourmi watch {id}    follows it again\n  fourmi fetch {id}    saves its files once it is done\n  fourmi cancel {id}   stops it"
+    ))
+}
+
+async fn to_the_end(
+    session: &Session,
+    client: &Client,
+    id: &JobId,
+    progress: &Progress,
+    telling: Telling,
+    growing: &mut Option<BlobId>,
+) -> anyhow::Result<Job> {
     let mut updates = client.events(id);
     let mut last = None;
     while let Some(update) = updates.next().await {
@@ -53,9 +88,13 @@ async fn to_the_end(client: &Client, id: &JobId, progress: &Progress, telling: T
         match update {
             Update::Snapshot(job) | Update::State(job) => {
                 progress.job(&job);
+                tell_growing(session, growing, job.progress.as_ref());
                 last = Some(*job);
             }
-            Update::Progress { progress: far, .. } => progress.run(&far),
+            Update::Progress { progress: far, .. } => {
+                progress.run(&far);
+                tell_growing(session, growing, Some(&far));
+            }
             Update::Interrupted { reason, .. } => progress.wait("the API is away", &print::one_line(&reason)),
         }
     }
@@ -63,6 +102,15 @@ async fn to_the_end(client: &Client, id: &JobId, progress: &Progress, telling: T
         Some(job) if job.state.is_final() => Ok(job),
         // The stream gives the end of a job or an error; so much for what cannot be.
         _ => Ok(client.wait(id).await?),
+    }
+}
+
+/// Says once which file can be read already.
+fn tell_growing(session: &Session, told: &mut Option<BlobId>, progress: Option<&fourmi_model::Progress>) {
+    let file = progress.and_then(|progress| progress.file);
+    if let Some(file) = file.filter(|file| *told != Some(*file)) {
+        session.note(&format!("{file} grows and can be read already; `fourmi link {file}` gives its address."));
+        *told = Some(file);
     }
 }
 
@@ -86,6 +134,9 @@ pub(crate) fn tell_end(job: &Job) -> Exit {
         (State::Failed, Some(error)) => {
             let message = print::one_line(error.message.trim_end_matches('.'));
             print::to_stderr(&format!("fourmi: the job failed: {message} ({}).", error.code));
+            if let Some(hint) = hints::hint(&error.code) {
+                print::to_stderr(&format!("  {hint}"));
+            }
             let retry = if error.retryable { format!("\n  fourmi retry {id}   runs it again") } else { String::new() };
             print::to_stderr(&format!("  fourmi job {id}     shows its runs{retry}"));
         }

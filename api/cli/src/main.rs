@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod exit;
 mod follow;
+mod hints;
 mod print;
 mod progress;
 mod session;
@@ -36,6 +37,8 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Up(arguments) => up::run(session, arguments).await,
         Command::Demo(arguments) => commands::demo::run(session, arguments).await,
         Command::Extract(arguments) => commands::extract::run(session, arguments).await,
+        Command::Live(arguments) => commands::live::run(session, arguments).await,
+        Command::Link(arguments) => commands::files::link(session, arguments).await,
         Command::Upload(arguments) => commands::files::upload(session, arguments).await,
         Command::Fetch(arguments) => commands::files::fetch(session, arguments).await,
         Command::Submit(arguments) => commands::submit::run(session, arguments).await,

@@ -119,6 +119,11 @@ pub(crate) fn rough(duration: Duration) -> String {
     }
 }
 
+/// A time as a clock on the wall here shows it: `14:03:22`.
+pub(crate) fn time_of_day(time: Timestamp) -> String {
+    time.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
+}
+
 /// The time from one moment to another; nothing if it runs backwards, as between two clocks it may.
 pub(crate) fn between(start: Timestamp, end: Timestamp) -> Duration {
     Duration::try_from(end.duration_since(start)).unwrap_or_default()

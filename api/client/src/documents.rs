@@ -15,12 +15,25 @@ pub struct StoredFile {
     pub name: String,
     /// Its size in bytes.
     pub bytes: u64,
-    /// The SHA-256 of its content, in lower-case hexadecimal digits.
+    /// The SHA-256 of its content, in lower-case hexadecimal digits; empty while it grows.
+    #[serde(default)]
     pub sha256: String,
     /// Its media type.
     pub media_type: String,
     /// When it was stored (RFC 3339).
     pub created_at: String,
+    /// Whether a job still appends to it.
+    #[serde(default)]
+    pub growing: bool,
+}
+
+/// A link: whoever has it may read a file without a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileLink {
+    /// Its address.
+    pub url: String,
+    /// When it ends (RFC 3339).
+    pub expires_at: String,
 }
 
 /// Which jobs to list.

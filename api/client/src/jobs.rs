@@ -1,10 +1,13 @@
 //! Reading and steering jobs; kinds, queues, files, health.
 
+use std::time::Duration;
+
 use fourmi_model::{BlobId, Job, JobId, RunReport};
 use reqwest::{Method, StatusCode};
+use serde_json::json;
 
 use crate::{
-    Client, ClientError, Health, JobPage, JobQuery, KindDocument, QueueDocument, StoredFile,
+    Client, ClientError, FileLink, Health, JobPage, JobQuery, KindDocument, QueueDocument, StoredFile,
     documents::{Kinds, Queues, Runs},
     patience::Patience,
 };
@@ -103,6 +106,19 @@ impl Client {
     /// `unknown_file` if there is none.
     pub async fn stored_file(&self, id: BlobId) -> Result<StoredFile, ClientError> {
         self.json(self.request(Method::GET, ["files", &id.to_string(), "info"])).await
+    }
+
+    /// A link that opens a stored file without a key for this long (a second to seven days), in a browser as something to
+    /// save (`download`) or to show.
+    ///
+    /// # Errors
+    /// `unknown_file` if there is none; `invalid_request` if the time is too short or too long.
+    pub async fn link(&self, id: BlobId, lasting: Duration, download: bool) -> Result<FileLink, ClientError> {
+        let body = json!({"expires_in_s": lasting.as_secs(), "download": download});
+        let call = self.request(Method::POST, ["files", &id.to_string(), "links"]).json(&body);
+        let link: FileLink = self.json(call).await?;
+        // The API does not know by which name we reach it.
+        Ok(FileLink { url: format!("{}{}", self.url(), link.url), ..link })
     }
 
     /// Deletes a stored file.

@@ -109,8 +109,8 @@ impl Uploads {
     }
 }
 
-/// `500`, `64KiB`, `10 GiB`.
-fn bytes(text: &str) -> Option<u64> {
+/// Reads a size, such as `500`, `64KiB` or `10 GiB`; `None` if it is none, or nothing.
+pub fn bytes(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let unit: u64 = match unit.trim_start() {

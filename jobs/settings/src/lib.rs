@@ -8,6 +8,7 @@ pub mod logging;
 mod secret;
 pub mod table;
 
+pub use concerns::bytes;
 pub use concerns::{
     ApiKey, ClientSettings, Fsync, Listen, LogFormat, Logging, Media, PrivateRedis, Redis, Uploads, Worker,
 };

@@ -18,7 +18,8 @@ const FIRST_ESTIMATE: Duration = Duration::from_millis(300);
 /// Tells how far one stage is.
 pub(crate) struct Pace<'c> {
     control: &'c dyn Control,
-    stage: &'static str,
+    /// None: it keeps it to itself.
+    stage: Option<&'static str>,
     started: Instant,
     told: Option<Instant>,
     percent: f32,
@@ -35,7 +36,12 @@ pub(crate) struct Place {
 
 impl<'c> Pace<'c> {
     pub(crate) fn start(control: &'c dyn Control, stage: &'static str) -> Self {
-        Self { control, stage, started: Instant::now(), told: None, percent: 0.0 }
+        Self { control, stage: Some(stage), started: Instant::now(), told: None, percent: 0.0 }
+    }
+
+    /// Tells nobody, and only asks whether to go on.
+    pub(crate) fn silent(control: &'c dyn Control) -> Self {
+        Self { control, stage: None, started: Instant::now(), told: None, percent: 0.0 }
     }
 
     /// # Errors
@@ -46,7 +52,7 @@ impl<'c> Pace<'c> {
 
     /// Whether somebody would hear; asked first, because finding out the place costs something.
     pub(crate) fn is_due(&self) -> bool {
-        self.told.is_none_or(|told| told.elapsed() >= INTERVAL)
+        self.stage.is_some() && self.told.is_none_or(|told| told.elapsed() >= INTERVAL)
     }
 
     /// Tells where it is.
@@ -70,12 +76,13 @@ impl<'c> Pace<'c> {
     }
 
     fn say(&mut self, place: &Place, eta_ms: Option<u64>) {
+        let Some(stage) = self.stage else { return };
         let media_ms = place.media_ms as f64;
         let wall_ms = self.started.elapsed().as_secs_f64() * 1_000.0;
         let speed = if wall_ms > 0.0 { media_ms / wall_ms } else { 0.0 };
         self.told = Some(Instant::now());
         self.control.progress(Progress {
-            stage: self.stage.to_owned(),
+            stage: stage.to_owned(),
             percent: self.percent,
             message: message(place.media_ms, speed),
             eta_ms,

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     commands::{
-        extract::{self, Extraction, Form, Saved},
+        extract::{self, Extraction, Form, Recording, Saved, Saving},
         files::Place,
         sample,
     },
@@ -38,7 +38,8 @@ pub(crate) async fn run(session: &Session, arguments: DemoArguments) -> anyhow::
     session.note("Extracting its sound as Opus …");
     let form = Form::of(AudioFormat::Opus);
     let place = Place { output: Some(folder), force: true };
-    match extract::extract(session, &client, &video, &form, &place).await? {
+    let saving = Saving { place: &place, all: false };
+    match extract::extract(session, &client, &Recording::File(video), &form, saving).await? {
         Extraction::Saved(saved) => {
             print_receipt(session, &saved)?;
             Ok(Exit::Done)
@@ -49,14 +50,16 @@ pub(crate) async fn run(session: &Session, arguments: DemoArguments) -> anyhow::
 
 fn print_receipt(session: &Session, saved: &Saved) -> anyhow::Result<()> {
     if session.json() {
-        return print::json(&json!({"path": saved.path, "job": saved.job}));
+        return print::json(&json!({"path": saved.paths.first(), "job": saved.job}));
     }
     let took = match (saved.job.started_at, saved.job.finished_at) {
         (Some(start), Some(end)) => format!(", took {}", print::rough(print::between(start, end))),
         _ => String::new(),
     };
     print::line("")?;
-    print::line(&format!("  file      {}", print::short(&saved.path).display()))?;
+    for path in &saved.paths {
+        print::line(&format!("  file      {}", print::short(path).display()))?;
+    }
     print::line(&format!("  sound     {}", extract::describe(&saved.result)))?;
     for (name, value) in &saved.result.tags {
         print::line(&format!("  {:<9} {}", print::one_line(name), print::one_line(value)))?;
@@ -65,7 +68,7 @@ fn print_receipt(session: &Session, saved: &Saved) -> anyhow::Result<()> {
         let start = print::clock(std::time::Duration::from_millis(chapter.start_ms));
         print::line(&format!("  {start:<9} {}", print::one_line(&chapter.title)))?;
     }
-    print::line(&format!("  SHA-256   {}", saved.result.files.first().map_or("", |file| &file.sha256)))?;
+    print::line(&format!("  SHA-256   {}", saved.result.file("audio").map_or("", |file| &file.sha256)))?;
     print::line(&format!("  job       {}{took}", saved.job.id))?;
     print::line("")
 }

@@ -1,6 +1,10 @@
-//! `fourmi upload`, `fetch`: files in and out.
+//! `fourmi upload`, `fetch`, `link`: files in and out.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use fourmi_client::{Client, ClientError};
@@ -8,6 +12,7 @@ use fourmi_model::{Artifact, BlobId, Job, JobId, State};
 use serde_json::json;
 
 use crate::{
+    arguments::lasting,
     exit::{Exit, Stop},
     print,
     session::{Session, unless_interrupted},
@@ -30,6 +35,19 @@ pub(crate) struct FetchArguments {
     id: FileOrJob,
     #[command(flatten)]
     place: Place,
+}
+
+/// What to give out.
+#[derive(Debug, Args)]
+pub(crate) struct LinkArguments {
+    /// Id of a stored file
+    id: BlobId,
+    /// How long the address works, up to 7d
+    #[arg(long, value_name = "TIME", value_parser = lasting, default_value = "1h")]
+    expires: Duration,
+    /// Have browsers save the file rather than show it
+    #[arg(long)]
+    download: bool,
 }
 
 /// Where to save files.
@@ -68,6 +86,16 @@ impl Place {
             Some(folder) if folder.is_dir() => folder.join(name),
             Some(path) => path.clone(),
             None => PathBuf::from(name),
+        }
+    }
+
+    /// Refuses a path that is no folder, for several files.
+    pub(crate) fn check_folder(&self) -> anyhow::Result<()> {
+        match &self.output {
+            Some(output) if !output.is_dir() => {
+                Err(Stop::usage("there may be several files to save; --output must name a folder"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -130,16 +158,9 @@ pub(crate) async fn fetch(session: &Session, arguments: FetchArguments) -> anyho
         FileOrJob::File(file) => vec![described(&client, file).await?],
         FileOrJob::Job(id) => files_of(&client.job(&id).await?)?,
     };
-    if files.len() > 1 && arguments.place.output.as_ref().is_some_and(|output| !output.is_dir()) {
-        return Err(Stop::usage("the job made several files; --output must name a folder"));
-    }
-    let mut saved = Vec::new();
-    for file in &files {
-        saved.push(save(session, &client, file, &arguments.place).await?);
-    }
+    let saved = save(session, &client, &files, &arguments.place).await?;
     if session.json() {
-        let files: Vec<_> = files.iter().zip(&saved).map(|(file, path)| json!({"path": path, "file": file})).collect();
-        print::json(&json!({"files": files}))?;
+        print::json(&json!({"files": documents(&files, &saved)}))?;
     } else {
         for path in saved {
             print::line(&path.display().to_string())?;
@@ -164,22 +185,95 @@ pub(crate) fn files_of(job: &Job) -> anyhow::Result<Vec<Artifact>> {
     if files.is_empty() { Err(Stop::usage(format!("{} made no files", job.id))) } else { Ok(files) }
 }
 
-/// Saves a file, showing how much of it is down; gives the path.
+/// Files and where they were saved, for programs.
+pub(crate) fn documents(files: &[Artifact], paths: &[PathBuf]) -> serde_json::Value {
+    files.iter().zip(paths).map(|(file, path)| json!({"path": path, "file": file})).collect()
+}
+
+/// Saves files, showing how much of each is down; gives their paths. Nothing is fetched if one is in the way.
 pub(crate) async fn save(
     session: &Session,
     client: &Client,
-    file: &Artifact,
+    files: &[Artifact],
     place: &Place,
-) -> anyhow::Result<PathBuf> {
-    let path = place.path(&file.name);
-    place.check(&path)?;
+) -> anyhow::Result<Vec<PathBuf>> {
+    if files.len() > 1 {
+        place.check_folder()?;
+    }
+    let paths = distinct(files.iter().map(|file| place.path(&file.name)));
+    for path in &paths {
+        place.check(path)?;
+    }
+    for (file, path) in files.iter().zip(&paths) {
+        save_one(session, client, file, path, place.force).await?;
+    }
+    Ok(paths)
+}
+
+/// A file that one job made does not take the place of another: the second `part.m4a` becomes `part-2.m4a`.
+fn distinct(paths: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut taken = BTreeSet::new();
+    let numbered = |path: &Path, number: u32| {
+        let mut name = path.file_stem().unwrap_or_default().to_owned();
+        name.push(format!("-{number}"));
+        if let Some(ending) = path.extension() {
+            name.push(".");
+            name.push(ending);
+        }
+        path.with_file_name(name)
+    };
+    paths
+        .map(|path| {
+            let others = (2..).map(|number| numbered(&path, number));
+            let free = std::iter::once(path.clone()).chain(others).find(|path| taken.insert(path.clone()));
+            free.unwrap_or(path)
+        })
+        .collect()
+}
+
+async fn save_one(
+    session: &Session,
+    client: &Client,
+    file: &Artifact,
+    path: &Path,
+    replace: bool,
+) -> anyhow::Result<()> {
     let progress = session.progress();
-    let download = client.download(file.file).sha256(&file.sha256).replace(place.force).on_progress({
+    let mut download = client.download(file.file).replace(replace).on_progress({
         let progress = progress.clone();
         move |bytes, whole| progress.transfer("downloading", bytes, whole)
     });
-    let saved = unless_interrupted(download.to(&path)).await?;
+    // A file that still grows has none.
+    if !file.sha256.is_empty() {
+        download = download.sha256(&file.sha256);
+    }
+    let saved = unless_interrupted(download.to(path)).await?;
     progress.clear();
     saved.ok_or_else(|| Stop::interrupted(format!("stopped; `fourmi fetch {}` saves the file", file.file)))??;
-    Ok(path)
+    Ok(())
+}
+
+pub(crate) async fn link(session: &Session, arguments: LinkArguments) -> anyhow::Result<Exit> {
+    let link = session.client()?.link(arguments.id, arguments.expires, arguments.download).await?;
+    if session.json() {
+        print::json(&link)?;
+    } else {
+        session.note(&format!("Opens the file for whoever has it, until {}:", link.expires_at));
+        print::line(&link.url)?;
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_one_name_get_numbers() {
+        let names = ["a/part.m4a", "a/part.m4a", "a/part", "a/part", "a/part.m4a", "a/part-2.m4a"];
+        let saved = distinct(names.into_iter().map(PathBuf::from));
+        let expected =
+            ["a/part.m4a", "a/part-2.m4a", "a/part", "a/part-2", "a/part-3.m4a", "a/part-2-2.m4a"].map(PathBuf::from);
+        assert_eq!(saved, expected);
+    }
 }

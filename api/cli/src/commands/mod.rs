@@ -6,5 +6,6 @@ pub(crate) mod extract;
 pub(crate) mod files;
 pub(crate) mod jobs;
 pub(crate) mod kinds;
+pub(crate) mod live;
 pub(crate) mod sample;
 pub(crate) mod submit;

@@ -179,6 +179,12 @@ pub(super) struct Also<'a> {
     pub(super) folder: &'a Path,
 }
 
+impl<'a> Also<'a> {
+    pub(super) fn nothing(folder: &'a Path) -> Self {
+        Self { levelling: None, waveform: Waveform::Off, folder }
+    }
+}
+
 /// What came of it.
 pub(super) struct Written {
     tally: Tally,

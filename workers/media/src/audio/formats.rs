@@ -188,7 +188,10 @@ fn is_as_asked(request: &AudioExtract, stream: &Stream) -> bool {
 }
 
 /// The container in which people expect a codec.
-fn container_for(stream: &Stream) -> Result<Container, Failure> {
+///
+/// # Errors
+/// `codec_unsupported`, if none holds it.
+pub(super) fn container_for(stream: &Stream) -> Result<Container, Failure> {
     let container = match stream.codec {
         codec::Id::AAC | codec::Id::ALAC => M4A,
         codec::Id::MP3 => MP3,

@@ -102,9 +102,21 @@ impl Part {
             Some(range) => Self::of_chapters(range, chapters, track)?,
             None => Self { start: microseconds(start_ms), end: end_ms.map(microseconds) },
         };
+        part.within(track)
+    }
+
+    /// The part from one time to another, in milliseconds.
+    ///
+    /// # Errors
+    /// `trim_out_of_range`, if it is known beforehand.
+    pub(super) fn between(start_ms: u64, end_ms: u64, track: &Track) -> Result<Self, Failure> {
+        Self { start: microseconds(start_ms), end: Some(microseconds(end_ms)) }.within(track)
+    }
+
+    fn within(self, track: &Track) -> Result<Self, Failure> {
         match track.promised_end {
-            Some(end) if part.start > 0 && part.start >= end => Err(part.out_of_range(track)),
-            _ => Ok(part),
+            Some(end) if self.start > 0 && self.start >= end => Err(self.out_of_range(track)),
+            _ => Ok(self),
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod audio_derive;
 pub(crate) mod audio_extract;
+pub(crate) mod audio_live;
 pub(crate) mod media_probe;
 
 use fourmi_media::Control;

@@ -13,7 +13,7 @@ const LOOK_AHEAD_SECONDS: f64 = 0.005;
 const RELEASE_SECONDS: f64 = 0.12;
 
 /// Samples that an interpolation looks at, and the points between two samples.
-const TAPS: usize = 12;
+const TAPS: usize = 24;
 const POINTS: usize = 3;
 
 /// No interpolation is more than this many times as high as the samples that it looks at.

@@ -83,12 +83,13 @@ impl Planned {
             Change::Dynamic { .. } => (NormalizationType::Dynamic, None),
         };
         let moved = |value: Option<f64>| rounded(value? + gain_db.unwrap_or(0.0));
+        let expected = if copied { integrated } else { self.expected };
         LoudnessReport {
             input_i: integrated,
             input_tp: true_peak,
             input_lra: range,
             input_thresh: threshold,
-            output_i: after.map_or_else(|| moved(integrated), |after| after.integrated),
+            output_i: after.map_or(expected, |after| after.integrated),
             output_tp: after.map_or_else(|| moved(true_peak), |after| after.true_peak),
             normalization_type,
             gain_db,
@@ -112,13 +113,12 @@ impl Contour {
         let (Some(integrated), Some(true_peak)) = (measured.integrated, measured.true_peak) else {
             return Ok(Planned { measured, change: Change::None, expected: None });
         };
-        let gain_db = targets.integrated_lufs - integrated;
+        let (gain_db, expected) = linear(&hops, targets.integrated_lufs - integrated, targets.integrated_lufs);
         let ceiling_db = targets.true_peak_dbtp - MARGIN_DB;
         let too_wide = measured.range.is_some_and(|range| range > targets.range_lu);
         if true_peak + gain_db <= ceiling_db && !too_wide {
-            let gain_db = rounded(gain_db).unwrap_or(0.0);
-            let expected = rounded(integrated + gain_db);
-            return Ok(Planned { measured, change: Change::Linear { gain_db }, expected });
+            let change = Change::Linear { gain_db };
+            return Ok(Planned { measured, change, expected: rounded(expected) });
         }
         let curve = if too_wide { narrowing(&hops, integrated, targets.range_lu) } else { Vec::new() };
         let (gain_db, expected) = self.make_up(&curve, gain_db, targets.integrated_lufs, ceiling_db, go_on)?;
@@ -134,7 +134,7 @@ impl Contour {
         ceiling_db: f64,
         go_on: &dyn Fn() -> Result<(), Failure>,
     ) -> Result<(f64, f64), Failure> {
-        let mut gain_db = rounded(linear_db).unwrap_or(0.0);
+        let mut gain_db = linear_db;
         let mut reached = target;
         for _ in 0..24 {
             go_on()?;
@@ -150,6 +150,22 @@ impl Contour {
         }
         Ok((gain_db, reached))
     }
+}
+
+/// The factor that makes sound as loud as `target`, and how loud it then is. More of a very soft recording counts once it is
+/// louder: then that counts too.
+fn linear(hops: &[f64], first_db: f64, target: f64) -> (f64, f64) {
+    let mut gain_db = rounded(first_db).unwrap_or(0.0);
+    let mut reached = target;
+    for _ in 0..8 {
+        let louder: Vec<_> = hops.iter().map(|energy| energy * 10_f64.powf(gain_db / 10.0)).collect();
+        reached = contour::integrated(&louder).map_or(target, |integrated| integrated.loudness);
+        if (target - reached).abs() < NEAR_ENOUGH {
+            break;
+        }
+        gain_db = rounded(gain_db + target - reached).unwrap_or(gain_db);
+    }
+    (gain_db, reached)
 }
 
 fn figures(hops: &[f64], peak: Option<f64>) -> Measured {

@@ -62,12 +62,12 @@ pub(super) struct Recording {
 }
 
 /// What is needed to fetch.
-pub(super) struct Fetcher<'a> {
-    pub(super) client: &'a Client,
-    pub(super) proxy: &'a Proxy,
-    pub(super) limits: &'a Limits,
-    pub(super) context: &'a Context,
-    pub(super) stages: &'a Stages,
+pub(crate) struct Fetcher<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) proxy: &'a Proxy,
+    pub(crate) limits: &'a Limits,
+    pub(crate) context: &'a Context,
+    pub(crate) stages: &'a Stages,
 }
 
 impl Fetcher<'_> {
@@ -113,18 +113,45 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Fetches a small file, such as a picture.
-    pub(super) async fn fetch_small(&self, url: &str, most: usize) -> Option<Vec<u8>> {
-        let response = self.ask(url, 0, None).await.ok().filter(|response| response.status().is_success())?;
+    /// Fetches a small file, such as a picture, or a part of a file: its first byte and the number of bytes.
+    ///
+    /// # Errors
+    /// `cancelled`, `size_exceeded` if it is larger than `most`, and the codes of [`failure`].
+    pub(crate) async fn fetch_small(
+        &self,
+        url: &str,
+        range: Option<(u64, u64)>,
+        most: usize,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut headers = plain_headers();
+        if let Some((start, length)) = range {
+            let last = start.saturating_add(length).saturating_sub(1);
+            headers.extend(HeaderValue::from_str(&format!("bytes={start}-{last}")).map(|value| (RANGE, value)));
+        }
+        let response = self.send(url, &headers).await?;
+        if !response.status().is_success() {
+            return Err(failure::status(response.status().as_u16(), text(&response, RETRY_AFTER).as_deref()));
+        }
+        let skip = match range {
+            // It gives the whole instead.
+            Some((start, _)) if response.status() != StatusCode::PARTIAL_CONTENT => {
+                usize::try_from(start).unwrap_or(most)
+            }
+            _ => 0,
+        };
         let mut body = Body { response, read: Vec::new() };
         let mut content = Vec::new();
-        while let Some(chunk) = self.chunk(&mut body).await.ok()?.ok()? {
+        while let Some(chunk) = self.chunk(&mut body).await?? {
             content.extend_from_slice(&chunk);
             if content.len() > most {
-                return None;
+                return Err(failure::size_exceeded(most as u64));
             }
         }
-        Some(content)
+        content.drain(..skip.min(content.len()));
+        if let Some(length) = range.and_then(|(_, length)| usize::try_from(length).ok()) {
+            content.truncate(length);
+        }
+        Ok(content)
     }
 
     /// Takes a download up again, as often as it moves on.
@@ -189,18 +216,20 @@ impl Fetcher<'_> {
     }
 
     async fn ask(&self, url: &str, from: u64, validator: Option<&str>) -> Result<Response, Failure> {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let mut headers = plain_headers();
         if let Some(validator) = validator.filter(|_| from > 0).and_then(|text| HeaderValue::from_str(text).ok()) {
             headers.insert(IF_RANGE, validator);
             if let Ok(range) = HeaderValue::from_str(&format!("bytes={from}-")) {
                 headers.insert(RANGE, range);
             }
         }
+        self.send(url, &headers).await
+    }
+
+    async fn send(&self, url: &str, headers: &HeaderMap) -> Result<Response, Failure> {
         let stall = self.limits.stall;
         let answer = tokio::select! {
-            answer = timeout(stall, self.client.get(url, &headers)) => answer,
+            answer = timeout(stall, self.client.get(url, headers)) => answer,
             () = self.context.cancelled() => return Err(Failure::cancelled()),
         };
         let response =
@@ -268,6 +297,13 @@ impl Fetcher<'_> {
             }
         }
     }
+}
+
+fn plain_headers() -> HeaderMap {
+    HeaderMap::from_iter([
+        (ACCEPT, HeaderValue::from_static("*/*")),
+        (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
+    ])
 }
 
 /// A body, and what was read of it ahead.

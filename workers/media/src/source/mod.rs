@@ -16,7 +16,8 @@ use std::{
 };
 
 use cache::{Cache, Complete, Entry, Shared};
-use direct::{Fetcher, Given};
+pub(crate) use direct::Fetcher;
+use direct::Given;
 use fourmi_egress::{Guard, Proxy};
 use fourmi_kinds::{AudioExtract, Chapter, MediaNote, SourceInfo};
 use fourmi_model::{ErrorClass, Failure};
@@ -42,14 +43,25 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The operator's limits, or those of a request where they are narrower.
-    fn of(request: &AudioExtract, settings: &Media) -> Self {
+    /// The operator's limits.
+    pub(crate) fn of_operator(settings: &Media) -> Self {
         let longest = u64::try_from(fourmi_media::audio::MAX_DURATION.as_millis()).unwrap_or(u64::MAX);
         Self {
-            max_bytes: request.max_bytes.unwrap_or(u64::MAX).min(settings.max_bytes),
-            max_duration_ms: request.max_duration_ms.unwrap_or(u64::MAX).min(longest),
-            rate: [request.rate_limit, settings.rate_limit].into_iter().flatten().min(),
+            max_bytes: settings.max_bytes,
+            max_duration_ms: longest,
+            rate: settings.rate_limit,
             stall: settings.stall,
+        }
+    }
+
+    /// The operator's limits, or those of a request where they are narrower.
+    fn of(request: &AudioExtract, settings: &Media) -> Self {
+        let most = Self::of_operator(settings);
+        Self {
+            max_bytes: request.max_bytes.unwrap_or(u64::MAX).min(most.max_bytes),
+            max_duration_ms: request.max_duration_ms.unwrap_or(u64::MAX).min(most.max_duration_ms),
+            rate: [request.rate_limit, most.rate].into_iter().flatten().min(),
+            stall: most.stall,
         }
     }
 }
@@ -219,7 +231,7 @@ impl Source<'_> {
             notes.push(MediaNote { code: "first_of_several".to_owned(), message });
         }
         if let Some((cache, key)) = cache
-            && let Some(recording) = self.elsewhere(cache, key, &found.canonical_id).await?
+            && let Some(recording) = self.elsewhere(cache, key, &found).await?
         {
             return Ok(recording);
         }
@@ -234,7 +246,7 @@ impl Source<'_> {
         })?;
         let mut page = found.page;
         if let Some(url) = &page.picture_url
-            && let Some(picture) = fetcher.fetch_small(url, LARGEST_PICTURE).await
+            && let Ok(picture) = fetcher.fetch_small(url, None, LARGEST_PICTURE).await
             && fourmi_runtime::write_whole(&entry.folder.join("picture"), &picture).is_ok()
         {
             page.picture = Some("picture".to_owned());
@@ -249,14 +261,18 @@ impl Source<'_> {
     }
 
     /// The recording of an id, if another address led to it before.
-    async fn elsewhere(&self, cache: &Cache, key: &str, canonical_id: &str) -> Result<Option<Recording>, Failure> {
-        let owner = cache.owner(canonical_id, key)?;
+    async fn elsewhere(&self, cache: &Cache, key: &str, found: &Found) -> Result<Option<Recording>, Failure> {
+        let owner = cache.owner(&found.canonical_id, key)?;
         if owner == key {
             return Ok(None);
         }
         let entry = self.lock(cache, &owner).await?;
         match cache.complete(&entry) {
-            Some(complete) => self.recording(entry, complete, Vec::new()).map(Some),
+            Some(mut complete) => {
+                // This page may speak of it in other words.
+                complete.page = Page { picture: complete.page.picture.take(), ..found.page.clone() };
+                self.recording(entry, complete, Vec::new()).map(Some)
+            }
             None => Ok(None),
         }
     }

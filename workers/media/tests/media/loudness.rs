@@ -23,10 +23,11 @@ fn loudness(file: &Path) -> Loudness {
     let run = Command::new("ffmpeg")
         .args(["-hide_banner", "-nostdin", "-i"])
         .arg(file)
-        .args(["-map", "0:a:0", "-af", "ebur128=peak=true:framelog=quiet", "-f", "null", "-"])
+        .args(["-map", "0:a:0", "-af", "ebur128=peak=true:framelog=verbose", "-f", "null", "-"])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(run.status.success(), "{text}");
     let summary = &text[text.rfind("Summary:").unwrap_or_else(|| panic!("{text}"))..];
     let figure = |name: &str| {
         let at = summary.find(name).unwrap() + name.len();
@@ -37,16 +38,17 @@ fn loudness(file: &Path) -> Loudness {
 
 /// Material of all sorts: name, FFmpeg's arguments, and whether one factor will do.
 fn material() -> [(&'static str, String, bool); 10] {
-    let noise = |shape: &str| format!("-f lavfi -i aevalsrc='{shape}':s=48000:d=40");
+    // No voice or instrument is as bright as white noise, which encoders leave out in part.
+    let noise = |shape: &str| format!("-f lavfi -i aevalsrc='{shape}':s=48000:d=40,lowpass=f=3000,lowpass=f=3000");
     let speech = "(random(0)-0.5)*pow(abs(sin(2*PI*t*0.9)),4)*lt(mod(t,7),5)";
     let music = "0.2*sin(220*2*PI*t)+0.1*sin(1760*2*PI*t)*pow(1-mod(t,0.5),8)";
     let beats = "+0.5*(random(0)-0.5)*exp(-60*mod(t,0.5))";
     let turns = "sin(300*2*PI*t)*pow(abs(sin(2*PI*t*2)),2)*if(lt(mod(t,20),10),0.3,0.03)";
     [
-        ("speech", noise(&format!("0.2*{speech}")), false),
+        ("speech", noise(&format!("0.2*{speech}*(1+4*lt(mod(t,9),0.3))")), false),
         ("music", noise(&format!("{music}{beats}|0.8*{music}{beats}")), true),
         ("loud", noise("clip(3*sin(200*2*PI*t)+2*(random(0)-0.5),-1,1)|clip(3*sin(201*2*PI*t),-1,1)"), true),
-        ("quiet", noise(&format!("0.001*{speech}|0.001*{speech}")), false),
+        ("quiet", noise(&format!("0.004*{speech}|0.004*{speech}")), true),
         ("mono", format!("{} -ac 1", noise("0.05*sin(997*2*PI*t)")), true),
         ("surround", format!("{} -ac 6 -c:a flac", noise(&format!("0.1*{music}|0.1*{music}"))), true),
         ("noise", noise("0.3*(random(0)-0.5)|0.3*(random(1)-0.5)"), true),
@@ -109,7 +111,7 @@ fn other_targets_are_met_too() {
     for (arguments, targets) in [
         (&speech, json!({"integrated_lufs": -23.0, "true_peak_dbtp": -1.0})),
         (&speech, json!({"integrated_lufs": -14.0, "true_peak_dbtp": -3.0})),
-        (&turns, json!({"integrated_lufs": -18.0, "range_lu": 5.0})),
+        (&turns, json!({"integrated_lufs": -18.0, "range_lu": 8.0})),
     ] {
         let recording = studio.record("recording.wav", arguments);
         let payload = json!({"format": "wav", "normalize": {"ebu_r128": targets}});
@@ -202,7 +204,7 @@ fn an_analysis_may_be_kept() {
 
 /// Two seconds of silence, four of sound, and three of silence.
 fn framed(studio: &Studio) -> PathBuf {
-    studio.record("framed.wav", &format!("{STEREO} -t 4 -af adelay=2000:all=1,apad=pad_dur=3"))
+    studio.record("framed.wav", &format!("{STEREO} -af atrim=end=4,adelay=2000:all=1,apad=pad_dur=3"))
 }
 
 #[test]

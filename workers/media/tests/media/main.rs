@@ -10,3 +10,4 @@ mod labels;
 mod loudness;
 mod parts;
 mod studio;
+mod waveform;
