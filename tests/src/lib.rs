@@ -16,7 +16,7 @@ mod program;
 mod recording;
 mod redis_server;
 
-pub use platform::{Platform, processes_naming};
+pub use platform::{Platform, processes_in};
 pub use program::{Program, descriptors, eventually, eventually_async};
 pub use recording::{Recording, long_recording};
 pub use redis_server::RedisServer;

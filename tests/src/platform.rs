@@ -170,12 +170,15 @@ impl Platform {
     }
 }
 
-/// The command lines of the processes that name `folder`.
-pub fn processes_naming(folder: &Path) -> Vec<String> {
-    let processes = folders(Path::new("/proc")).into_iter();
-    let lines = processes.filter_map(|process| std::fs::read(process.join("cmdline")).ok());
-    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
-    lines.filter(|line| line.contains(&*folder.to_string_lossy())).collect()
+/// The command lines of the processes that work in `folder` or name it.
+pub fn processes_in(folder: &Path) -> Vec<String> {
+    let line = |process: PathBuf| {
+        let line = std::fs::read(process.join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        let works_there = std::fs::read_link(process.join("cwd")).is_ok_and(|place| place.starts_with(folder));
+        (works_there || line.contains(&*folder.to_string_lossy())).then_some(line)
+    };
+    folders(Path::new("/proc")).into_iter().filter_map(line).collect()
 }
 
 fn address(api: &Program) -> String {

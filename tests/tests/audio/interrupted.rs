@@ -13,7 +13,7 @@ use fourmi_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, end, plain, result, until_stage};
+use crate::stage::{Stage, end, plain, plain_and_new, result, until_stage};
 
 /// The size of the largest file of a cache or a kept room.
 fn largest_below(folder: &Path) -> u64 {
@@ -61,6 +61,27 @@ async fn a_worker_killed_while_it_downloads_leaves_what_it_has_to_the_next() {
 }
 
 #[tokio::test]
+async fn a_worker_killed_before_it_has_anything_leaves_the_job_to_the_next() {
+    let mut stage = Stage::with(&[("FOURMI_LEASE_MS", "1000")]).await;
+    let recording = stage.recording("a.mp4");
+    for (path, route) in [
+        ("/a.mp4", Route::file(&recording).first(1, Answer::Silence)),
+        ("/page", Route::html(page_with_video("Séance", "/b.mp4")).nth(2, Answer::Silence)),
+    ] {
+        stage.server.route("/b.mp4", Route::file(&recording));
+        let handle = stage.submit(&stage.server.route(path, route), plain_and_new()).await;
+        // A page is asked for by our own client, and then by yt-dlp.
+        stage.server.wait_for_request(path, if path == "/page" { 2 } else { 1 }).await;
+        stage.kill_worker();
+        stage.platform.add_worker();
+        let job = end(&handle).await;
+        assert_eq!((job.run, job.crashes), (2, 0), "{path}");
+        result(job);
+    }
+    stage.platform.nothing_is_left().await;
+}
+
+#[tokio::test]
 async fn a_worker_killed_while_yt_dlp_downloads_leaves_its_fragments_to_the_next() {
     let mut stage = Stage::with(&[("FOURMI_LEASE_MS", "1000")]).await;
     let recording = stage.recording("a.mp4");
@@ -69,6 +90,10 @@ async fn a_worker_killed_while_yt_dlp_downloads_leaves_its_fragments_to_the_next
     stage.server.hold("/hls/segment-003.ts", 0);
     let handle = stage.submit(&stage.server.url("/hls/index.m3u8"), plain()).await;
     stage.server.wait_until_held("/hls/segment-003.ts").await;
+    let running = stage.foreign_processes();
+    assert_eq!(running.len(), 1, "{running:?}");
+    // Everybody on the machine can read command lines.
+    assert!(!running[0].contains("fourmi:"), "the proxy's password is in the open: {running:?}");
     stage.kill_worker();
     stage.platform.add_worker();
     stage.server.release("/hls/segment-003.ts");

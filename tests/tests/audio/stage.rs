@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use fourmi_client::{JobHandle, Raw, Update};
 use fourmi_kinds::{AudioExtracted, AudioRecorded};
 use fourmi_model::{Artifact, Job, PolicyOverrides, Progress, State};
-use fourmi_tests::{Platform, Recording, eventually, media_server::MediaServer, processes_naming};
+use fourmi_tests::{Platform, Recording, eventually, media_server::MediaServer, processes_in};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -85,12 +85,16 @@ impl Stage {
         self.no_process_is_left();
     }
 
-    /// Whether nothing runs that works in the data folder.
+    /// What runs in the data folder and is no program of ours.
+    pub(crate) fn foreign_processes(&self) -> Vec<String> {
+        let mut lines = processes_in(self.platform.data());
+        lines.retain(|line| line.contains("yt-dlp") || line.contains("ffmpeg"));
+        lines
+    }
+
+    /// Waits until no such process is there.
     pub(crate) fn no_process_is_left(&self) {
-        eventually("the end of every process of the run", || {
-            let left = processes_naming(self.platform.data());
-            left.iter().all(|line| !line.contains("yt-dlp") && !line.contains("ffmpeg"))
-        });
+        eventually("the end of every process of the run", || self.foreign_processes().is_empty());
     }
 }
 
