@@ -15,7 +15,7 @@ fn a_cover_is_no_film_and_comes_along_where_there_is_room() {
         let song = with_cover(&studio, name, codec);
         let info = probe(&song).unwrap();
         assert!(info.streams.iter().any(|stream| stream.cover), "{name}");
-        for format in ["m4a", "mp3", "flac", "copy"] {
+        for format in ["m4a", "mp3", "flac", "copy", "opus", "ogg"] {
             let made = studio.extract(&song, format).unwrap();
             let seen = ffprobe(&made.path);
             let covers = seen["streams"].as_array().unwrap().iter().filter(|s| s["disposition"]["attached_pic"] == 1);
@@ -23,7 +23,7 @@ fn a_cover_is_no_film_and_comes_along_where_there_is_room() {
             assert_eq!((made.tags["title"].as_str(), notes(&made)), ("Song", vec![]), "{name} to {format}");
             assert!(made.duration_ms.abs_diff(10_000) <= 80, "{name} to {format}: {}", made.duration_ms);
         }
-        let made = studio.extract(&song, "opus").unwrap();
+        let made = studio.extract(&song, "wav").unwrap();
         assert_eq!(notes(&made), ["cover_dropped"], "{name}");
     }
 }

@@ -9,5 +9,6 @@ mod hostile;
 mod labels;
 mod loudness;
 mod parts;
+mod pictures;
 mod studio;
 mod waveform;
