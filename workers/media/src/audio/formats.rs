@@ -219,7 +219,8 @@ pub(super) fn container_for(stream: &Stream) -> Result<Container, Failure> {
     Ok(container)
 }
 
-fn encoding(request: &AudioExtract, stream: &Stream, notes: &mut Vec<MediaNote>) -> Encoding {
+/// How the sound of a stream is encoded.
+pub(super) fn encoding(request: &AudioExtract, stream: &Stream, notes: &mut Vec<MediaNote>) -> Encoding {
     let channels = request.channels.map_or_else(|| stream.channels.unwrap_or(2).min(2), u32::from);
     let source_rate = request.sample_rate.or(stream.sample_rate).unwrap_or(48_000);
     // What a lossy source decodes to has no bits of its own: 16 are as many as anybody hears.

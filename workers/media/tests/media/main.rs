@@ -5,6 +5,7 @@
 mod control;
 mod damage;
 mod formats;
+mod hls;
 mod hostile;
 mod labels;
 mod loudness;
