@@ -6,6 +6,9 @@ mod files;
 mod libav;
 mod loudness;
 
+pub mod pictures;
+
+
 pub mod probe;
 /// What something is, before it is fetched.
 pub mod sniff {
