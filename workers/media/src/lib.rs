@@ -8,7 +8,6 @@ mod loudness;
 
 pub mod pictures;
 
-
 pub mod probe;
 /// What something is, before it is fetched.
 pub mod sniff {

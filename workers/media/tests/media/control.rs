@@ -101,9 +101,7 @@ fn every_stage_hears_a_cancel() {
         ("analyse", &|remote| audio::analyse(&long, &loud, &extras, remote).map(drop)),
         ("transcode", &|remote| audio::extract(&long, folder, &loud, &extras, analysis.as_ref(), remote).map(drop)),
         ("one pass", &|remote| audio::extract(&long, folder, &one_pass, &extras, None, remote).map(drop)),
-        ("waveform", &|remote| {
-            audio::waveform(&long, Waveform::default(), &folder.join("waveform.json"), remote)
-        }),
+        ("waveform", &|remote| audio::waveform(&long, Waveform::default(), &folder.join("waveform.json"), remote)),
         ("segment", &|remote| audio::hls(&long, &Hls::default(), folder, remote).map(drop)),
         ("split", &|remote| audio::split(&long, &chapters, folder, remote).map(drop)),
     ];
