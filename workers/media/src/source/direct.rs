@@ -93,6 +93,9 @@ impl Fetcher<'_> {
         let start = self.look(&mut body).await?;
         let says_media =
             (media_type.starts_with("audio/") || media_type.starts_with("video/")) && !media_type.contains("mpegurl");
+        if start.is_empty() {
+            return Err(failure::empty());
+        }
         match sniff(&start) {
             Sniffed::Recording if is_plain => {}
             // It calls itself a recording and is none: yt-dlp would believe it.
@@ -248,6 +251,7 @@ impl Fetcher<'_> {
             match self.chunk(body).await? {
                 Ok(Some(chunk)) => start.extend_from_slice(&chunk),
                 // What is there is looked at; that the rest is missing shows later.
+                Err(failure) if start.is_empty() => return Err(failure),
                 Ok(None) | Err(_) => break,
             }
         }

@@ -3,6 +3,7 @@
 //! | code | what is wrong | again? |
 //! |---|---|---|
 //! | `unsupported_url` | there is no recording at the address | no |
+//! | `empty_file` | the address gives 0 bytes | no |
 //! | `address_forbidden` | the address, or one that it leads to, is on the inside | no |
 //! | `source_gone` | 404, 410, removed | no |
 //! | `login_required` | 401, private | no |
@@ -30,6 +31,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn unsupported(why: &str) -> Failure {
     Failure::permanent("unsupported_url", format!("there is no recording at the address: {why}"))
         .class(ErrorClass::Unsupported)
+}
+
+pub(super) fn empty() -> Failure {
+    Failure::permanent("empty_file", "the address gives an empty file (0 bytes)").class(ErrorClass::CorruptInput)
 }
 
 pub(super) fn unreachable(why: impl std::fmt::Display) -> Failure {

@@ -379,10 +379,15 @@ impl Known {
     }
 
     fn page(&self) -> Page {
-        let date =
-            self.upload_date.as_deref().filter(|date| date.len() == 8 && date.bytes().all(|c| c.is_ascii_digit()));
+        // Of any page, the generic extractor calls the host the uploader and the file's time the date.
+        let is_site = self.extractor_key.as_deref().is_some_and(|site| !site.eq_ignore_ascii_case("generic"));
+        let date = self
+            .upload_date
+            .as_deref()
+            .filter(|_| is_site)
+            .filter(|date| date.len() == 8 && date.bytes().all(|c| c.is_ascii_digit()));
         let date = date.map(|date| format!("{}-{}-{}", &date[..4], &date[4..6], &date[6..]));
-        let uploader = self.artist.clone().or(self.uploader.clone()).or(self.channel.clone());
+        let uploader = self.artist.clone().or(self.uploader.clone()).or(self.channel.clone()).filter(|_| is_site);
         let tags = [
             ("title", self.title.clone()),
             ("artist", uploader.clone()),
