@@ -8,7 +8,6 @@ mod loudness;
 
 pub mod pictures;
 
-
 pub mod probe;
 mod progress;
 mod structure;

@@ -220,12 +220,7 @@ fn next_frame(input: &mut Input<'_>, film: usize, control: &dyn Control) -> Resu
     Ok(None)
 }
 
-fn save(
-    picture: &Picture,
-    format: PictureFormat,
-    sizes: PictureSizes,
-    output_dir: &Path,
-) -> Result<Pictures, Failure> {
+fn save(picture: &Picture, format: PictureFormat, sizes: PictureSizes, output_dir: &Path) -> Result<Pictures, Failure> {
     let (extension, media_type) = match format {
         PictureFormat::Jpeg => ("jpg", "image/jpeg"),
         PictureFormat::Webp => ("webp", "image/webp"),

@@ -105,8 +105,8 @@ fn listen(
     let (_, part) = recording.asked(request, extras)?;
     let mut pace = Pace::start(control, "analyse");
     let form = formats::listening_form(request, &recording.track.stream);
-    let heard = hear(&mut recording, part, form, wanted, &mut pace)
-        .map_err(|failure| failure::in_stage(failure, "analyse"))?;
+    let heard =
+        hear(&mut recording, part, form, wanted, &mut pace).map_err(|failure| failure::in_stage(failure, "analyse"))?;
     let media_ms = heard.ms();
     let analysis = heard.conclude(part, wanted, &|| pace.go_on())?;
     pace.done(&Place { fraction: 1.0, media_ms, output_bytes: 0 });

@@ -12,8 +12,7 @@ use tempfile::TempPath;
 
 use super::{
     analyse::{self, Analysis, analyse},
-    copy,
-    decode,
+    copy, decode,
     encode::{Encode, Encoded, Recipe},
     formats::{self, Covers, Plan},
     judge::{self, Reading, note},

@@ -4,9 +4,7 @@
 //! rounding and jitter leave no trace. (It is what the filter `aresample=async=1` does, but that one gathers a long gap in
 //! memory before it lets go of it.)
 
-use ffmpeg_next::{
-    ChannelLayout, Error, Rational, Rescale, format::Sample, format::sample::Type, frame,
-};
+use ffmpeg_next::{ChannelLayout, Error, Rational, Rescale, format::Sample, format::sample::Type, frame};
 use fourmi_model::Failure;
 
 use super::track::Part;
@@ -207,12 +205,7 @@ impl Current {
         Ok(())
     }
 
-    fn play(
-        &mut self,
-        frame: &frame::Audio,
-        shaped: &mut frame::Audio,
-        sink: &mut dyn Sink,
-    ) -> Result<(), Failure> {
+    fn play(&mut self, frame: &frame::Audio, shaped: &mut frame::Audio, sink: &mut dyn Sink) -> Result<(), Failure> {
         self.chain.send(frame).map_err(shaping)?;
         self.drain(shaped, sink)
     }

@@ -3,11 +3,7 @@
 use ffmpeg_next::{Error, Rational, frame};
 use fourmi_model::Failure;
 
-use super::{
-    MAX_DURATION,
-    formats::Encoding,
-    shape::Sink,
-};
+use super::{MAX_DURATION, formats::Encoding, shape::Sink};
 use crate::{
     failure,
     libav::{Chain, Encoder, EncoderOptions, Output, tame},

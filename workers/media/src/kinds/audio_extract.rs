@@ -16,7 +16,10 @@ pub(crate) async fn run(job: AudioExtract, context: Context) -> Result<AudioExtr
     let source = context.input(*file).await?;
     let folder = context.scratch()?.to_owned();
     let path = source.path;
-    let extraction = blocking(&context, move |control| audio::extract(&path, &folder, &job, &audio::Extras::default(), None, control)).await?;
+    let extraction = blocking(&context, move |control| {
+        audio::extract(&path, &folder, &job, &audio::Extras::default(), None, control)
+    })
+    .await?;
     let name = audio_name(&source.name, &extraction.extension);
     let file = context.store(&extraction.path, "audio", name, &extraction.media_type).await?;
     Ok(extraction.into_extracted(file))

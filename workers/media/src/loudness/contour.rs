@@ -106,8 +106,7 @@ pub(super) fn integrated(hops: &[f64]) -> Option<Integrated> {
 
 /// Loudness range in LU; 0 of less than 3 s.
 pub(super) fn range(hops: &[f64]) -> f64 {
-    let mut windows: Vec<f64> =
-        short_term(hops).map(loudness).filter(|&loudness| loudness > ABSOLUTE_GATE).collect();
+    let mut windows: Vec<f64> = short_term(hops).map(loudness).filter(|&loudness| loudness > ABSOLUTE_GATE).collect();
     let Some(mean) = mean_of(windows.iter().map(|loudness| 10_f64.powf(loudness / 10.0))) else { return 0.0 };
     let gate = loudness(mean) - 20.0;
     windows.retain(|&loudness| loudness > gate);

@@ -107,11 +107,7 @@ impl Contour {
     ///
     /// # Errors
     /// What `go_on` says.
-    pub(crate) fn plan(
-        &self,
-        targets: &EbuR128,
-        go_on: &dyn Fn() -> Result<(), Failure>,
-    ) -> Result<Planned, Failure> {
+    pub(crate) fn plan(&self, targets: &EbuR128, go_on: &dyn Fn() -> Result<(), Failure>) -> Result<Planned, Failure> {
         let hops = self.hops();
         let measured = figures(&hops, self.peak());
         let (Some(integrated), Some(true_peak)) = (measured.integrated, measured.true_peak) else {

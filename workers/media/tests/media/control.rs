@@ -71,7 +71,8 @@ fn a_cancel_is_heard_at_once_and_leaves_nothing_behind() {
         let remote = Remote { begun: Mutex::new(begun), cancelled: AtomicBool::new(false) };
         std::thread::scope(|threads| {
             let run = threads.spawn(|| {
-                let result = audio::extract(&long, studio.output(), &request(payload), &Extras::default(), None, &remote);
+                let result =
+                    audio::extract(&long, studio.output(), &request(payload), &Extras::default(), None, &remote);
                 (result, Instant::now())
             });
             has_begun.recv().unwrap();
@@ -85,6 +86,8 @@ fn a_cancel_is_heard_at_once_and_leaves_nothing_behind() {
     }
 }
 
+type Stage<'a> = dyn Fn(&Remote) -> Result<(), Failure> + Sync + 'a;
+
 /// Every stage on its own: cancelled once it has begun, it ends at once and leaves nothing behind.
 #[test]
 fn every_stage_hears_a_cancel() {
@@ -96,13 +99,11 @@ fn every_stage_hears_a_cancel() {
     let analysis = audio::analyse(&long, &loud, &Extras::default(), &Notebook::default()).unwrap();
     let one_pass = request(json!({"format": "opus", "normalize": {"ebu_r128": {"mode": "one_pass"}}}));
     let (folder, extras) = (studio.output(), Extras::default());
-    let stages: [(&str, &(dyn Fn(&Remote) -> Result<(), Failure> + Sync)); 6] = [
+    let stages: [(&str, &Stage<'_>); 6] = [
         ("analyse", &|remote| audio::analyse(&long, &loud, &extras, remote).map(drop)),
         ("transcode", &|remote| audio::extract(&long, folder, &loud, &extras, analysis.as_ref(), remote).map(drop)),
         ("one pass", &|remote| audio::extract(&long, folder, &one_pass, &extras, None, remote).map(drop)),
-        ("waveform", &|remote| {
-            audio::waveform(&long, Waveform::default(), &folder.join("waveform.json"), remote)
-        }),
+        ("waveform", &|remote| audio::waveform(&long, Waveform::default(), &folder.join("waveform.json"), remote)),
         ("segment", &|remote| audio::hls(&long, &Hls::default(), folder, remote).map(drop)),
         ("split", &|remote| audio::split(&long, &chapters, folder, remote).map(drop)),
     ];

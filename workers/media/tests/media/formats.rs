@@ -222,7 +222,10 @@ fn a_quality_is_a_variable_bit_rate() {
     let recording = studio.record("recording.wav", noise);
     for format in ["mp3", "ogg"] {
         let rates: Vec<_> = [0, 2, 5, 9]
-            .map(|quality| studio.extract_with(&recording, json!({"format": format, "quality": quality})).unwrap().codec.bit_rate / 1_000)
+            .map(|quality| {
+                studio.extract_with(&recording, json!({"format": format, "quality": quality})).unwrap().codec.bit_rate
+                    / 1_000
+            })
             .into();
         assert!(rates.is_sorted_by(|better, worse| better > worse), "{format}: {rates:?}");
         assert!(rates[0] > 140 && rates[3] < 90, "{format}: {rates:?}");

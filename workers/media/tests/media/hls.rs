@@ -45,7 +45,11 @@ fn every_variant_plays_to_the_end() {
         let named: Vec<_> = uris.iter().map(String::as_str).zip(&variants).collect();
         let master = studio.output().join("master.m3u8");
         fs::write(&master, audio::master_playlist(&named)).unwrap();
-        let run = Command::new("ffprobe").args(["-v", "error", "-show_entries", "program=program_id", "-of", "csv"]).arg(&master).output().unwrap();
+        let run = Command::new("ffprobe")
+            .args(["-v", "error", "-show_entries", "program=program_id", "-of", "csv"])
+            .arg(&master)
+            .output()
+            .unwrap();
         assert_eq!(String::from_utf8(run.stdout).unwrap().lines().filter(|line| !line.is_empty()).count(), 3);
         assert!(run.stderr.is_empty(), "{}", String::from_utf8_lossy(&run.stderr));
         assert!(!samples(&master, "").is_empty());

@@ -84,8 +84,9 @@ const FORMATS: [&str; 6] = ["m4a", "mp3", "opus", "ogg", "flac", "wav"];
 fn tags_are_set_taken_away_and_left_out() {
     let studio = Studio::new();
     let film = studio.film("film.mkv", "-c:a flac");
-    let page: BTreeMap<String, String> =
-        [("title", "From the page"), ("album", "The page"), ("publisher", "Fourmi")].map(|(n, v)| (n.into(), v.into())).into();
+    let page: BTreeMap<String, String> = [("title", "From the page"), ("album", "The page"), ("publisher", "Fourmi")]
+        .map(|(n, v)| (n.into(), v.into()))
+        .into();
     let extras = Extras { tags: page, ..Extras::default() };
     for format in FORMATS {
         let tags = |tags: Value, extras: &Extras<'_>| {
@@ -105,8 +106,10 @@ fn tags_are_set_taken_away_and_left_out() {
 }
 
 fn chapters(times: &[(u64, u64)]) -> Vec<Chapter> {
-    let chapter = |(number, &(start_ms, end_ms)): (usize, &(u64, u64))| {
-        Chapter { start_ms, end_ms, title: format!("Chapter {number} <&>") }
+    let chapter = |(number, &(start_ms, end_ms)): (usize, &(u64, u64))| Chapter {
+        start_ms,
+        end_ms,
+        title: format!("Chapter {number} <&>"),
     };
     times.iter().enumerate().map(chapter).collect()
 }
@@ -148,7 +151,8 @@ fn chapters_beside_the_file_are_those_in_it() {
             apart["chapters"]["embed"] = json!(false);
             let apart = studio.extract_with(&film, apart).unwrap();
             assert!(ffprobe(&apart.path)["chapters"].as_array().unwrap().is_empty(), "{payload}");
-            let starts = |chapters: &[Chapter]| chapters.iter().map(|c| (c.start_ms, c.title.clone())).collect::<Vec<_>>();
+            let starts =
+                |chapters: &[Chapter]| chapters.iter().map(|c| (c.start_ms, c.title.clone())).collect::<Vec<_>>();
             assert_eq!(starts(&apart.chapters), starts(&made.chapters), "{payload}");
             assert!(apart.chapters.last().unwrap().end_ms <= apart.duration_ms);
             assert_eq!(notes(&apart), [""; 0], "{payload}");
@@ -171,14 +175,16 @@ fn chapters_of_the_page_win_over_those_of_the_file_and_given_ones_over_both() {
 #[test]
 fn players_understand_the_cues() {
     let studio = Studio::new();
-    let file = studio.file("chapters.vtt", audio::chapters_vtt(&chapters(&[(0, 1_500), (2_000, 3_661_001)])).as_bytes());
+    let file =
+        studio.file("chapters.vtt", audio::chapters_vtt(&chapters(&[(0, 1_500), (2_000, 3_661_001)])).as_bytes());
     let cues = std::process::Command::new("ffprobe")
         .args(["-v", "error", "-show_packets", "-of", "json"])
         .arg(file)
         .output()
         .unwrap();
     let cues: Value = serde_json::from_slice(&cues.stdout).unwrap();
-    let times: Vec<_> = cues["packets"].as_array().unwrap().iter().map(|cue| (cue["pts"].clone(), cue["duration"].clone())).collect();
+    let times: Vec<_> =
+        cues["packets"].as_array().unwrap().iter().map(|cue| (cue["pts"].clone(), cue["duration"].clone())).collect();
     assert_eq!(times, [(json!(0), json!(1_500)), (json!(2_000), json!(3_659_001))]);
 }
 
@@ -196,14 +202,24 @@ fn every_chapter_gets_its_file() {
         for (part, chapter) in parts.iter().zip(&made.chapters) {
             let info = probe(&part.path).unwrap();
             let length = chapter.end_ms.min(10_000) - chapter.start_ms;
-            assert!(info.duration_ms.unwrap().abs_diff(length) <= tolerance, "{format}: {:?} {length}", info.duration_ms);
+            assert!(
+                info.duration_ms.unwrap().abs_diff(length) <= tolerance,
+                "{format}: {:?} {length}",
+                info.duration_ms
+            );
             let tags = studio.extract(&part.path, "copy").unwrap().tags;
-            assert_eq!((&tags["title"], tags["track"].as_str()), (&chapter.title, format!("{}/3", part.number).as_str()));
+            assert_eq!(
+                (&tags["title"], tags["track"].as_str()),
+                (&chapter.title, format!("{}/3", part.number).as_str())
+            );
             assert_eq!(tags["album"], "Débats", "{format}");
             assert_eq!((&part.chapter, part.bytes), (chapter, std::fs::metadata(&part.path).unwrap().len()));
             if ["m4a", "mp3", "opus", "flac"].contains(&format) {
                 let part = packets(&part.path);
-                assert!(whole.windows(part.len()).any(|window| window == part), "{format}: the packets are those of the whole");
+                assert!(
+                    whole.windows(part.len()).any(|window| window == part),
+                    "{format}: the packets are those of the whole"
+                );
             }
         }
     }

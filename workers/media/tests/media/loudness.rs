@@ -94,7 +94,8 @@ fn what_is_reported_is_what_ffmpeg_measures() {
             continue;
         }
         let recording = studio.record(&format!("{name}.wav"), &arguments);
-        let (heard, made) = (loudness(&recording), studio.extract_with(&recording, json!({"format": "flac", "normalize": null})));
+        let (heard, made) =
+            (loudness(&recording), studio.extract_with(&recording, json!({"format": "flac", "normalize": null})));
         let report = made.unwrap().loudness.unwrap();
         assert!((report.input_i.unwrap() - heard.integrated).abs() <= 0.15, "{name}: {report:?} {heard:?}");
         assert!((report.input_tp.unwrap() - heard.true_peak).abs() <= 0.4, "{name}: {report:?} {heard:?}");

@@ -172,8 +172,7 @@ fn the_picture_of_the_page_becomes_the_cover() {
         for format in ["m4a", "mp3", "flac", "opus", "ogg"] {
             let extras = Extras { cover: Some(&page), ..Extras::default() };
             let request = request(json!({"format": format}));
-            let made =
-                audio::extract(&song, studio.output(), &request, &extras, None, &Notebook::default()).unwrap();
+            let made = audio::extract(&song, studio.output(), &request, &extras, None, &Notebook::default()).unwrap();
             assert_eq!(notes(&made), [""; 0], "{name} {format}");
             let found = find(&studio, &made.path, JPG).pictures.unwrap();
             assert!(is_red(colour(&found.cover)), "{name} {format}");

@@ -52,7 +52,10 @@ fn a_lossless_waveform_is_exact() {
             let made = studio.extract_with(&recording, payload).unwrap();
             let (json, data) = read_json(made.waveform.as_deref().unwrap_or(&studio.output().join("none")));
             let per_pixel = (f64::from(rate) / f64::from(per_second)).round();
-            assert_eq!((json["sample_rate"].as_f64(), json["samples_per_pixel"].as_f64()), (Some(f64::from(rate)), Some(per_pixel)));
+            assert_eq!(
+                (json["sample_rate"].as_f64(), json["samples_per_pixel"].as_f64()),
+                (Some(f64::from(rate)), Some(per_pixel))
+            );
             assert_eq!(json["bits"], bits);
             assert!(data == expected(&made.path, channels, per_pixel as usize, bits), "{codec} {format} {bits}");
 
