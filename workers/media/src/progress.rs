@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn messages_read_well() {
         assert_eq!(message(0, 0.0), "just begun");
-        assert_eq!(message(62_900, 3.14), "1:02 of sound, 3.1 times as fast as it plays");
+        assert_eq!(message(62_900, 3.06), "1:02 of sound, 3.1 times as fast as it plays");
         assert_eq!(message(3_723_000, 141.4), "1:02:03 of sound, 141 times as fast as it plays");
     }
 }

@@ -57,7 +57,7 @@ pub(super) struct Level<'a> {
 }
 
 enum Tool {
-    Gain(Gain),
+    Gain(Box<Gain>),
     Loudnorm(Chain),
 }
 
@@ -71,7 +71,7 @@ impl<'a> Level<'a> {
         let (tool, is_measured) = match how {
             Levelling::Planned(planned) => {
                 let gain = Gain::new(&planned.change, form.sample_rate, form.channels);
-                (Tool::Gain(gain), matches!(planned.change, Change::Dynamic { .. }))
+                (Tool::Gain(Box::new(gain)), matches!(planned.change, Change::Dynamic { .. }))
             }
             Levelling::OnePass(targets) => (Tool::Loudnorm(loudnorm(&targets, form).map_err(levelling)?), true),
         };

@@ -86,6 +86,8 @@ fn a_cancel_is_heard_at_once_and_leaves_nothing_behind() {
     }
 }
 
+type Stage<'a> = dyn Fn(&Remote) -> Result<(), Failure> + Sync + 'a;
+
 /// Every stage on its own: cancelled once it has begun, it ends at once and leaves nothing behind.
 #[test]
 fn every_stage_hears_a_cancel() {
@@ -97,7 +99,7 @@ fn every_stage_hears_a_cancel() {
     let analysis = audio::analyse(&long, &loud, &Extras::default(), &Notebook::default()).unwrap();
     let one_pass = request(json!({"format": "opus", "normalize": {"ebu_r128": {"mode": "one_pass"}}}));
     let (folder, extras) = (studio.output(), Extras::default());
-    let stages: [(&str, &(dyn Fn(&Remote) -> Result<(), Failure> + Sync)); 6] = [
+    let stages: [(&str, &Stage<'_>); 6] = [
         ("analyse", &|remote| audio::analyse(&long, &loud, &extras, remote).map(drop)),
         ("transcode", &|remote| audio::extract(&long, folder, &loud, &extras, analysis.as_ref(), remote).map(drop)),
         ("one pass", &|remote| audio::extract(&long, folder, &one_pass, &extras, None, remote).map(drop)),
