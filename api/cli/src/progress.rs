@@ -21,7 +21,7 @@ static DRAWN: AtomicBool = AtomicBool::new(false);
 
 const TRANSFER: &str = "{prefix:<12} [{bar:30}] {percent:>3} %  {bytes} of {total_bytes}, {eta} left";
 const UNKNOWN_LENGTH: &str = "{prefix:<12} {spinner} {bytes}, {bytes_per_sec}";
-const WORK: &str = "{prefix:<12} [{bar:30}] {percent:>3} %  {wide_msg}";
+const WORK: &str = "{prefix:<12} [{bar:20}] {percent:>3} %  {wide_msg}";
 const FETCHED_OF_UNKNOWN: &str = "{prefix:<12} {spinner} {wide_msg}";
 const WAIT: &str = "{spinner} {wide_msg}";
 
@@ -112,16 +112,18 @@ impl Fetched {
     }
 
     fn words(&self) -> String {
-        let mut words = print::bytes(self.bytes);
+        // What is worth most goes first: a narrow terminal cuts the rest.
+        let missing = self.whole.and_then(|whole| whole.checked_sub(self.bytes)).filter(|missing| *missing > 0);
+        let seconds = missing.and_then(|missing| missing.checked_div(self.bytes_per_s));
+        let mut words = seconds.map_or_else(String::new, |seconds| {
+            format!("{} left, ", print::rough(Duration::from_secs(seconds.max(1))))
+        });
+        words += &print::bytes(self.bytes);
         if let Some(whole) = self.whole {
             words += &format!(" of {}", print::bytes(whole));
         }
         if self.bytes_per_s > 0 {
             words += &format!(", {}/s", print::bytes(self.bytes_per_s));
-        }
-        let missing = self.whole.and_then(|whole| whole.checked_sub(self.bytes)).filter(|missing| *missing > 0);
-        if let Some(seconds) = missing.and_then(|missing| missing.checked_div(self.bytes_per_s)) {
-            words += &format!(", {} left", print::rough(Duration::from_secs(seconds.max(1))));
         }
         words
     }
@@ -311,7 +313,7 @@ mod tests {
         let mib = f64::from(1 << 20);
         let (done, whole, speed) =
             (("downloaded_bytes", 2.0 * mib), ("total_bytes", 10.0 * mib), ("bytes_per_s", mib / 2.0));
-        assert_eq!(words(&[done, whole, speed]).unwrap(), "2.00 MiB of 10.00 MiB, 512.00 KiB/s, 16 s left");
+        assert_eq!(words(&[done, whole, speed]).unwrap(), "16 s left, 2.00 MiB of 10.00 MiB, 512.00 KiB/s");
         assert_eq!(words(&[done, speed]).unwrap(), "2.00 MiB, 512.00 KiB/s");
         assert_eq!(words(&[done, whole, ("bytes_per_s", 0.0)]).unwrap(), "2.00 MiB of 10.00 MiB");
         assert_eq!(words(&[done, ("total_bytes", mib), speed]).unwrap(), "2.00 MiB of 1.00 MiB, 512.00 KiB/s");

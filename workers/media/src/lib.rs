@@ -6,6 +6,8 @@ mod files;
 mod libav;
 mod loudness;
 
+pub mod pictures;
+
 pub mod probe;
 /// What something is, before it is fetched.
 pub mod sniff {

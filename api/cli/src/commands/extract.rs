@@ -338,8 +338,11 @@ pub(crate) async fn save(
     if !all {
         files.truncate(1);
     }
-    let paths = files::save(session, client, &files, place).await?;
-    Ok((files, paths))
+    let saved = files::save(session, client, &files, place).await;
+    if saved.is_err() {
+        session.note(&format!("The job is done; `fourmi fetch {}` saves what it made.", job.id));
+    }
+    Ok((files, saved?))
 }
 
 fn print_saved(session: &Session, saved: &Saved) -> anyhow::Result<()> {

@@ -93,7 +93,7 @@ impl Place {
     pub(crate) fn check_folder(&self) -> anyhow::Result<()> {
         match &self.output {
             Some(output) if !output.is_dir() => {
-                Err(Stop::usage("there may be several files to save; --output must name a folder"))
+                Err(Stop::usage("there may be several files to save; --output must name a folder that is there"))
             }
             _ => Ok(()),
         }

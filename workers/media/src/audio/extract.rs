@@ -14,7 +14,7 @@ use super::{
     analyse::{self, Analysis, analyse},
     copy, decode,
     encode::{Encode, Encoded, Recipe},
-    formats::{self, Plan},
+    formats::{self, Covers, Plan},
     judge::{self, Reading, note},
     labels::{self, Extras, Labels},
     level::Levelling,
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     Control, failure, files,
     libav::{Input, Output, log},
+    pictures,
     progress::{Pace, Place},
     waveform::{self, Collector},
 };
@@ -54,7 +55,7 @@ pub struct Extraction {
     /// see [`crate::audio::waveform`].
     pub waveform: Option<PathBuf>,
     /// What is worth knowing: `damaged_packets`, `time_stamps_repaired`, `trim_end_clipped`, `all_silent`, `loudness_missed`,
-    /// `bitrate_limited`, `chapters_dropped`, `tags_dropped`, `cover_dropped`, `cover_unreadable`.
+    /// `bitrate_limited`, `chapters_dropped`, `tags_dropped`, `cover_dropped`, `picture_unreadable`.
     pub notes: Vec<MediaNote>,
 }
 
@@ -124,7 +125,10 @@ fn make(
     let mut notes = analysis.map_or_else(Vec::new, |analysis| analysis.notes().to_vec());
     let plan = formats::plan(request, &recording.track, part, is_changed, &mut notes)?;
     let part = plan.part(part, &recording.track);
-    let labels = labels.cut(part, part.promised_end(&recording.track));
+    let mut labels = labels.cut(part, part.promised_end(&recording.track));
+    if labels.cover.is_none() && request.tags.cover && plan.container.covers != Covers::None {
+        labels.cover = pictures::to_attach(extras.cover, input, &mut notes, control)?;
+    }
 
     let file = files::temporary_in(output_dir)?;
     let job = Job { part, plan: &plan, labels: &labels, control };
@@ -140,7 +144,7 @@ fn make(
     drop(recording);
 
     let mut extraction = describe(&file, &plan, control)?;
-    notes.extend(losses(&labels, &extraction, plan.container.covers));
+    notes.extend(losses(&labels, &extraction, &plan));
     if extraction.chapters.len() != labels.chapters.len() {
         extraction.chapters = labels.until(extraction.duration_ms);
     }
@@ -258,7 +262,7 @@ impl Job<'_> {
         let container = &self.plan.container;
         let (tags, chapters) = self.labels.for_container(container);
         output.label(&tags, chapters).map_err(preparing)?;
-        if let Some(cover) = self.labels.cover.as_ref().filter(|_| container.covers) {
+        if let Some(cover) = self.labels.cover.as_ref().filter(|_| container.covers == Covers::Native) {
             output.add_cover(cover).map_err(preparing)?;
         }
         output.start(container.options).map_err(preparing)
@@ -294,7 +298,7 @@ fn describe(file: &Path, plan: &Plan, control: &dyn Control) -> Result<Extractio
 }
 
 /// What was to be in the file and is not.
-fn losses(labels: &Labels, made: &Extraction, covers: bool) -> Vec<MediaNote> {
+fn losses(labels: &Labels, made: &Extraction, plan: &Plan) -> Vec<MediaNote> {
     let mut notes = Vec::new();
     if labels.embeds && made.chapters.len() < labels.chapters.len() {
         let message = format!(
@@ -308,7 +312,7 @@ fn losses(labels: &Labels, made: &Extraction, covers: bool) -> Vec<MediaNote> {
     if !lost.is_empty() {
         notes.push(note("tags_dropped", &format!("these tags have no place in the file: {}", lost.join(", "))));
     }
-    if labels.cover.is_some() && !covers {
+    if labels.cover.is_some() && !labels.shows_cover(&plan.container) {
         notes.push(note("cover_dropped", "the cover picture has no place in the file"));
     }
     notes

@@ -24,11 +24,21 @@ pub(super) struct Container {
     pub(super) media_type: &'static str,
     /// The muxer's options.
     pub(super) options: &'static [(&'static str, &'static str)],
-    /// Whether the muxer can attach a cover picture.
-    pub(super) covers: bool,
+    pub(super) covers: Covers,
     pub(super) chapters: Chapters,
     /// Whether it can hold sound that starts late. Others begin with the first packet.
     pub(super) keeps_time: bool,
+}
+
+/// How a container carries a cover picture.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Covers {
+    /// The muxer attaches it.
+    Native,
+    /// In a comment; see <https://wiki.xiph.org/VorbisComment#Cover_art>.
+    Comment,
+    /// Not at all.
+    None,
 }
 
 /// How a container carries chapters.
@@ -48,7 +58,7 @@ const M4A: Container = Container {
     media_type: "audio/mp4",
     // The index goes to the front, so that a player can start with the first bytes.
     options: &[("movflags", "+faststart")],
-    covers: true,
+    covers: Covers::Native,
     chapters: Chapters::Native,
     keeps_time: true,
 };
@@ -57,7 +67,7 @@ const MP3: Container = Container {
     extension: "mp3",
     media_type: "audio/mpeg",
     options: &[],
-    covers: true,
+    covers: Covers::Native,
     chapters: Chapters::Native,
     keeps_time: false,
 };
@@ -66,7 +76,7 @@ const OPUS: Container = Container {
     extension: "opus",
     media_type: "audio/ogg",
     options: &[],
-    covers: false,
+    covers: Covers::Comment,
     chapters: Chapters::Tags,
     keeps_time: false,
 };
@@ -76,7 +86,7 @@ const FLAC: Container = Container {
     extension: "flac",
     media_type: "audio/flac",
     options: &[],
-    covers: true,
+    covers: Covers::Native,
     chapters: Chapters::Tags,
     keeps_time: false,
 };
@@ -86,7 +96,7 @@ const WAV: Container = Container {
     media_type: "audio/wav",
     // Past 4 GiB, where the old header ends.
     options: &[("rf64", "auto")],
-    covers: false,
+    covers: Covers::None,
     chapters: Chapters::None,
     keeps_time: false,
 };
@@ -95,7 +105,7 @@ const MKA: Container = Container {
     extension: "mka",
     media_type: "audio/x-matroska",
     options: &[],
-    covers: false,
+    covers: Covers::None,
     chapters: Chapters::Native,
     keeps_time: true,
 };
@@ -209,7 +219,8 @@ pub(super) fn container_for(stream: &Stream) -> Result<Container, Failure> {
     Ok(container)
 }
 
-fn encoding(request: &AudioExtract, stream: &Stream, notes: &mut Vec<MediaNote>) -> Encoding {
+/// How the sound of a stream is encoded.
+pub(super) fn encoding(request: &AudioExtract, stream: &Stream, notes: &mut Vec<MediaNote>) -> Encoding {
     let channels = request.channels.map_or_else(|| stream.channels.unwrap_or(2).min(2), u32::from);
     let source_rate = request.sample_rate.or(stream.sample_rate).unwrap_or(48_000);
     // What a lossy source decodes to has no bits of its own: 16 are as many as anybody hears.

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
+use ffmpeg_next::codec;
 use fourmi_kinds::{AudioExtract, Chapter, TagOptions};
 
 use super::{
-    formats::{Chapters, Container},
+    formats::{Chapters, Container, Covers},
     track::{Part, Track},
 };
 use crate::{
@@ -37,6 +39,9 @@ const TECHNICAL: &[&str] = &[
 ];
 const TECHNICAL_PREFIXES: &[&str] =
     &["_statistics", "id3v2_priv", "com.apple.", "com.android.", "replaygain_", "r128_"];
+
+/// Players read no comment of more megabytes than a few.
+const MAX_COMMENT_PICTURE: u32 = 4 * 1024 * 1024;
 
 /// What is known besides the recording itself: of the page on which it was found.
 #[derive(Debug, Clone, Default)]
@@ -82,6 +87,15 @@ impl Labels {
         Self { tags, chapters: Vec::new(), embeds: false, cover: input.cover() }
     }
 
+    /// Whether a container shows the cover, if there is one.
+    pub(super) fn shows_cover(&self, container: &Container) -> bool {
+        match container.covers {
+            Covers::Native => true,
+            Covers::Comment => self.cover.as_ref().and_then(picture_comment).is_some(),
+            Covers::None => false,
+        }
+    }
+
     pub(super) fn language(&self) -> Option<&str> {
         self.tags.get("language").map(String::as_str)
     }
@@ -108,6 +122,10 @@ impl Labels {
     /// What the muxer is to write: chapters as tags where players look for them there.
     pub(super) fn for_container(&self, container: &Container) -> (Tags, &[Chapter]) {
         let mut tags = self.tags.clone();
+        if container.covers == Covers::Comment {
+            let cover = self.cover.as_ref().and_then(picture_comment);
+            tags.extend(cover.map(|comment| ("metadata_block_picture".to_owned(), comment)));
+        }
         if !self.embeds {
             return (tags, &[]);
         }
@@ -118,6 +136,34 @@ impl Labels {
         }
         (tags, &[])
     }
+}
+
+/// A picture as a comment: a picture block of FLAC in base64, with the type "front cover". See
+/// <https://wiki.xiph.org/VorbisComment#Cover_art> and RFC 9639, section 8.8.
+fn picture_comment(cover: &Cover) -> Option<String> {
+    const FRONT_COVER: u32 = 3;
+    const COLOUR_BITS: u32 = 24;
+    let (codec, bytes) = cover.content();
+    let media_type = match codec {
+        codec::Id::MJPEG => "image/jpeg",
+        codec::Id::PNG => "image/png",
+        _ => return None,
+    };
+    let length = u32::try_from(bytes.len()).ok().filter(|&length| length <= MAX_COMMENT_PICTURE)?;
+    let (width, height) = cover.size();
+    let mut block = Vec::with_capacity(bytes.len() + 64);
+    let mut put = |content: &[u8]| block.extend_from_slice(content);
+    put(&FRONT_COVER.to_be_bytes());
+    put(&(media_type.len() as u32).to_be_bytes());
+    put(media_type.as_bytes());
+    // No description.
+    put(&0_u32.to_be_bytes());
+    // No palette.
+    for number in [width, height, COLOUR_BITS, 0, length] {
+        put(&number.to_be_bytes());
+    }
+    put(bytes);
+    Some(BASE64_STANDARD.encode(block))
 }
 
 fn merged(options: &TagOptions, own: impl Fn() -> Tags, of_page: &Tags) -> Tags {

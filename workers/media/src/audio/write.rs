@@ -18,6 +18,34 @@ pub(super) struct Writer<'o, 'c> {
     rate: u32,
     /// Samples of each channel that were taken.
     samples: i64,
+    fragments: Option<Fragments>,
+}
+
+/// Where a file is cut into fragments, in samples.
+struct Fragments {
+    length: i64,
+    /// Where the next begins.
+    next: i64,
+    /// The length of each, the last of which is not whole yet.
+    lengths: Vec<u64>,
+}
+
+impl Fragments {
+    /// Whether a packet begins a new fragment, and not the first; takes note of it.
+    fn begins(&mut self, time: i64, samples: i64) -> bool {
+        let is_first = self.lengths.is_empty();
+        let begins = is_first || time >= self.next;
+        if begins {
+            while self.next <= time {
+                self.next += self.length;
+            }
+            self.lengths.push(0);
+        }
+        if let Some(last) = self.lengths.last_mut() {
+            *last += samples.unsigned_abs();
+        }
+        begins && !is_first
+    }
 }
 
 impl<'o, 'c> Writer<'o, 'c> {
@@ -48,7 +76,13 @@ impl<'o, 'c> Writer<'o, 'c> {
         output
             .add_sound(encoder.parameters(), unit(rate), language)
             .map_err(|error| failure::libav(error, "preparing the file"))?;
-        Ok(Self { chunks, chunk: frame::Audio::empty(), encoder, output, rate, samples: 0 })
+        Ok(Self { chunks, chunk: frame::Audio::empty(), encoder, output, rate, samples: 0, fragments: None })
+    }
+
+    /// Cuts the file into fragments of so many samples, which the muxer must know how to do.
+    pub(super) fn in_fragments(self, length: i64) -> Self {
+        let length = length.max(1);
+        Self { fragments: Some(Fragments { length, next: length, lengths: Vec::new() }), ..self }
     }
 
     pub(super) fn output(&mut self) -> &mut Output<'c> {
@@ -60,11 +94,25 @@ impl<'o, 'c> Writer<'o, 'c> {
     /// # Errors
     /// `disk_full`, and what libav says.
     pub(super) fn end(mut self) -> Result<i64, Failure> {
+        self.flush()?;
+        Ok(self.samples)
+    }
+
+    /// The same, and the length of each fragment in samples.
+    ///
+    /// # Errors
+    /// `disk_full`, and what libav says.
+    pub(super) fn end_fragments(mut self) -> Result<(i64, Vec<u64>), Failure> {
+        self.flush()?;
+        self.output.end_fragment().map_err(writing)?;
+        Ok((self.samples, self.fragments.map(|fragments| fragments.lengths).unwrap_or_default()))
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
         self.chunks.end().map_err(encoding)?;
         self.encode()?;
         self.encoder.end().map_err(encoding)?;
-        self.write()?;
-        Ok(self.samples)
+        self.write()
     }
 
     pub(super) fn written_bytes(&self) -> u64 {
@@ -81,7 +129,11 @@ impl<'o, 'c> Writer<'o, 'c> {
 
     fn write(&mut self) -> Result<(), Failure> {
         while let Some(packet) = self.encoder.receive().map_err(encoding)? {
-            self.output.write(packet, unit(self.rate)).map_err(|error| failure::libav(error, "writing the file"))?;
+            let (time, samples) = (packet.pts().unwrap_or(0), packet.duration());
+            if packet.size() > 0 && self.fragments.as_mut().is_some_and(|it| it.begins(time, samples)) {
+                self.output.end_fragment().map_err(writing)?;
+            }
+            self.output.write(packet, unit(self.rate)).map_err(writing)?;
         }
         Ok(())
     }
@@ -119,4 +171,8 @@ fn unit(rate: u32) -> Rational {
 
 fn encoding(error: Error) -> Failure {
     failure::libav(error, "encoding")
+}
+
+fn writing(error: Error) -> Failure {
+    failure::libav(error, "writing the file")
 }

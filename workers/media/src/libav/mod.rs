@@ -12,6 +12,7 @@ mod input;
 mod interrupt;
 pub(crate) mod log;
 mod output;
+mod picture;
 mod samples;
 mod stream;
 
@@ -20,6 +21,7 @@ pub(crate) use dictionary::Tags;
 pub(crate) use filter::{Chain, Shape};
 pub(crate) use input::{Cover, Input, Read};
 pub(crate) use output::{Output, can_hold};
+pub(crate) use picture::{EncodedPicture, MAX_PIXELS, Picture, PictureDecoder, PictureFormat};
 pub(crate) use samples::{planes, planes_mut, tame};
 pub(crate) use stream::{Duration, Stream};
 

@@ -128,6 +128,22 @@ impl<'c> Output<'c> {
         packet.write(&mut self.context).map(drop)
     }
 
+    /// Ends a fragment, if the muxer writes any.
+    ///
+    /// # Errors
+    /// libav's.
+    pub(crate) fn end_fragment(&mut self) -> Result<(), Error> {
+        // The header comes out first, if it waited for the first packets: then the fragment is still there.
+        for _ in 0..2 {
+            // SAFETY: the context lives; no packet means that all that was gathered is to be written.
+            match unsafe { ffi::av_write_frame(self.context.as_mut_ptr(), ptr::null_mut()) } {
+                error if error < 0 => return Err(Error::from(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Writes what comes after the sound.
     ///
     /// # Errors

@@ -76,14 +76,18 @@ impl Contour {
     /// The same once `gain_db` (of a hop) and a limiter changed it; `ceiling_db` is in dBTP.
     pub(super) fn hops_limited(&self, gain_db: impl Fn(usize) -> f64, ceiling_db: f64) -> Vec<f64> {
         let mut follower = limiter::Follower::new(f64::from(BLOCK_MS) / 1_000.0);
+        let needed = |block: &Block, gain_db: f64| {
+            let excess = gain_db + f64::from(block.peak) / 100.0 - ceiling_db;
+            if excess > 0.0 { super::factor(-excess) } else { 1.0 }
+        };
         let mut hops = Vec::with_capacity(self.blocks.len() / BLOCKS_IN_HOP);
         for (number, blocks) in self.blocks.chunks_exact(BLOCKS_IN_HOP).enumerate() {
             let gain_db = gain_db(number);
             let gain = super::factor(gain_db);
             let mut energy = 0.0;
-            for block in blocks {
-                let excess = gain_db + f64::from(block.peak) / 100.0 - ceiling_db;
-                let limited = follower.follow(if excess > 0.0 { super::factor(-excess) } else { 1.0 });
+            for (block, at) in blocks.iter().zip(number * BLOCKS_IN_HOP + 1..) {
+                let soon = self.blocks.get(at).map_or(1.0, |next| needed(next, gain_db));
+                let limited = follower.follow(needed(block, gain_db), soon);
                 energy += block.energy() * (limited * limited);
             }
             hops.push(energy * gain * gain / BLOCKS_IN_HOP as f64);

@@ -9,6 +9,9 @@ use std::collections::VecDeque;
 /// How long beforehand the gain goes down.
 const LOOK_AHEAD_SECONDS: f64 = 0.005;
 
+/// How far, by the energy of a step, the gain has gone down for the step that follows.
+const ALREADY: f64 = 0.4;
+
 /// How long it takes to come back, by two thirds.
 const RELEASE_SECONDS: f64 = 0.12;
 
@@ -188,22 +191,17 @@ impl Average {
 }
 
 /// The same in coarse steps, of the length of the look ahead: what the limiter will come to.
-pub(super) struct Follower {
-    release: Release,
-    before: f64,
-}
+pub(super) struct Follower(Release);
 
 impl Follower {
     pub(super) fn new(step_seconds: f64) -> Self {
-        Self { release: Release::new(step_seconds), before: 1.0 }
+        Self(Release::new(step_seconds))
     }
 
-    /// The gain over a step in which `needed` is the least that is needed.
-    pub(super) fn follow(&mut self, needed: f64) -> f64 {
-        let gain = self.release.next(needed);
-        let mean = f64::midpoint(gain, self.before.min(gain));
-        self.before = gain;
-        mean
+    /// The mean gain over a step in which `needed` is the least that is needed, and `soon` in the one after.
+    pub(super) fn follow(&mut self, needed: f64, soon: f64) -> f64 {
+        let gain = self.0.next(needed);
+        gain + (soon.min(gain) - gain) * ALREADY
     }
 }
 

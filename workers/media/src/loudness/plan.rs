@@ -134,19 +134,22 @@ impl Contour {
         ceiling_db: f64,
         go_on: &dyn Fn() -> Result<(), Failure>,
     ) -> Result<(f64, f64), Failure> {
-        let mut gain_db = linear_db;
-        let mut reached = target;
+        let (mut gain_db, mut reached) = (linear_db, target);
+        let mut before: Option<(f64, f64)> = None;
         for _ in 0..24 {
             go_on()?;
             let hops = self.hops_limited(|hop| gain_db + at(curve, hop_seconds(hop)), ceiling_db);
             let Some(integrated) = contour::integrated(&hops) else { break };
             reached = integrated.loudness;
-            let missing = target - reached;
-            let next = (gain_db + missing).min(linear_db + MOST_MAKE_UP_DB);
-            if missing.abs() < NEAR_ENOUGH || (next - gain_db).abs() < NEAR_ENOUGH / 2.0 {
+            // The more is limited, the less a dB of gain comes to.
+            let slope = before.map_or(1.0, |(gain, loudness)| (reached - loudness) / (gain_db - gain));
+            let step = (target - reached) / slope.clamp(0.2, 1.0);
+            let next = rounded((gain_db + step).min(linear_db + MOST_MAKE_UP_DB)).unwrap_or(gain_db);
+            if (target - reached).abs() < NEAR_ENOUGH || (next - gain_db).abs() < NEAR_ENOUGH / 2.0 {
                 break;
             }
-            gain_db = rounded(next).unwrap_or(gain_db);
+            before = Some((gain_db, reached));
+            gain_db = next;
         }
         Ok((gain_db, reached))
     }

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fourmi_kinds::{Chapter, Hls, Waveform};
 use fourmi_media::{
     Control,
     audio::{self, Extras},
@@ -82,6 +83,41 @@ fn a_cancel_is_heard_at_once_and_leaves_nothing_behind() {
             assert!(ended - asked < Duration::from_millis(500), "{:?}", ended - asked);
         });
         assert_eq!(std::fs::read_dir(studio.output()).unwrap().count(), 0);
+    }
+}
+
+/// Every stage on its own: cancelled once it has begun, it ends at once and leaves nothing behind.
+#[test]
+fn every_stage_hears_a_cancel() {
+    let studio = Studio::new();
+    let long = long_recording(&studio);
+    let chapters: Vec<_> =
+        (0..500).map(|n| Chapter { start_ms: n * 1_000, end_ms: (n + 1) * 1_000, title: n.to_string() }).collect();
+    let loud = request(json!({"format": "mp3", "normalize": null, "waveform": {"json": {}}}));
+    let analysis = audio::analyse(&long, &loud, &Extras::default(), &Notebook::default()).unwrap();
+    let one_pass = request(json!({"format": "opus", "normalize": {"ebu_r128": {"mode": "one_pass"}}}));
+    let (folder, extras) = (studio.output(), Extras::default());
+    let stages: [(&str, &(dyn Fn(&Remote) -> Result<(), Failure> + Sync)); 6] = [
+        ("analyse", &|remote| audio::analyse(&long, &loud, &extras, remote).map(drop)),
+        ("transcode", &|remote| audio::extract(&long, folder, &loud, &extras, analysis.as_ref(), remote).map(drop)),
+        ("one pass", &|remote| audio::extract(&long, folder, &one_pass, &extras, None, remote).map(drop)),
+        ("waveform", &|remote| audio::waveform(&long, Waveform::default(), &folder.join("waveform.json"), remote)),
+        ("segment", &|remote| audio::hls(&long, &Hls::default(), folder, remote).map(drop)),
+        ("split", &|remote| audio::split(&long, &chapters, folder, remote).map(drop)),
+    ];
+    for (name, stage) in stages {
+        let (begun, has_begun) = mpsc::channel();
+        let remote = Remote { begun: Mutex::new(begun), cancelled: AtomicBool::new(false) };
+        std::thread::scope(|threads| {
+            let run = threads.spawn(|| (stage(&remote), Instant::now()));
+            has_begun.recv().unwrap();
+            let asked = Instant::now();
+            remote.cancelled.store(true, Ordering::Relaxed);
+            let (result, ended) = run.join().unwrap();
+            assert_eq!(result, Err(Failure::cancelled()), "{name}");
+            assert!(ended - asked < Duration::from_millis(900), "{name}: {:?}", ended - asked);
+        });
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0, "{name}");
     }
 }
 

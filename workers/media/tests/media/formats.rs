@@ -12,6 +12,7 @@ fn every_format_holds_the_sound_the_tags_and_the_chapters() {
         ("m4a", "aac", "m4a"),
         ("mp3", "mp3", "mp3"),
         ("opus", "opus", "opus"),
+        ("ogg", "vorbis", "ogg"),
         ("flac", "flac", "flac"),
         ("wav", "pcm_s16le", "wav"),
         ("copy", "aac", "m4a"),
@@ -163,7 +164,7 @@ fn bit_rates_follow_the_channels_and_the_wish() {
 fn channels_and_sample_rates_become_what_the_format_knows() {
     let studio = Studio::new();
     let surround = studio.record("surround.mkv", &format!("{STEREO} -af aformat=channel_layouts=5.1 -c:a flac"));
-    for format in ["m4a", "mp3", "opus", "flac", "wav"] {
+    for format in ["m4a", "mp3", "opus", "ogg", "flac", "wav"] {
         let made = studio.extract(&surround, format).unwrap();
         assert_eq!((made.codec.channels, made.codec.copied), (2, false), "{format}");
     }
@@ -212,4 +213,25 @@ fn a_probe_tells_what_a_recording_holds() {
     assert!(audio.default && !audio.cover);
     assert_eq!((film.chapters.len(), film.tags["title"].as_str()), (3, "Séance du soir"));
     assert!(film.bytes > 10_000 && film.bit_rate.unwrap() > 8_000);
+}
+
+#[test]
+fn a_quality_is_a_variable_bit_rate() {
+    let studio = Studio::new();
+    let noise = "-f lavfi -i anoisesrc=color=pink:d=10:a=0.3 -ac 2";
+    let recording = studio.record("recording.wav", noise);
+    for format in ["mp3", "ogg"] {
+        let rates: Vec<_> = [0, 2, 5, 9]
+            .map(|quality| {
+                studio.extract_with(&recording, json!({"format": format, "quality": quality})).unwrap().codec.bit_rate
+                    / 1_000
+            })
+            .into();
+        assert!(rates.is_sorted_by(|better, worse| better > worse), "{format}: {rates:?}");
+        assert!(rates[0] > 140 && rates[3] < 90, "{format}: {rates:?}");
+        // What is of that format already is not what was asked for.
+        let made = studio.extract(&recording, format).unwrap();
+        let file = studio.file("made", &std::fs::read(made.path).unwrap());
+        assert!(!studio.extract_with(&file, json!({"format": format, "quality": 5})).unwrap().codec.copied);
+    }
 }

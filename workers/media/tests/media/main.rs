@@ -5,9 +5,11 @@
 mod control;
 mod damage;
 mod formats;
+mod hls;
 mod hostile;
 mod labels;
 mod loudness;
 mod parts;
+mod pictures;
 mod studio;
 mod waveform;

@@ -117,3 +117,38 @@ fn a_broadcast_whose_clock_starts_anew_is_joined() {
         assert!(notes(&made).contains(&"time_stamps_repaired"), "{format}: {:?}", made.notes);
     }
 }
+
+#[test]
+fn a_part_may_be_named_by_its_chapters() {
+    let studio = Studio::new();
+    let film = studio.film("film.mkv", "-c:a flac");
+    let trim = |chapters| studio.extract_with(&film, json!({"format": "flac", "trim": {"chapters": chapters}}));
+    for (range, length, titles) in [
+        (json!({"first": 2}), 4_500, vec!["Débat"]),
+        (json!({"first": 1, "last": 2}), 7_000, vec!["Opening", "Débat"]),
+        (json!({"first": 2, "last": 3}), 7_500, vec!["Débat", "Vote"]),
+    ] {
+        let made = trim(range).unwrap();
+        assert_eq!(made.duration_ms, length);
+        assert_eq!(made.chapters.iter().map(|chapter| chapter.title.as_str()).collect::<Vec<_>>(), titles);
+        assert_eq!(notes(&made), [""; 0]);
+    }
+    for range in [json!({"first": 4}), json!({"first": 3, "last": 4})] {
+        assert_eq!(trim(range).unwrap_err().code, "trim_out_of_range");
+    }
+}
+
+#[test]
+fn a_recording_that_is_too_long_is_refused() {
+    let studio = Studio::new();
+    // One container that says its length, and one that does not.
+    for recording in [studio.record("a.wav", MONO), studio.record("a.aac", &format!("{MONO} -c:a aac"))] {
+        for format in ["mp3", "copy"] {
+            let with = |longest| studio.extract_with(&recording, json!({"format": format, "max_duration_ms": longest}));
+            assert!(with(10_000).is_ok(), "{format}");
+            let failure = with(9_000).unwrap_err();
+            assert_eq!(failure.code, "duration_exceeded", "{format}");
+            assert!(failure.message.contains("0:00:09"), "{}", failure.message);
+        }
+    }
+}
