@@ -97,7 +97,10 @@ async fn a_page_gives_everything_by_default() {
     let list = beside.as_array().or_else(|| beside["chapters"].as_array()).expect("a list of chapters");
     let beside: Vec<_> = list
         .iter()
-        .map(|it| (it["start_ms"].as_u64().unwrap(), it["end_ms"].as_u64().unwrap(), it["title"].as_str().unwrap()))
+        .map(|it| {
+            let ms = |name: &str| (it[name].as_f64().unwrap() * 1_000.0).round() as u64;
+            (ms("startTime"), ms("endTime"), it["title"].as_str().unwrap())
+        })
         .collect();
     assert!(inside.iter().map(|(start, end, title)| (*start, *end, title.as_str())).eq(beside));
     let vtt = String::from_utf8(stage.content(found.file("chapters_vtt").unwrap()).await).unwrap();

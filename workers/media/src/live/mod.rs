@@ -36,6 +36,9 @@ const STALE_SEGMENTS: u64 = 3;
 /// So many gaps are listed.
 const MOST_GAPS: usize = 1_000;
 
+/// A playlist that stays older than what was seen is one of a stream that started anew.
+const STALE_LOOKS: u32 = 3;
+
 /// A stream that is not there yet is looked for again after this.
 const NOT_STARTED: Duration = Duration::from_secs(30);
 
@@ -47,6 +50,8 @@ pub(crate) struct Recorder<'a> {
     pub(crate) kept: &'a Kept,
     state: State,
     file: Option<GrowingFile>,
+    /// How many times in a row the playlist was older than what was seen.
+    stale: u32,
 }
 
 /// What was recorded so far.
@@ -87,7 +92,7 @@ pub(crate) struct Recorded {
 impl<'a> Recorder<'a> {
     pub(crate) fn new(job: &'a AudioLive, context: &'a Context, fetcher: Fetcher<'a>, kept: &'a Kept) -> Self {
         let state = kept.checkpoint(State::NAME).unwrap_or_default();
-        Self { job, context, fetcher, kept, state, file: None }
+        Self { job, context, fetcher, kept, state, file: None, stale: 0 }
     }
 
     /// Records until the stream ends, its time is over, or somebody stops it.
@@ -128,24 +133,27 @@ impl<'a> Recorder<'a> {
 
     async fn follow(&mut self) -> Result<LiveEnd, Failure> {
         let mut list = None;
-        let mut away: Option<Instant> = None;
+        let mut away = false;
+        let mut newest = Instant::now();
+        let patience = Duration::from_millis(self.job.patience_ms);
         loop {
             if let Some(end) = self.end()? {
                 return Ok(end);
             }
             let wait = match self.look(&mut list).await {
                 Ok(window) => {
-                    if away.take().is_some() {
-                        self.state.reconnects += 1;
-                    }
+                    self.state.reconnects += u64::from(std::mem::take(&mut away));
                     match self.take(&window).await? {
                         Taken::All(_) if window.ended => return Ok(LiveEnd::Finished),
                         // RFC 8216, section 6.3.4: after a change the target duration, otherwise half of it.
                         Taken::All(0) => window.target_ms / 2,
-                        Taken::All(_) => window.target_ms.min(2_000),
+                        Taken::All(_) => {
+                            newest = Instant::now();
+                            window.target_ms.min(2_000)
+                        }
                         Taken::Stopped => 0,
                         Taken::Broken => {
-                            away.get_or_insert_with(Instant::now);
+                            away = true;
                             500
                         }
                     }
@@ -158,14 +166,15 @@ impl<'a> Recorder<'a> {
                 Err(_) => {
                     // A master playlist may have moved on, too.
                     list = None;
-                    let since = *away.get_or_insert_with(Instant::now);
-                    if since.elapsed() > Duration::from_millis(self.job.patience_ms) {
-                        return Ok(LiveEnd::Lost);
-                    }
+                    away = true;
                     500
                 }
             };
-            self.tell(away.is_some());
+            // An encoder that has died may leave its last playlist behind: what counts is sound.
+            if wait > 0 && newest.elapsed() > patience {
+                return if self.state.segments > 0 { Ok(LiveEnd::Lost) } else { Err(not_heard()) };
+            }
+            self.tell(away);
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(wait)) => {}
                 () = self.context.cancelled() => {}
@@ -218,7 +227,8 @@ impl<'a> Recorder<'a> {
                 Err(failure) if failure.code == "disk_full" || failure.code == "storage_failed" => return Err(failure),
                 // It may be to be had again in a moment, as long as it is in the window.
                 Err(failure) if failure.report().retryable => return Ok(Taken::Broken),
-                Err(failure) if failure.code == "codec_unsupported" && self.state.segments == 0 => return Err(failure),
+                // Whoever begins like that will not become better; only the first segments may have left the window.
+                Err(failure) if failure.code != "source_gone" && self.state.segments == 0 => return Err(failure),
                 Err(failure) => self.miss(Some(segment.duration_ms), Some(1), &failure.message),
             }
             taken += 1;
@@ -239,14 +249,17 @@ impl<'a> Recorder<'a> {
             return Some(window.first);
         }
         if window.next() >= next {
+            self.stale = 0;
             return Some(next);
         }
+        self.stale += 1;
         let known = window.segments.last().is_none_or(|last| self.state.recent.contains(&last.url));
-        if known && next - window.next() <= STALE_SEGMENTS {
+        if known && next - window.next() <= STALE_SEGMENTS && self.stale <= STALE_LOOKS {
             return None;
         }
         // It counts anew: it was started again.
         self.miss(None, None, "the stream was started again");
+        self.stale = 0;
         self.state.next = Some(window.first);
         Some(window.first)
     }
@@ -374,4 +387,9 @@ fn not_started(failure: Failure) -> Failure {
         return failure;
     }
     Failure::retry_after(NOT_STARTED, "live_not_started", "the stream is not there yet").class(ErrorClass::Unavailable)
+}
+
+fn not_heard() -> Failure {
+    Failure::retry_after(NOT_STARTED, "live_not_started", "the stream is there, but sends nothing")
+        .class(ErrorClass::Unavailable)
 }

@@ -89,7 +89,7 @@ impl Fetcher<'_> {
         let media_type = text(&response, CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
         let is_plain = text(&response, CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
         let part = Part::of(&response);
-        let mut body = Body { response, read: Vec::new() };
+        let mut body = Body { response, read: Vec::new(), broken: None };
         let start = self.look(&mut body).await?;
         let says_media =
             (media_type.starts_with("audio/") || media_type.starts_with("video/")) && !media_type.contains("mpegurl");
@@ -142,7 +142,7 @@ impl Fetcher<'_> {
             }
             _ => 0,
         };
-        let mut body = Body { response, read: Vec::new() };
+        let mut body = Body { response, read: Vec::new(), broken: None };
         let mut content = Vec::new();
         while let Some(chunk) = self.chunk(&mut body).await?? {
             content.extend_from_slice(&chunk);
@@ -209,7 +209,7 @@ impl Fetcher<'_> {
             }
         }
         let mut writer = sink.writer().await?;
-        let mut body = Body { response, read: Vec::new() };
+        let mut body = Body { response, read: Vec::new(), broken: None };
         let end = self.pour(&mut body, &mut writer, part).await;
         let written = writer.end().await?;
         Ok(match end? {
@@ -252,7 +252,11 @@ impl Fetcher<'_> {
                 Ok(Some(chunk)) => start.extend_from_slice(&chunk),
                 // What is there is looked at; that the rest is missing shows later.
                 Err(failure) if start.is_empty() => return Err(failure),
-                Ok(None) | Err(_) => break,
+                Err(failure) => {
+                    body.broken = Some(failure);
+                    break;
+                }
+                Ok(None) => break,
             }
         }
         body.read.push(Bytes::from(start.clone()));
@@ -263,6 +267,10 @@ impl Fetcher<'_> {
     async fn chunk(&self, body: &mut Body) -> Result<Result<Option<Bytes>, Failure>, Failure> {
         if let Some(read) = body.read.pop() {
             return Ok(Ok(Some(read)));
+        }
+        // Asked again, a broken connection would look like the end.
+        if let Some(broken) = &body.broken {
+            return Ok(Err(broken.clone()));
         }
         let stall = self.limits.stall;
         tokio::select! {
@@ -281,6 +289,9 @@ impl Fetcher<'_> {
         loop {
             let chunk = match self.chunk(body).await? {
                 Ok(Some(chunk)) => chunk,
+                Ok(None) if part.total.is_some_and(|total| writer.bytes < total) => {
+                    return Ok(Poured::Broken(failure::unreachable("it ended before its end")));
+                }
                 // Without a length, the end of the connection is the end of the body.
                 Ok(None) => return Ok(Poured::Whole),
                 Err(failure) => return Ok(Poured::Broken(failure)),
@@ -314,6 +325,8 @@ fn plain_headers() -> HeaderMap {
 struct Body {
     response: Response,
     read: Vec<Bytes>,
+    /// How it broke off, if that was seen.
+    broken: Option<Failure>,
 }
 
 /// How a body ended.

@@ -26,6 +26,9 @@ use crate::stages::{Stages, Transfer};
 /// The longest line that is read: the description of a recording with all its formats.
 const LONGEST_LINE: u64 = 32 * 1024 * 1024;
 
+/// Where it reads the address of the proxy, with its password.
+const PROXY_FILE: &str = "proxy.conf";
+
 /// Lines of standard error that are kept.
 const LAST_LINES: usize = 40;
 
@@ -135,6 +138,10 @@ impl YtDlp<'_> {
             );
             Failure::park("not_configured", message)
         })?;
+        // In a file, because everybody can read the arguments of a process.
+        let conf = format!("--proxy {}\n", self.proxy);
+        let written = fourmi_runtime::write_whole(&self.folder.join(PROXY_FILE), conf.as_bytes());
+        written.map_err(|error| super::cache::broken(&error))?;
         let seconds = format!("{:.1}", self.limits.stall.as_secs_f64());
         Ok(self
             .context
@@ -157,7 +164,7 @@ impl YtDlp<'_> {
                 "--extractor-retries",
                 "1",
             ])
-            .args(["--proxy", &self.proxy]))
+            .args(["--config-locations", PROXY_FILE]))
     }
 
     /// Runs it to its end, line by line.
