@@ -152,10 +152,7 @@ impl<'a> Recorder<'a> {
                             window.target_ms.min(2_000)
                         }
                         Taken::Stopped => 0,
-                        Taken::Broken => {
-                            away = true;
-                            500
-                        }
+                        Taken::Broken => 500,
                     }
                 }
                 Err(failure) if self.context.is_cancelled() => {
@@ -246,6 +243,8 @@ impl<'a> Recorder<'a> {
         if window.first > next {
             let missed = window.first - next;
             self.miss(Some(missed.saturating_mul(window.target_ms)), Some(missed), "the stream went on without us");
+            // Missed once, however often the window is looked at.
+            self.state.next = Some(window.first);
             return Some(window.first);
         }
         if window.next() >= next {

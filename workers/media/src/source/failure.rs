@@ -106,6 +106,11 @@ pub(super) fn egress(error: &EgressError) -> Failure {
     }
 }
 
+/// Whether a failure of yt-dlp's may come from a connection that the guard refused: it sees no more than an odd answer.
+pub(super) fn may_be_egress(failure: &Failure) -> bool {
+    ["forbidden_by_source", "source_unreachable", "source_failed", "unsupported_url"].contains(&failure.code.as_str())
+}
+
 /// What a failed exchange means. The guard knows more than those behind its proxy.
 pub(super) fn fetch(error: &FetchError, proxy: &Proxy) -> Failure {
     if let Some(refusal) = proxy.take_refusal() {

@@ -209,7 +209,7 @@ impl Source<'_> {
         };
         // It only sees that the proxy refused; the proxy knows why.
         let explain = |failure: Failure| match proxy.take_refusal() {
-            Some(refusal) if failure.code != "cancelled" => failure::egress(&refusal),
+            Some(refusal) if failure::may_be_egress(&failure) => failure::egress(&refusal),
             _ => match &refused {
                 // Both were refused; the client knows how.
                 Some(refused) if failure.code == "forbidden_by_source" => refused.clone(),
