@@ -135,6 +135,14 @@ pub fn chapters_of(path: &Path) -> Vec<(u64, u64, String)> {
         .collect()
 }
 
+/// The width of a picture, as the `ffprobe` program reads it.
+pub fn width_of(path: &Path) -> u32 {
+    let mut command = Command::new("ffprobe");
+    command.args(["-v", "error", "-show_entries", "stream=width", "-of", "csv=p=0"]).arg(path);
+    let output = command.stdin(Stdio::null()).output().expect("ffprobe comes with ffmpeg");
+    String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
+}
+
 fn ffmpeg(input: &Path) -> Command {
     let mut command = Command::new("ffmpeg");
     command.args(["-v", "error", "-y", "-nostdin", "-i"]).arg(input);

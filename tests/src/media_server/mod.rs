@@ -22,7 +22,9 @@ use tokio::{
     task::JoinSet,
 };
 
-pub use content::{Segments, chapters_of, cover, dash, gzipped, hls, media_type, page_with_og_video, page_with_video};
+pub use content::{
+    Segments, chapters_of, cover, dash, gzipped, hls, media_type, page_with_og_video, page_with_video, width_of,
+};
 pub use live::{LiveSource, LiveStream};
 pub use route::{Answer, Content, Route};
 
