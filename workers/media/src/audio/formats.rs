@@ -201,7 +201,7 @@ fn is_as_asked(request: &AudioExtract, stream: &Stream) -> bool {
 ///
 /// # Errors
 /// `codec_unsupported`, if none holds it.
-pub(super) fn container_for(stream: &Stream) -> Result<Container, Failure> {
+fn container_for(stream: &Stream) -> Result<Container, Failure> {
     let container = match stream.codec {
         codec::Id::AAC | codec::Id::ALAC => M4A,
         codec::Id::MP3 => MP3,

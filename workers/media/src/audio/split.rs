@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use fourmi_kinds::Chapter;
+use ffmpeg_next::codec;
+use fourmi_kinds::{AudioExtract, AudioFormat, Chapter, Source};
 use fourmi_model::Failure;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ use super::{
     formats::{self, Plan},
     labels::Labels,
     recording::Recording,
-    track::Part,
+    track::{Part, Track},
 };
 use crate::{
     Control, failure, files,
@@ -36,9 +37,9 @@ pub struct PartFile {
     pub bytes: u64,
 }
 
-/// Writes one file a chapter from the audio file at `audio`. The packets are copied, so that a chapter is exact to the packet. Its
-/// tags are those of the whole, but for `title` (the chapter's) and `track` (`2/7`). Chapters that hold no packet get no file.
-/// Tells how far it is as the stage `split`.
+/// Writes one file a chapter from the audio file at `audio`. The packets are copied, so that a chapter is exact to the packet;
+/// FLAC is encoded anew, which loses nothing, and is exact to the sample. The tags are those of the whole, but for `title` (the
+/// chapter's) and `track` (`2/7`). Chapters that hold no packet get no file. Tells how far it is as the stage `split`.
 ///
 /// # Errors
 /// Those of [`super::extract`]. Nothing is left behind.
@@ -91,6 +92,15 @@ fn write_all(
     Ok(())
 }
 
+/// Packets are copied, but those of FLAC: its header counts the samples of the whole, and encoding anew loses none.
+fn plan(track: &Track, part: Part) -> Result<Plan, Failure> {
+    let anew = track.stream.codec == codec::Id::FLAC && track.stream.channels.is_some_and(|channels| channels <= 2);
+    let format = if anew { AudioFormat::Flac } else { AudioFormat::Copy };
+    // Nobody looks at the source.
+    let request = AudioExtract { format, ..AudioExtract::of(Source::Url(String::new())) };
+    formats::plan(&request, track, part, false, &mut Vec::new())
+}
+
 fn write(
     audio: &Path,
     chapter: &Chapter,
@@ -100,8 +110,8 @@ fn write(
     control: &dyn Control,
 ) -> Result<PartFile, Failure> {
     let mut recording = Recording::open(audio, None, control)?;
-    let plan = Plan { container: formats::container_for(&recording.track.stream)?, encoding: None };
     let part = Part::between(chapter.start_ms, chapter.end_ms, &recording.track)?;
+    let plan = plan(&recording.track, part)?;
     let mut labels = Labels::of_file(&recording.input, &recording.track);
     labels.tags.insert("track".to_owned(), format!("{number}/{of}"));
     if !chapter.title.trim().is_empty() {

@@ -6,7 +6,7 @@ use fourmi_kinds::Chapter;
 use fourmi_media::audio::{self, Extras};
 use serde_json::{Value, json};
 
-use crate::studio::{MONO, Notebook, Studio, ffprobe, notes, packets, probe, request};
+use crate::studio::{MONO, Notebook, Studio, ffprobe, notes, packets, probe, request, samples};
 
 fn with_cover(studio: &Studio, name: &str, codec: &str) -> std::path::PathBuf {
     studio.record("cover.png", "-f lavfi -i color=red:size=64x64 -frames:v 1");
@@ -198,7 +198,7 @@ fn every_chapter_gets_its_file() {
         let parts = audio::split(&made.path, &made.chapters, studio.output(), &notebook).unwrap();
         assert_eq!(notebook.0.into_inner().unwrap().last().unwrap().percent, 100.0);
         assert_eq!(parts.len(), 3, "{format}");
-        let whole = packets(&made.path);
+        let (whole, sound) = (packets(&made.path), samples(&made.path, ""));
         for (part, chapter) in parts.iter().zip(&made.chapters) {
             let info = probe(&part.path).unwrap();
             let length = chapter.end_ms.min(10_000) - chapter.start_ms;
@@ -214,13 +214,17 @@ fn every_chapter_gets_its_file() {
             );
             assert_eq!(tags["album"], "Débats", "{format}");
             assert_eq!((&part.chapter, part.bytes), (chapter, std::fs::metadata(&part.path).unwrap().len()));
-            if ["m4a", "mp3", "opus", "flac"].contains(&format) {
+            if ["m4a", "mp3", "opus"].contains(&format) {
                 let part = packets(&part.path);
                 assert!(
                     whole.windows(part.len()).any(|window| window == part),
                     "{format}: the packets are those of the whole"
                 );
             }
+        }
+        if format == "flac" {
+            let all: Vec<_> = parts.iter().flat_map(|part| samples(&part.path, "")).collect();
+            assert!(all == sound, "no sample is lost or doubled");
         }
     }
     let beyond = chapters(&[(0, 5_000), (60_000, 70_000)]);
