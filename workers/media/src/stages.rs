@@ -13,6 +13,9 @@ use fourmi_runtime::Context;
 /// No more often than this is a transfer told.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// Before so many seconds nobody knows how fast a transfer is.
+const FIRST_SPEED: f64 = 0.3;
+
 /// What a job is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
@@ -185,19 +188,23 @@ impl Transfer {
     fn progress(&mut self, bytes: u64) -> (f32, Progress) {
         self.told = Some(Instant::now());
         let seconds = self.started.elapsed().as_secs_f64().max(0.001);
-        let speed = bytes.saturating_sub(self.first) as f64 / seconds;
-        let mut counters =
-            BTreeMap::from([("downloaded_bytes".to_owned(), bytes as f64), ("bytes_per_s".to_owned(), speed.round())]);
+        // What was read ahead would look like the speed of light.
+        let speed = if seconds < FIRST_SPEED { 0.0 } else { bytes.saturating_sub(self.first) as f64 / seconds };
+        let mut counters = BTreeMap::from([("downloaded_bytes".to_owned(), bytes as f64)]);
+        if speed > 0.0 {
+            counters.insert("bytes_per_s".to_owned(), speed.round());
+        }
         let size = |bytes: f64| format!("{:.1} MB", bytes / 1e6);
+        let pace = if speed > 0.0 { format!(", {}/s", size(speed)) } else { String::new() };
         let Some(total) = self.total.filter(|&total| total > 0) else {
-            let message = format!("{} fetched, {}/s", size(bytes as f64), size(speed));
+            let message = format!("{} fetched{pace}", size(bytes as f64));
             return (0.0, Progress { message, counters, ..Progress::default() });
         };
         counters.insert("total_bytes".to_owned(), total as f64);
         let fraction = (bytes as f64 / total as f64).min(1.0);
         let left = total.saturating_sub(bytes) as f64;
         let eta_ms = (speed > 0.0).then(|| (left / speed * 1_000.0) as u64);
-        let message = format!("{} of {} fetched, {}/s", size(bytes as f64), size(total as f64), size(speed));
+        let message = format!("{} of {} fetched{pace}", size(bytes as f64), size(total as f64));
         ((fraction * 100.0) as f32, Progress { message, eta_ms, counters, ..Progress::default() })
     }
 }

@@ -102,16 +102,18 @@ impl YtDlp<'_> {
             program = program.args(["--limit-rate", &rate.to_string()]);
         }
         let mut file = None;
-        let mut transfer = Transfer::start(0, None);
+        let mut transfer: Option<Transfer> = None;
         let mut too_large = false;
         self.run(program, |line| {
             if let Some(text) = line.strip_prefix("PROGRESS ") {
                 let Ok(progress) = serde_json::from_str::<Downloaded>(text) else { return };
-                transfer.set_total(progress.total());
                 let bytes = progress.downloaded_bytes.unwrap_or(0.0) as u64;
+                // What an earlier run has fetched is no speed of this one.
+                let transfer = transfer.get_or_insert_with(|| Transfer::start(bytes, None));
+                transfer.set_total(progress.total());
                 too_large |= bytes > self.limits.max_bytes;
                 if transfer.is_due() {
-                    self.stages.transfer(&mut transfer, bytes);
+                    self.stages.transfer(transfer, bytes);
                 }
             } else if let Some(text) = line.strip_prefix("FILE ") {
                 file = serde_json::from_str::<PathBuf>(text).ok();
