@@ -101,6 +101,8 @@ pub enum Misdeed {
     EatSlowly,
     /// Takes memory in one piece.
     EatAtOnce,
+    /// Starts a program that takes memory.
+    EatByProgram,
     /// Ends without an answer.
     Exit,
     /// Writes nonsense where the conversation is expected.

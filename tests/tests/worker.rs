@@ -291,6 +291,7 @@ async fn what_kills_a_child_is_recorded_and_kills_nothing_else() {
         (Misdeed::Abort, "process_died", "SIGABRT"),
         (Misdeed::EatSlowly, "out_of_memory", "memory"),
         (Misdeed::EatAtOnce, "out_of_memory", "memory"),
+        (Misdeed::EatByProgram, "out_of_memory", "memory"),
         (Misdeed::Exit, "process_died", "status 0"),
     ] {
         let id = yard.push(&yard.misbehave(how)).await;

@@ -72,6 +72,12 @@ async fn misbehave(job: Misbehave, context: Context) -> Result<serde_json::Value
             "scratch": context.scratch()?,
         })),
         Misdeed::Abort => std::process::abort(),
+        Misdeed::EatByProgram => {
+            let eat = "x = bytearray(160 << 20); import time; time.sleep(600)";
+            let program = context.program(Path::new("/usr/bin/python3"), context.scratch()?).args(["-c", eat]);
+            program.start().unwrap().wait().await.unwrap();
+            Ok(json!("it ate in peace"))
+        }
         Misdeed::EatSlowly => {
             let mut eaten = Vec::new();
             loop {

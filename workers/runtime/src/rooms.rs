@@ -1,8 +1,9 @@
 //! Folders that a run may use.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -95,7 +96,7 @@ impl Kept {
     }
 }
 
-/// Writes a file that is there as a whole or not at all.
+/// Writes a file that is there as a whole or not at all, and that only its owner may read.
 ///
 /// # Errors
 /// What the system says.
@@ -104,8 +105,11 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     // Two processes may write the same file; the last one wins.
     name.push(format!(".{}.{:08x}.part", std::process::id(), rand::random::<u32>()));
     let part = path.with_file_name(name);
-    fs::write(&part, content)?;
-    fs::rename(&part, path).inspect_err(|_| drop(fs::remove_file(&part)))
+    let write = || {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?.write_all(content)?;
+        fs::rename(&part, path)
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&part)))
 }
 
 /// Removes what jobs kept that ended elsewhere: were cancelled while they waited, or failed on another machine.
