@@ -27,6 +27,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// What is copied at a time.
 const CHUNK: usize = 256 * 1024;
 
+const FORBIDDEN_STATUS: &str = "403 Forbidden by the operator";
+
 /// A running proxy; dropped, it ends with all its connections.
 pub struct Proxy {
     address: SocketAddr,
@@ -42,6 +44,9 @@ struct Shared {
 }
 
 impl Proxy {
+    /// What a client reads of a refused connection, beside the status 403.
+    pub const FORBIDDEN: &str = FORBIDDEN_STATUS.split_at(4).1;
+
     /// Starts a proxy on a free port of 127.0.0.1.
     ///
     /// # Errors
@@ -118,7 +123,7 @@ async fn talk(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
         Ok(stream) => stream,
         Err(error) => {
             let answer = match error {
-                EgressError::Forbidden { .. } => "403 Forbidden by the operator",
+                EgressError::Forbidden { .. } => FORBIDDEN_STATUS,
                 EgressError::Unresolved { .. } | EgressError::Unreachable { .. } => "502 Bad Gateway",
             };
             tracing::debug!(%error, "a connection was refused");

@@ -108,7 +108,9 @@ pub(super) fn egress(error: &EgressError) -> Failure {
 
 /// Whether a failure of yt-dlp's may come from a connection that the guard refused: it sees no more than an odd answer.
 pub(super) fn may_be_egress(failure: &Failure) -> bool {
-    ["forbidden_by_source", "source_unreachable", "source_failed", "unsupported_url"].contains(&failure.code.as_str())
+    let odd = ["forbidden_by_source", "source_unreachable", "source_failed", "unsupported_url"];
+    let says_so = failure.cause.as_ref().is_some_and(|cause| cause.contains(Proxy::FORBIDDEN));
+    says_so || odd.contains(&failure.code.as_str())
 }
 
 /// What a failed exchange means. The guard knows more than those behind its proxy.
@@ -133,12 +135,15 @@ pub(super) fn fetch(error: &FetchError, proxy: &Proxy) -> Failure {
 /// What yt-dlp means with what it wrote to standard error: its exit code says nothing. Texts of sites change; they are
 /// matched loosely, the clearer ones first.
 pub(super) fn ytdlp(stderr: &str) -> Failure {
-    let last = stderr.lines().rev().find(|line| line.contains("ERROR")).or(stderr.lines().last()).unwrap_or_default();
-    let text = last.to_lowercase();
+    // Several lines may tell of one failure: of a fragment, first its status and then that it is missing.
+    let errors: Vec<_> = stderr.lines().filter(|line| line.contains("ERROR")).collect();
+    let text = if errors.is_empty() { stderr.to_lowercase() } else { errors.join("\n").to_lowercase() };
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let permanent = |code: &str, class, message: &str| Failure::permanent(code, message).class(class);
     let failure = if let Some(code) = http_status(&text) {
         status(code, None)
+    } else if says(&["fragment"]) {
+        unreachable("a piece of it is missing")
     } else if says(&["drm"]) {
         permanent("drm", ErrorClass::Forbidden, "the recording is encrypted on purpose")
     } else if says(&["members-only", "join this channel", "members only", "premium", "paying", "subscriber"]) {
@@ -249,6 +254,7 @@ mod tests {
             ("ERROR: [generic] Unable to download webpage: The read operation timed out", "source_timeout"),
             ("ERROR: unable to write data: [Errno 28] No space left on device", "disk_full"),
             ("ERROR: [generic] Unable to download webpage: [Errno 111] Connection refused", "source_unreachable"),
+            ("ERROR: fragment 1 not found, unable to continue", "source_unreachable"),
             ("ERROR: something nobody has seen", "source_failed"),
         ] {
             assert_eq!(ytdlp(line).code, code, "{line}");
