@@ -11,13 +11,22 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     cargo build --workspace --bins --locked \
     && install -D -t /out target/debug/fourmi target/debug/fourmi-api target/debug/fourmi-media
 
+# yt-dlp in a venv of its own, as scripts/setup makes it. The venv uses the Python of the image that it goes to: the same Debian.
+FROM debian:bookworm-slim AS ytdlp
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+COPY workers/media/yt-dlp.txt /
+RUN python3 -m venv /opt/yt-dlp \
+    && /opt/yt-dlp/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps -r /yt-dlp.txt
+
 FROM debian:bookworm-slim
-RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates ffmpeg \
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates ffmpeg python3 \
         libavcodec59 libavdevice59 libavfilter8 libavformat59 libavutil57 libswresample4 libswscale6 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /data fourmi && install -d -o fourmi -m 700 /data
 COPY --from=build /out/ /usr/local/bin/
+COPY --from=ytdlp /opt/yt-dlp /opt/yt-dlp
 USER fourmi
-ENV FOURMI_DATA=/data
+ENV FOURMI_DATA=/data FOURMI_YTDLP=/opt/yt-dlp/bin/yt-dlp
 VOLUME /data
 CMD ["fourmi-api"]

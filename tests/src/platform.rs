@@ -67,10 +67,10 @@ impl Platform {
     }
 
     /// Starts another media worker, with this much room in its scratch folder.
-    pub fn add_worker_with_scratch(&mut self, kibibytes: u32) {
-        let scratch = self.data().join("scratch");
-        std::fs::create_dir_all(&scratch).unwrap();
-        let worker = Program::start_on_small_disk("fourmi-media", &scratch, kibibytes, self.settings.clone());
+    pub fn add_worker_with_room(&mut self, kibibytes: u32) {
+        let kept = self.data().join("kept");
+        std::fs::create_dir_all(&kept).unwrap();
+        let worker = Program::start_on_small_disk("fourmi-media", &kept, kibibytes, self.settings.clone());
         worker.wait_for_line("ready");
         self.workers.push(worker);
     }

@@ -481,7 +481,7 @@ async fn streams_end_when_the_api_is_told_to_stop() {
 #[tokio::test]
 async fn a_full_disk_is_said_and_leaves_nothing() {
     let mut platform = Platform::with(&[], 0).await;
-    platform.add_worker_with_scratch(400);
+    platform.add_worker_with_room(400);
     let folder = TempDir::new().unwrap();
     let recording = Recording { seconds: 60, ..Recording::default() }.make(folder.path(), "a.mp4");
     let file = platform.upload(&recording).await;
