@@ -27,6 +27,11 @@ pub enum Secrecy {
 }
 
 impl Setting {
+    /// The error for a value that does not have this setting's form.
+    pub fn wrong(&'static self, value: &str) -> crate::SettingError {
+        crate::environment::wrong(self, value)
+    }
+
     /// A value of this setting as it may be shown.
     pub fn shown(&self, value: &str) -> String {
         match self.secrecy {
@@ -88,7 +93,7 @@ settings! {
     /// Hosts on the inside that jobs may fetch from, separated by commas; all others of the inside are refused.
     EGRESS_ALLOW = "FOURMI_EGRESS_ALLOW", default "", form "hosts, host:port pairs, addresses or networks separated by commas, such as nas.local,10.1.0.0/16", Public;
     /// The program yt-dlp.
-    YTDLP = "FOURMI_YTDLP", default "yt-dlp", form "the path of the program, or its name if it is in PATH", Public;
+    YTDLP = "FOURMI_YTDLP", default "yt-dlp", form "the path of the program, or its name if it is in /usr/local/bin, /usr/bin or /bin", Public;
     /// Largest recording that is fetched.
     MEDIA_MAX_BYTES = "FOURMI_MEDIA_MAX_BYTES", default "20GiB", form "a number of bytes, or of KiB, MiB, GiB or TiB, such as 20GiB", Public;
     /// Most bytes a second that one job fetches; 0 for no limit.

@@ -9,13 +9,21 @@ mod stages;
 
 use std::process::ExitCode;
 
+use fourmi_egress::Guard;
 use fourmi_kinds::{AudioDerive, AudioExtract, AudioLive, MediaProbe};
 use fourmi_runtime::Worker;
-use fourmi_settings::Media;
+use fourmi_settings::{Environment, Media, SettingError, table};
+
+/// Whether the settings are right.
+fn check(environment: &Environment) -> Result<(), SettingError> {
+    let media = Media::read(environment)?;
+    let guard = Guard::parse(&media.egress_allow);
+    guard.map(drop).map_err(|_| table::EGRESS_ALLOW.wrong(&media.egress_allow))
+}
 
 fn main() -> ExitCode {
     Worker::new("media")
-        .settings(Media::SETTINGS, |environment| Media::read(environment).map(drop))
+        .settings(Media::SETTINGS, check)
         .kind::<AudioDerive, _, _>(kinds::audio_derive::run)
         .kind::<AudioExtract, _, _>(kinds::audio_extract::run)
         .kind::<AudioLive, _, _>(kinds::audio_live::run)

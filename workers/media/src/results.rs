@@ -26,6 +26,8 @@ pub(crate) struct Results<'a> {
     fresh: Duration,
     /// Everything that makes a difference to the files, but the source.
     wish: String,
+    /// The largest source that the request takes.
+    max_bytes: u64,
 }
 
 /// What an answer is looked up by.
@@ -50,16 +52,17 @@ impl<'a> Results<'a> {
         let folder = context.cache()?.join("results");
         fs::create_dir_all(&folder)
             .map_err(|error| Failure::retry("storage_failed", "the cache cannot be used").because(error))?;
+        let max_bytes = request.max_bytes.unwrap_or(u64::MAX);
         let wish = AudioExtract {
             source: Source::Url(String::new()),
             reuse: true,
+            // How large it is is known of an answer.
             max_bytes: None,
-            max_duration_ms: None,
             rate_limit: None,
             ..request.clone()
         };
         let wish = serde_json::to_string(&wish).unwrap_or_default();
-        Ok(Self { folder, context, fresh, wish: format!("{EDITION} {wants_file} {wish}") })
+        Ok(Self { folder, context, fresh, wish: format!("{EDITION} {wants_file} {wish}"), max_bytes })
     }
 
     /// Waits until no other job works on the same, so that it is made once; the answer, if there is one by then.
@@ -87,7 +90,8 @@ impl<'a> Results<'a> {
             // Somebody may have deleted one.
             self.context.input(file.file).await.ok()?;
         }
-        Some(AudioExtracted { reused: true, ..result })
+        let is_too_large = result.source.as_ref().is_some_and(|source| source.bytes > self.max_bytes);
+        (!is_too_large).then_some(AudioExtracted { reused: true, ..result })
     }
 
     /// Notes an answer; that it cannot be noted costs the next request its time, and no more.

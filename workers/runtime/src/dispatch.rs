@@ -102,7 +102,7 @@ impl House {
         let outcome = conclude(end, &policy, &delivery);
         log(&delivery, &outcome);
         if matches!(outcome, Outcome::Succeeded { .. } | Outcome::Cancelled { .. } | Outcome::Failed { .. }) {
-            Rooms::of(&self.data, &delivery.id).forget();
+            Rooms::of(&self.data, &delivery.id).forget(&self.blobs).await;
         }
         outcome
     }
@@ -114,6 +114,7 @@ impl House {
             run: delivery.run,
             backend: self.backend.clone(),
             blobs: self.blobs.clone(),
+            rooms: Rooms::of(&self.data, &delivery.id),
         });
         let run = RunInfo {
             id: delivery.id.clone(),

@@ -5,13 +5,17 @@ use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, JobId, Progress};
 use fourmi_queue::BackendHandle;
 use futures_util::future::BoxFuture;
 
-use crate::context::{GrowingFile, Host, InputFile, NewFile, NewGrowing};
+use crate::{
+    context::{GrowingFile, Host, InputFile, NewFile, NewGrowing, scratch_failure},
+    rooms::Rooms,
+};
 
 pub(crate) struct LocalHost {
     pub(crate) id: JobId,
     pub(crate) run: u64,
     pub(crate) backend: BackendHandle,
     pub(crate) blobs: Blobs,
+    pub(crate) rooms: Rooms,
 }
 
 impl Host for LocalHost {
@@ -57,7 +61,9 @@ impl Host for LocalHost {
                 Some(growing) => growing,
                 None => {
                     let growing = self.blobs.grow(&file.name, &file.media_type).await;
-                    growing.map_err(|error| storage_failure(&error))?
+                    let growing = growing.map_err(|error| storage_failure(&error))?;
+                    self.rooms.note_growing(&growing.id()).map_err(|error| scratch_failure(&error))?;
+                    growing
                 }
             };
             Ok(GrowingFile { id: growing.id(), path: growing.path().to_owned() })

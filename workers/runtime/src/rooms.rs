@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use fourmi_model::JobId;
+use fourmi_blobs::Blobs;
+use fourmi_model::{BlobId, JobId};
 use fourmi_queue::Queues;
 use fourmi_settings::Data;
 use nix::fcntl::{Flock, FlockArg};
@@ -19,6 +20,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// How long an earlier run of the job may take to let go of its folder: it dies with its worker, but not at once.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Names of notes of growing files begin with this.
+const GROWING: &str = "growing-";
 
 /// Where the folders of a run are, made or not.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,8 +39,23 @@ impl Rooms {
         Self { kept: data.kept().join(&queue).join(job.uuid().to_string()), cache: data.cache().join(queue) }
     }
 
-    /// Removes what was kept for a job that is over.
-    pub(crate) fn forget(&self) {
+    /// Notes that a stored file grows for the job, so that it goes with the job if nobody finishes it.
+    pub(crate) fn note_growing(&self, file: &BlobId) -> io::Result<()> {
+        fs::create_dir_all(&self.kept)?;
+        File::create(self.kept.join(format!("{GROWING}{file}"))).map(drop)
+    }
+
+    /// Removes what was kept for a job that is over, and what still grows for it.
+    pub(crate) async fn forget(&self, blobs: &Blobs) {
+        for item in fs::read_dir(&self.kept).into_iter().flatten().flatten() {
+            let name = item.file_name();
+            let file = name.to_str().and_then(|name| name.strip_prefix(GROWING)?.parse::<BlobId>().ok());
+            if let Some(file) = file
+                && let Err(error) = blobs.delete(&file).await
+            {
+                tracing::warn!(%error, %file, "a file that nobody finishes could not be removed");
+            }
+        }
         match fs::remove_dir_all(&self.kept) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%error, folder = %self.kept.display(), "what a job kept could not be removed");
@@ -72,7 +91,8 @@ impl Kept {
         }
     }
 
-    /// The folder. Large files can lie in it; names that begin with `checkpoint-` are taken.
+    /// The folder. Large files can lie in it; names that begin with `checkpoint-` or `growing-`
+    /// are taken.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -113,7 +133,7 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Removes what jobs kept that ended elsewhere: were cancelled while they waited, or failed on another machine.
-pub(crate) async fn sweep(data: &Data, queues: &Queues, queue: &str) {
+pub(crate) async fn sweep(data: &Data, queues: &Queues, blobs: &Blobs, queue: &str) {
     let root = data.kept().join(queue);
     loop {
         let folders = fs::read_dir(&root).into_iter().flatten().flatten();
@@ -125,9 +145,41 @@ pub(crate) async fn sweep(data: &Data, queues: &Queues, queue: &str) {
                 Err(_) => false,
             };
             if is_over {
-                Rooms::of(data, &id).forget();
+                Rooms::of(data, &id).forget(blobs).await;
             }
         }
         tokio::time::sleep(SWEEP_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_grows_for_a_job_goes_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(&folder.path().join("files")).await.unwrap();
+        let id: JobId = "media-01a1fe35-8582-75f9-a09c-859eaf05819e".parse().unwrap();
+        let rooms = Rooms::of(&Data::at(folder.path()), &id);
+        let growing = blobs.grow("live.aac", "audio/aac").await.unwrap();
+        rooms.note_growing(&growing.id()).unwrap();
+        rooms.forget(&blobs).await;
+        assert!(blobs.get(&growing.id()).await.unwrap().is_none());
+        assert!(!rooms.kept.exists());
+        // Once more does no harm.
+        rooms.forget(&blobs).await;
+    }
+
+    #[tokio::test]
+    async fn a_kept_folder_belongs_to_one_run_and_its_notes_outlive_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kept");
+        let first = Kept::open(&path).await.unwrap().unwrap();
+        first.set_checkpoint("step", &7).unwrap();
+        assert!(Kept::open(&path).await.unwrap().is_none());
+        drop(first);
+        let second = Kept::open(&path).await.unwrap().unwrap();
+        assert_eq!((second.checkpoint("step"), second.checkpoint::<String>("step")), (Some(7), None));
     }
 }

@@ -58,10 +58,11 @@ async fn serve(worker: Worker, environment: &Environment) -> anyhow::Result<()> 
         () = asked_to_stop() => return Ok(()),
     };
     let handle = backend.handle();
+    let blobs = open_blobs(&data.files()).await?;
     let house = House {
         handlers: worker.handlers,
         backend: handle.clone(),
-        blobs: open_blobs(&data.files()).await?,
+        blobs: blobs.clone(),
         settings: environment.pick(worker.settings),
         data: data.clone(),
         scratch: Scratch::open(&data.scratch(), &name).context("the scratch folder cannot be used")?,
@@ -70,7 +71,8 @@ async fn serve(worker: Worker, environment: &Environment) -> anyhow::Result<()> 
     kinds.sort_unstable();
     tracing::info!(worker = %name, slots = settings.slots, kinds = %kinds.join(" "), "ready");
 
-    let _sweeping = AbortOnDropHandle::new(tokio::spawn(async move { sweep(&data, &queues, queue.as_str()).await }));
+    let _sweeping =
+        AbortOnDropHandle::new(tokio::spawn(async move { sweep(&data, &queues, &blobs, queue.as_str()).await }));
     let control = WorkerContext::new(&name);
     let working = WorkerBuilder::new(control.clone()).backend(backend).build(Dispatch::new(house)).run();
     let mut working = tokio::spawn(working);

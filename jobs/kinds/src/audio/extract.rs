@@ -62,7 +62,7 @@ pub struct AudioExtract {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_bytes: Option<u64>,
-    /// The longest source to take, in milliseconds; the operator's own limit holds in any case.
+    /// The longest source to take, in milliseconds; never more than 48 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_duration_ms: Option<u64>,

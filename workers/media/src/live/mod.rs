@@ -187,7 +187,9 @@ impl<'a> Recorder<'a> {
         if self.context.is_cancelled() {
             return Err(Failure::cancelled());
         }
-        let long_enough = self.job.max_duration_ms.is_some_and(|most| self.state.recorded_ms() >= most);
+        // A minute less than what can be written in the end.
+        let most_ms = u64::try_from(audio::MAX_DURATION.as_millis()).unwrap_or(u64::MAX) - 60_000;
+        let long_enough = self.state.recorded_ms() >= self.job.max_duration_ms.unwrap_or(most_ms).min(most_ms);
         let late_enough = self.job.stop_at.is_some_and(|at| Timestamp::now() >= at);
         Ok((long_enough || late_enough).then_some(LiveEnd::Limit))
     }
@@ -197,7 +199,8 @@ impl<'a> Recorder<'a> {
         // A list of variants that names another one is read, too; one that names itself is not followed for ever.
         for _ in 0..4 {
             let text = self.fetcher.fetch_small(&url, None, playlist::LONGEST).await?;
-            match playlist::read(&text, &url)? {
+            // What it names is seen from where redirects led.
+            match playlist::read(&text.content, &text.url)? {
                 Read::Window(window) => {
                     *list = Some(url);
                     return Ok(window);
@@ -268,9 +271,9 @@ impl<'a> Recorder<'a> {
         let (raw, bare) = (folder.join("segment"), folder.join("segment.sound"));
         let mut content = Vec::new();
         if let Some((url, range)) = &segment.init {
-            content = self.fetcher.fetch_small(url, *range, LARGEST_SEGMENT).await?;
+            content = self.fetcher.fetch_small(url, *range, LARGEST_SEGMENT).await?.content;
         }
-        content.extend(self.fetcher.fetch_small(&segment.url, segment.range, LARGEST_SEGMENT).await?);
+        content.extend(self.fetcher.fetch_small(&segment.url, segment.range, LARGEST_SEGMENT).await?.content);
         fs::write(&raw, &content).map_err(|error| storage(&error))?;
         drop(content);
         let (input, output, context) = (raw, bare.clone(), self.context.clone());

@@ -61,6 +61,13 @@ pub(super) struct Recording {
     pub(super) sha256: String,
 }
 
+/// A small file that was fetched.
+pub(crate) struct Small {
+    /// Where redirects led.
+    pub(crate) url: String,
+    pub(crate) content: Vec<u8>,
+}
+
 /// What is needed to fetch.
 pub(crate) struct Fetcher<'a> {
     pub(crate) client: &'a Client,
@@ -86,6 +93,7 @@ impl Fetcher<'_> {
         if !response.status().is_success() {
             return refusal(&response).map(Given::Other);
         }
+        self.stages.enter(Stage::Probe);
         let media_type = text(&response, CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
         let is_plain = text(&response, CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
         let part = Part::of(&response);
@@ -125,7 +133,7 @@ impl Fetcher<'_> {
         url: &str,
         range: Option<(u64, u64)>,
         most: usize,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Small, Failure> {
         let mut headers = plain_headers();
         if let Some((start, length)) = range {
             let last = start.saturating_add(length).saturating_sub(1);
@@ -142,6 +150,7 @@ impl Fetcher<'_> {
             }
             _ => 0,
         };
+        let url = response.url().to_string();
         let mut body = Body { response, read: Vec::new(), broken: None };
         let mut content = Vec::new();
         while let Some(chunk) = self.chunk(&mut body).await?? {
@@ -154,7 +163,7 @@ impl Fetcher<'_> {
         if let Some(length) = range.and_then(|(_, length)| usize::try_from(length).ok()) {
             content.truncate(length);
         }
-        Ok(content)
+        Ok(Small { url, content })
     }
 
     /// Takes a download up again, as often as it moves on.

@@ -247,7 +247,7 @@ impl Source<'_> {
         let mut page = found.page;
         if let Some(url) = &page.picture_url
             && let Ok(picture) = fetcher.fetch_small(url, None, LARGEST_PICTURE).await
-            && fourmi_runtime::write_whole(&entry.folder.join("picture"), &picture).is_ok()
+            && fourmi_runtime::write_whole(&entry.folder.join("picture"), &picture.content).is_ok()
         {
             page.picture = Some("picture".to_owned());
         }
