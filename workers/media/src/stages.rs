@@ -135,9 +135,6 @@ impl Stages {
         let whole = stage.start() + (stage.end() - stage.start()) * percent / 100.0;
         progress.percent = (whole - self.origin) * 100.0 / (100.0 - self.origin);
         stage.as_str().clone_into(&mut progress.stage);
-        if progress.message.is_empty() {
-            stage.as_str().clone_into(&mut progress.message);
-        }
         progress.counters.insert("stage_percent".to_owned(), f64::from(percent));
         self.context.progress(progress);
     }
