@@ -1,6 +1,5 @@
 //! `audio.live`.
 
-use fourmi_egress::{Guard, Proxy};
 use fourmi_kinds::{
     AudioExtract, AudioLive, AudioRecorded, Chapter, ChapterOptions, Normalize, Source, Thumbnails, Waveform,
 };
@@ -11,7 +10,7 @@ use fourmi_settings::Media;
 
 use crate::{
     live::{Finishing, Recorded, Recorder, State},
-    source::{Fetcher, Limits},
+    source::{Limits, Web},
     stages::{Stage, Stages},
 };
 
@@ -21,17 +20,9 @@ pub(crate) async fn run(job: AudioLive, context: Context) -> Result<AudioRecorde
     let kept = context.kept().await?.ok_or_else(|| {
         Failure::retry("worker_lost", "an earlier run is still recording; this one waits until it has ended")
     })?;
-    let guard = Guard::parse(&settings.egress_allow)
-        .map_err(|error| Failure::park("not_configured", format!("FOURMI_EGRESS_ALLOW: {error}")))?;
-    let proxy = Proxy::start(guard)
-        .await
-        .map_err(|error| Failure::retry("spawn_failed", "no proxy could be started").because(error))?;
-    let client = proxy.client().map_err(|error| {
-        Failure::retry("spawn_failed", "TLS cannot be set up; are there certificates?").because(error)
-    })?;
+    let web = Web::open(&settings, Limits::of_operator(&settings)).await?;
     let stages = Stages::new(&context, Stage::Download);
-    let limits = Limits::of_operator(&settings);
-    let fetcher = Fetcher { client: &client, proxy: &proxy, limits: &limits, context: &context, stages: &stages };
+    let fetcher = web.fetcher(&context, &stages);
     let recorded = Recorder::new(&job, &context, fetcher, &kept).record().await?;
     finish(&job, recorded, &context, kept.folder()).await
 }

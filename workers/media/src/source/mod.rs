@@ -7,6 +7,7 @@
 mod cache;
 mod direct;
 mod failure;
+mod web;
 mod ytdlp;
 
 use std::{
@@ -18,12 +19,12 @@ use std::{
 use cache::{Cache, Complete, Entry, Shared};
 pub(crate) use direct::Fetcher;
 use direct::Given;
-use fourmi_egress::{Guard, Proxy};
 use fourmi_kinds::{AudioExtract, Chapter, MediaNote, SourceInfo};
-use fourmi_model::{ErrorClass, Failure};
+use fourmi_model::Failure;
 use fourmi_runtime::{Context, Kept};
 use fourmi_settings::Media;
 use serde::{Deserialize, Serialize};
+pub(crate) use web::Web;
 use ytdlp::{Found, YtDlp};
 
 pub(crate) use cache::{Held, hash, hold, is_held};
@@ -169,84 +170,83 @@ impl Source<'_> {
 
     /// Fetches into an entry.
     async fn fill(&self, entry: Entry, cache: Option<(&Cache, &str)>) -> Result<Recording, Failure> {
-        let guard = Guard::parse(&self.settings.egress_allow)
-            .map_err(|error| Failure::park("not_configured", format!("FOURMI_EGRESS_ALLOW: {error}")))?;
-        let proxy = Proxy::start(guard)
-            .await
-            .map_err(|error| Failure::retry("spawn_failed", "no proxy could be started").because(error))?;
-        let client = proxy.client().map_err(|error| {
-            Failure::retry("spawn_failed", "TLS cannot be set up; are there certificates (ca-certificates)?")
-                .class(ErrorClass::Internal)
-                .because(error)
-        })?;
-        let limits = self.limits();
-        let fetcher =
-            Fetcher { client: &client, proxy: &proxy, limits: &limits, context: self.context, stages: self.stages };
-        let path = entry.folder.join("media");
+        let web = Web::open(self.settings, self.limits()).await?;
         let noted = Found::noted(&entry.folder);
-        let looked = if noted.is_some() { Given::Other(None) } else { fetcher.fetch(self.url, &path).await? };
-        let refused = match looked {
-            Given::Recording(recording) => {
-                let canonical_id = format!("http:{}", normal(&recording.url));
-                if let Some((cache, key)) = cache {
-                    // Others that lead here find it.
-                    cache.owner(&canonical_id, key)?;
+        let mut refused = None;
+        if noted.is_none() {
+            let fetcher = web.fetcher(self.context, self.stages);
+            match fetcher.fetch(self.url, &entry.folder.join("media")).await? {
+                Given::Recording(recording) => {
+                    let canonical_id = format!("http:{}", normal(&recording.url));
+                    if let Some((cache, key)) = cache {
+                        // Others that lead here find it.
+                        cache.owner(&canonical_id, key)?;
+                    }
+                    let (bytes, sha256) = (recording.bytes, recording.sha256);
+                    let complete = Complete::new("media".to_owned(), bytes, sha256, canonical_id, Page::default());
+                    entry.set_complete(&complete)?;
+                    return self.recording(entry, complete, Vec::new());
                 }
-                let complete =
-                    Complete::new("media".to_owned(), recording.bytes, recording.sha256, canonical_id, Page::default());
-                entry.set_complete(&complete)?;
-                return self.recording(entry, complete, Vec::new());
+                Given::Other(failure) => refused = failure,
             }
-            Given::Other(refused) => refused,
-        };
+        }
+        self.fill_by_ytdlp(entry, cache, &web, noted, refused.as_ref()).await
+    }
+
+    /// Lets yt-dlp find and fetch the recording; `noted` is what an earlier run found, `refused` how our own client was
+    /// turned away.
+    async fn fill_by_ytdlp(
+        &self,
+        entry: Entry,
+        cache: Option<(&Cache, &str)>,
+        web: &Web,
+        noted: Option<Found>,
+        refused: Option<&Failure>,
+    ) -> Result<Recording, Failure> {
         let ytdlp = YtDlp {
             program: &self.settings.ytdlp,
-            proxy: proxy.url(),
+            proxy: web.proxy.url(),
             folder: &entry.folder,
-            limits: &limits,
+            limits: &web.limits,
             context: self.context,
             stages: self.stages,
         };
         // It only sees that the proxy refused; the proxy knows why.
-        let explain = |failure: Failure| match proxy.take_refusal() {
+        let explain = |failure: Failure| match web.proxy.take_refusal() {
             Some(refusal) if failure::may_be_egress(&failure) => failure::egress(&refusal),
-            _ => match &refused {
+            _ => match refused {
                 // Both were refused; the client knows how.
                 Some(refused) if failure.code == "forbidden_by_source" => refused.clone(),
                 _ => failure,
             },
         };
-        let found = match noted {
-            Some(found) => found,
-            None => {
-                self.stages.say(50.0, "looking for a recording");
-                let found = ytdlp.find(self.url).await.map_err(explain)?;
-                found.note(&entry.folder)?;
-                found
-            }
+        let find = async || {
+            self.stages.say(50.0, "looking for a recording");
+            let found = ytdlp.find(self.url).await.map_err(explain)?;
+            found.note(&entry.folder)?;
+            Ok::<_, Failure>(found)
         };
-        let mut notes = Vec::new();
-        if found.others > 0 {
-            let message = format!("the page shows {} more recordings; the first was taken", found.others);
-            notes.push(MediaNote { code: "first_of_several".to_owned(), message });
-        }
+        let is_noted = noted.is_some();
+        let mut found = match noted {
+            Some(found) => found,
+            None => find().await?,
+        };
         if let Some((cache, key)) = cache
             && let Some(recording) = self.elsewhere(cache, key, &found).await?
         {
             return Ok(recording);
         }
         self.stages.enter(Stage::Download);
-        let file = ytdlp.fetch(&found).await.map_err(|failure| {
-            let failure = explain(failure);
-            if failure.code != "cancelled" {
-                // Addresses of recordings run out.
-                Found::forget(&entry.folder);
-            }
-            failure
-        })?;
+        let mut fetched = ytdlp.fetch(&found).await.map_err(explain);
+        if is_noted && fetched.as_ref().is_err_and(|failure| failure.code != "cancelled") {
+            // Addresses of recordings run out: what was noted may be too old.
+            found = find().await?;
+            fetched = ytdlp.fetch(&found).await.map_err(explain);
+        }
+        let file = fetched?;
         let mut page = found.page;
         if let Some(url) = &page.picture_url
-            && let Ok(picture) = fetcher.fetch_small(url, None, LARGEST_PICTURE).await
+            && let Ok(picture) = web.fetcher(self.context, self.stages).fetch_small(url, None, LARGEST_PICTURE).await
             && fourmi_runtime::write_whole(&entry.folder.join("picture"), &picture.content).is_ok()
         {
             page.picture = Some("picture".to_owned());
@@ -257,6 +257,11 @@ impl Source<'_> {
         let (bytes, sha256) = hashed.map_err(|error| cache::broken(&error))?;
         let complete = Complete::new(media, bytes, sha256, found.canonical_id, page);
         entry.set_complete(&complete)?;
+        let mut notes = Vec::new();
+        if found.others > 0 {
+            let message = format!("the page shows {} more recordings; the first was taken", found.others);
+            notes.push(MediaNote { code: "first_of_several".to_owned(), message });
+        }
         self.recording(entry, complete, notes)
     }
 

@@ -247,11 +247,6 @@ impl Found {
     pub(super) fn note(&self, folder: &Path) -> Result<(), Failure> {
         write_json(&folder.join(Self::NOTE), self)
     }
-
-    pub(super) fn forget(folder: &Path) {
-        // What is not there need not be forgotten.
-        let _ = fs::remove_file(folder.join(Self::NOTE));
-    }
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
