@@ -64,6 +64,11 @@ impl Data {
         self.folder.join("cache")
     }
 
+    /// Secrets that jobs may name, one file each: the operator puts them here.
+    pub fn secrets(&self) -> PathBuf {
+        self.folder.join("secrets")
+    }
+
     /// The first API key, readable by its owner only; an operator may delete the file once the key is kept elsewhere.
     pub fn api_key(&self) -> PathBuf {
         self.folder.join("api-key")

@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 
 use fourmi_client::Update;
 use fourmi_model::{Progress, State};
-use fourmi_tests::media_server::{
-    Answer, MediaServer, Route, Segments, chapters_of, cover, dash, hls, page_with_og_video, page_with_video, width_of,
+use fourmi_tests::{
+    eventually_async,
+    media_server::{
+        Answer, MediaServer, Route, Segments, chapters_of, cover, dash, hls, page_with_og_video, page_with_video,
+        width_of,
+    },
 };
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -64,6 +68,35 @@ async fn every_sort_of_address_gives_its_sound() {
     assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
     stage.platform.nothing_is_left().await;
     stage.no_process_is_left();
+}
+
+#[tokio::test]
+async fn a_source_that_wants_a_login_gets_the_cookies_that_the_operator_keeps() {
+    let stage = Stage::start().await;
+    let server = &stage.server;
+    let video = server.route("/media/a.mp4", Route::file(&stage.recording("a.mp4")));
+    let url = server.route("/club", Route::html(page_with_video("Club", &video)));
+    let with_login = json!({"normalize": "off", "cookies_ref": "club"});
+
+    let handle = stage.submit(&url, with_login.clone()).await;
+    let parked = eventually_async("it waits for the secret", async || {
+        let job = stage.platform.client.job(handle.id()).await.unwrap();
+        (job.state == State::Parked).then_some(job)
+    });
+    assert!(parked.await.error.unwrap().message.contains("club"));
+    stage.platform.client.cancel(handle.id()).await.unwrap();
+
+    let secrets = stage.platform.data().join("secrets");
+    std::fs::create_dir_all(&secrets).unwrap();
+    let cookies = "# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tsession\topen-sesame\n";
+    std::fs::write(secrets.join("club"), cookies).unwrap();
+    stage.extracted(&url, with_login).await;
+    let asked = server.requests("/club");
+    assert!(asked.iter().all(|request| request.header("cookie") == Some("session=open-sesame")), "{asked:?}");
+    // Who has no login does not get what was fetched with it.
+    stage.extracted(&url, plain()).await;
+    assert!(server.requests("/club").len() > asked.len());
+    assert_eq!(server.requests("/club").last().unwrap().header("cookie"), None);
 }
 
 #[tokio::test]

@@ -65,6 +65,8 @@ pub(crate) trait Host: Send + Sync {
     fn grow(&self, file: NewGrowing) -> BoxFuture<'_, Result<GrowingFile, Failure>>;
     /// Removes a file that grew.
     fn discard(&self, file: BlobId) -> BoxFuture<'_, Result<(), Failure>>;
+    /// What the operator keeps under a name.
+    fn secret(&self, name: String) -> BoxFuture<'_, Result<String, Failure>>;
 }
 
 /// A stored file, to be read.
@@ -224,6 +226,14 @@ impl Context {
     /// A retryable failure `storage_failed`.
     pub async fn discard(&self, file: BlobId) -> Result<(), Failure> {
         self.inner.host.discard(file).await
+    }
+
+    /// The secret that the operator keeps under `name`, a plain file name. Payloads hold such names, never secrets.
+    ///
+    /// # Errors
+    /// The job is parked as `not_configured` if there is none.
+    pub async fn secret(&self, name: &str) -> Result<String, Failure> {
+        self.inner.host.secret(name.to_owned()).await
     }
 
     /// Stores a finished file of the scratch folder for good. `role` says what it is to the job (`audio`), `name` is

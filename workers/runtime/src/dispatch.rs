@@ -115,6 +115,7 @@ impl House {
             backend: self.backend.clone(),
             blobs: self.blobs.clone(),
             rooms: Rooms::of(&self.data, &delivery.id),
+            secrets: self.data.secrets(),
         });
         let run = RunInfo {
             id: delivery.id.clone(),

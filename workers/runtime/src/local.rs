@@ -1,5 +1,7 @@
 //! The host of a run in the worker process itself.
 
+use std::path::PathBuf;
+
 use fourmi_blobs::{BlobError, Blobs};
 use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, JobId, Progress};
 use fourmi_queue::BackendHandle;
@@ -16,6 +18,8 @@ pub(crate) struct LocalHost {
     pub(crate) backend: BackendHandle,
     pub(crate) blobs: Blobs,
     pub(crate) rooms: Rooms,
+    /// The folder of the operator's secrets.
+    pub(crate) secrets: PathBuf,
 }
 
 impl Host for LocalHost {
@@ -72,6 +76,20 @@ impl Host for LocalHost {
 
     fn discard(&self, file: BlobId) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move { self.blobs.delete(&file).await.map(drop).map_err(|error| storage_failure(&error)) })
+    }
+
+    fn secret(&self, name: String) -> BoxFuture<'_, Result<String, Failure>> {
+        Box::pin(async move {
+            let is_plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+            let missing = || {
+                let message = format!("the operator keeps no secret {name}: put it into {name} in the folder secrets");
+                Failure::park("not_configured", message)
+            };
+            if !is_plain {
+                return Err(missing());
+            }
+            tokio::fs::read_to_string(self.secrets.join(&name)).await.map_err(|_| missing())
+        })
     }
 }
 

@@ -70,6 +70,10 @@ pub struct AudioExtract {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1024))]
     pub rate_limit: Option<u64>,
+    /// The name of a secret of the operator's: cookies for the source, as a browser's `cookies.txt` (Netscape's form).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[a-z0-9_-]{1,64}$"))]
+    pub cookies_ref: Option<String>,
     /// Whether what an equal request made, or an earlier download, may be used again.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub reuse: bool,
@@ -114,6 +118,7 @@ impl AudioExtract {
             max_bytes: None,
             max_duration_ms: None,
             rate_limit: None,
+            cookies_ref: None,
             reuse: true,
         }
     }
@@ -192,6 +197,12 @@ impl JobKind for AudioExtract {
         self.thumbnails.check()?;
         self.waveform.check()?;
         self.hls.as_ref().map_or(Ok(()), Hls::check)?;
+        if let Some(name) = &self.cookies_ref {
+            let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+            if name.is_empty() || name.len() > 64 || !name.chars().all(fine) {
+                return Err(InvalidPayload::new("cookies_ref", "must be 1 to 64 of a-z, 0-9, _ and -"));
+            }
+        }
         for (path, value, least) in [
             ("max_bytes", self.max_bytes, 1),
             ("max_duration_ms", self.max_duration_ms, 1),

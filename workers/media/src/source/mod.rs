@@ -145,7 +145,9 @@ impl Source<'_> {
         };
         let cache = Cache::open(self.context.cache()?, fresh, self.settings.cache_bytes)?;
         cache.tidy();
-        let key = hash(&normal(self.url));
+        // What was fetched with a login is not for those without it.
+        let login = self.request.cookies_ref.as_deref();
+        let key = hash(&format!("{} {}", normal(self.url), login.unwrap_or_default()));
         let entry = self.lock(&cache, &key).await?;
         match cache.complete(&entry) {
             Some(complete) => self.recording(entry, complete, Vec::new()),
@@ -154,7 +156,7 @@ impl Source<'_> {
                     // Too old: what is beside it is of that time, too.
                     entry.clear()?;
                 }
-                self.fill(entry, Some((&cache, &key))).await
+                self.fill(entry, login.is_none().then_some((&cache, &*key))).await
             }
         }
     }
@@ -173,7 +175,8 @@ impl Source<'_> {
         let web = Web::open(self.settings, self.limits()).await?;
         let noted = Found::noted(&entry.folder);
         let mut refused = None;
-        if noted.is_none() {
+        // Where a login is needed our own client has nothing to show.
+        if noted.is_none() && self.request.cookies_ref.is_none() {
             let fetcher = web.fetcher(self.context, self.stages);
             match fetcher.fetch(self.url, &entry.folder.join("media")).await? {
                 Given::Recording(recording) => {
@@ -203,7 +206,12 @@ impl Source<'_> {
         noted: Option<Found>,
         refused: Option<&Failure>,
     ) -> Result<Recording, Failure> {
+        let cookies = match &self.request.cookies_ref {
+            Some(name) => Some(self.context.secret(name).await?),
+            None => None,
+        };
         let ytdlp = YtDlp {
+            cookies,
             program: &self.settings.ytdlp,
             proxy: web.proxy.url(),
             folder: &entry.folder,

@@ -29,12 +29,17 @@ const LONGEST_LINE: u64 = 32 * 1024 * 1024;
 /// Where it reads the address of the proxy, with its password.
 const PROXY_FILE: &str = "proxy.conf";
 
+/// Where it reads cookies.
+const COOKIES_FILE: &str = "cookies.txt";
+
 /// Lines of standard error that are kept.
 const LAST_LINES: usize = 40;
 
 /// yt-dlp, for one job.
 pub(super) struct YtDlp<'a> {
     pub(super) program: &'a Path,
+    /// In Netscape's form.
+    pub(super) cookies: Option<String>,
     pub(super) proxy: String,
     pub(super) folder: &'a Path,
     pub(super) limits: &'a Limits,
@@ -144,6 +149,12 @@ impl YtDlp<'_> {
         let conf = format!("--proxy {}\n", self.proxy);
         let written = fourmi_runtime::write_whole(&self.folder.join(PROXY_FILE), conf.as_bytes());
         written.map_err(|error| super::cache::broken(&error))?;
+        // Written anew each time, for yt-dlp writes into it; gone when it ends.
+        if let Some(cookies) = &self.cookies {
+            let written = fourmi_runtime::write_whole(&self.folder.join(COOKIES_FILE), cookies.as_bytes());
+            written.map_err(|error| super::cache::broken(&error))?;
+        }
+        let cookies: &[&str] = if self.cookies.is_some() { &["--cookies", COOKIES_FILE] } else { &[] };
         let seconds = format!("{:.1}", self.limits.stall.as_secs_f64());
         Ok(self
             .context
@@ -166,11 +177,19 @@ impl YtDlp<'_> {
                 "--extractor-retries",
                 "1",
             ])
-            .args(["--config-locations", PROXY_FILE]))
+            .args(["--config-locations", PROXY_FILE])
+            .args(cookies))
     }
 
     /// Runs it to its end, line by line.
-    async fn run(&self, program: Program, mut line: impl FnMut(&str)) -> Result<(), Failure> {
+    async fn run(&self, program: Program, line: impl FnMut(&str)) -> Result<(), Failure> {
+        let ended = self.follow(program, line).await;
+        // What is not there need not be removed.
+        let _ = fs::remove_file(self.folder.join(COOKIES_FILE));
+        ended
+    }
+
+    async fn follow(&self, program: Program, mut line: impl FnMut(&str)) -> Result<(), Failure> {
         let mut program = program.start().map_err(|error| {
             Failure::retry("spawn_failed", "yt-dlp could not be started").class(ErrorClass::Internal).because(error)
         })?;

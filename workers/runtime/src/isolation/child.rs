@@ -80,6 +80,7 @@ fn listen(voice: &Voice, stop: &StopSignal) {
             Ok(Ok(ToChild::Stored { number, answer })) => voice.answer(number, Answer::Stored(answer)),
             Ok(Ok(ToChild::Grown { number, answer })) => voice.answer(number, Answer::Grown(answer)),
             Ok(Ok(ToChild::Discarded { number, answer })) => voice.answer(number, Answer::Discarded(answer)),
+            Ok(Ok(ToChild::Secret { number, answer })) => voice.answer(number, Answer::Secret(answer)),
             Ok(Err(_)) | Err(_) => break,
         }
     }
@@ -105,6 +106,7 @@ enum Answer {
     Stored(Result<Artifact, Failure>),
     Grown(Result<GrowingFile, Failure>),
     Discarded(Result<(), Failure>),
+    Secret(Result<String, Failure>),
 }
 
 impl Voice {
@@ -207,6 +209,16 @@ impl Host for Voice {
         Box::pin(async move {
             match answer.map_err(|_| parent_lost())?.await {
                 Ok(Answer::Discarded(answer)) => answer,
+                _ => Err(parent_lost()),
+            }
+        })
+    }
+
+    fn secret(&self, name: String) -> BoxFuture<'_, Result<String, Failure>> {
+        let answer = self.ask(|number| FromChild::Secret { number, name });
+        Box::pin(async move {
+            match answer.map_err(|_| parent_lost())?.await {
+                Ok(Answer::Secret(answer)) => answer,
                 _ => Err(parent_lost()),
             }
         })

@@ -42,6 +42,8 @@ enum ToChild {
     Grown { number: u64, answer: Result<GrowingFile, Failure> },
     /// The answer to the request of that number.
     Discarded { number: u64, answer: Result<(), Failure> },
+    /// The answer to the question of that number.
+    Secret { number: u64, answer: Result<String, Failure> },
 }
 
 /// What a child says.
@@ -68,6 +70,11 @@ enum FromChild {
     Discard {
         number: u64,
         file: BlobId,
+    },
+    /// What does the operator keep under this name?
+    Secret {
+        number: u64,
+        name: String,
     },
     /// The last word.
     Ended(Result<Box<RawValue>, Failure>),

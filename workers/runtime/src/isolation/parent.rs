@@ -263,6 +263,10 @@ async fn listen(stdout: ChildStdout, host: Arc<dyn Host>, reply: mpsc::Unbounded
                 let answer = host.discard(file).await;
                 let _ = reply.send(ToChild::Discarded { number, answer });
             }
+            Ok(FromChild::Secret { number, name }) => {
+                let answer = host.secret(name).await;
+                let _ = reply.send(ToChild::Secret { number, answer });
+            }
             Ok(FromChild::Ended(ended)) => return Talked::Ended(ended),
             Err(_) => return Talked::Silent,
         }
