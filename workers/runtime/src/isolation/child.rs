@@ -53,7 +53,8 @@ fn run(handlers: &Handlers) -> io::Result<()> {
     std::thread::spawn(move || reporter.report());
 
     let context = Context::new(order.about, true, RunFolder::borrowed(order.scratch), voice.clone(), stop);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Two threads, so that what is fetched can be passed on by one and taken by the other.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(handler.run(&order.payload, context));
     voice.end(ended)?;
     // Blocking work that was left behind must not hold the process.
