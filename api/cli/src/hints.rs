@@ -11,7 +11,10 @@ const HINTS: &[(&str, &str)] = &[
     ("geo_blocked", "It may be watched from some countries only: fetch it there, and extract the file."),
     ("live_not_started", "The job tries again by itself for a while; submit it again if it has given up."),
     ("live_processing", "The site still prepares the recording; try again in an hour or two."),
-    ("login_required", "Fourmi has no account there: fetch it with yours, and extract the file."),
+    (
+        "login_required",
+        "Fetch it with your account and extract the file, or name cookies that the operator keeps (--cookies).",
+    ),
     ("members_only", "Fourmi is no member there: fetch it with your account, and extract the file."),
     ("no_audio_stream", "It has no sound; a job of the kind media.probe tells what it holds."),
     ("rate_limited_by_source", "Leave the site alone for a while; fewer slots (FOURMI_SLOTS) ask it less often."),

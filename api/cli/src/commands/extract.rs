@@ -113,6 +113,9 @@ pub(crate) struct Form {
     /// The largest source to fetch, such as 500MiB
     #[arg(long, value_name = "BYTES", value_parser = size)]
     max_bytes: Option<u64>,
+    /// Name of the operator's secret that holds cookies for the source
+    #[arg(long, value_name = "NAME")]
+    cookies: Option<String>,
     /// Tag to set; without a value, to take away; may be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = tag)]
     tag: Vec<(String, String)>,
@@ -210,6 +213,7 @@ impl Form {
             waveform: self.waveform.unwrap_or_default(),
             hls: self.hls.then(Hls::default),
             max_bytes: self.max_bytes,
+            cookies_ref: self.cookies.clone(),
             reuse: !self.no_reuse,
             ..AudioExtract::of(source)
         }
@@ -232,6 +236,7 @@ pub(crate) fn by_option(mistake: &InvalidPayload) -> String {
         "source.url" | "url" => "the address",
         "bitrate_kbps" => "--bitrate",
         "max_bytes" => "--max-bytes",
+        "cookies_ref" => "--cookies",
         "max_duration_ms" => "--for",
         "patience_ms" => "--patience",
         "quality" => "--quality",
