@@ -160,6 +160,15 @@ impl Topology {
         panic!("no server answers: {refusals:?}")
     }
 
+    /// Waits until the replica behind a Sentinel has all that the first master has now.
+    pub fn wait_until_replicated(&self) {
+        let mut master = self.server(0).connection();
+        // Replication keeps the order: what has this has all that came before.
+        let () = redis::cmd("SET").arg("marker").arg(1).query(&mut master).unwrap();
+        let replicas: u32 = redis::cmd("WAIT").arg(1).arg(10_000).query(&mut master).unwrap();
+        assert_eq!(replicas, 1);
+    }
+
     /// Cuts all connections to all servers.
     pub fn cut_connections(&self) {
         for server in &self.servers {

@@ -96,14 +96,12 @@ fn is_refusal(error: &RedisError) -> bool {
     }
 }
 
-/// Whether an error says that the connection is dead, or leads to a server that is no longer the master.
+/// Whether an error says that the connection is dead, or leads to a server that is no longer the master: one without
+/// replicas (`min-replicas-to-write`) may be an old one that has not heard of the new one yet.
 fn is_lost(error: &RedisError) -> bool {
-    let not_the_master = matches!(
-        error.kind(),
-        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-            | ErrorKind::ClusterConnectionNotFound
-    );
-    not_the_master || error.is_io_error() || error.is_connection_dropped()
+    let not_the_master = matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "NOREPLICAS"));
+    let no_node = error.kind() == ErrorKind::ClusterConnectionNotFound;
+    not_the_master || no_node || error.is_io_error() || error.is_connection_dropped()
 }
 
 impl Link {
