@@ -32,6 +32,8 @@ async fn with_a_user_who_has_few_rights() {
     let error = Queues::connect(&wrong).await.err().expect("refused");
     assert!(matches!(&error, QueueError::Unsuitable(text) if text.contains("REDIS_URL")), "{error}");
     assert!(!error.to_string().contains(PASSWORD), "{error}");
+    let anonymous = redis.url().rsplit_once('@').unwrap().1;
+    is_refused_for(&format!("redis://{anonymous}"), "REDIS_URL").await;
 }
 
 #[tokio::test]
@@ -50,6 +52,10 @@ async fn behind_a_sentinel_the_replica_takes_over_with_all_that_was_replicated()
     let redis = Arc::new(Topology::behind_a_sentinel());
     let _worker = everything_holds_on(&redis).await;
     let queues = redis.connect().await.unwrap();
+    let replica = redis.server(1).url();
+    is_refused_for(&replica, "leads to a replica").await;
+    let sentinel = redis.url().rsplit_once(',').and_then(|(_, last)| last.split_once('/')).unwrap().0;
+    is_refused_for(&format!("redis://{sentinel}"), "redis+sentinel://").await;
 
     // The master dies while jobs are pushed, fetched and settled.
     let mut certain = push_until_accepted(&queues, 5_000).await;
@@ -82,6 +88,8 @@ async fn as_a_cluster_of_three_whose_nodes_restart() {
         let keys: u64 = redis::cmd("DBSIZE").query(&mut redis.server(number).connection()).unwrap();
         assert!(keys > 0, "the queues lie on all nodes");
     }
+    let node = redis.server(0).url();
+    is_refused_for(&node, "redis+cluster://").await;
 
     let mut benches = Vec::new();
     for number in 0..6 {
@@ -102,6 +110,12 @@ async fn as_a_cluster_of_three_whose_nodes_restart() {
     }
     let queues = redis.connect().await.unwrap();
     all_are_run(&queues, &push_until_accepted(&queues, 20).await).await;
+}
+
+/// What is said to someone whose address leads to a server that is something else.
+async fn is_refused_for(url: &str, reason: &str) {
+    let error = Queues::connect(url).await.err().expect("refused");
+    assert!(matches!(&error, QueueError::Unsuitable(text) if text.contains(reason)), "{error}");
 }
 
 /// A worker of its own, which is told nothing of what happens to its Redis.
