@@ -15,8 +15,10 @@ mod platform;
 mod program;
 mod recording;
 mod redis_server;
+mod topology;
 
 pub use platform::{Platform, processes_in};
 pub use program::{Program, descriptors, eventually, eventually_async};
 pub use recording::{Recording, long_recording};
 pub use redis_server::RedisServer;
+pub use topology::{PASSWORD, Topology};

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 pub struct RedisServer {
     folder: TempDir,
     options: Vec<String>,
+    /// What a Sentinel watches; none for a server.
+    configuration: Option<String>,
     child: Option<Child>,
 }
 
@@ -27,16 +29,30 @@ impl RedisServer {
 
     /// Starts one with these options.
     pub fn with(options: &[&str]) -> Self {
-        let folder = tempfile::Builder::new().prefix("redis").tempdir_in("/tmp").unwrap();
-        let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut server = Self { folder, options, child: None };
+        let mut server = Self::prepare(options);
         server.restart();
         server
     }
 
-    /// Where it listens.
+    fn prepare(options: &[&str]) -> Self {
+        let folder = tempfile::Builder::new().prefix("redis").tempdir_in("/tmp").unwrap();
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        Self { folder, options, configuration: None, child: None }
+    }
+
+    /// Starts a Sentinel with these lines of configuration.
+    pub fn sentinel(options: &[&str], configuration: &str) -> Self {
+        let mut server = Self::prepare(options);
+        server.configuration = Some(configuration.to_owned());
+        server.restart();
+        server
+    }
+
+    /// Its socket, with the password if it asks for one.
     pub fn url(&self) -> String {
-        format!("redis+unix://{}", self.socket().display())
+        let password = self.options.iter().skip_while(|option| *option != "--requirepass").nth(1);
+        let password = password.map(|password| format!("?pass={password}")).unwrap_or_default();
+        format!("redis+unix://{}{password}", self.socket().display())
     }
 
     fn socket(&self) -> PathBuf {
@@ -48,6 +64,12 @@ impl RedisServer {
         assert!(self.child.is_none(), "it is running");
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new("redis-server");
+        if let Some(configuration) = &self.configuration {
+            // A Sentinel writes what it learns into the file.
+            let file = self.folder.path().join("sentinel.conf");
+            std::fs::write(&file, configuration).unwrap();
+            command.arg(file).arg("--sentinel");
+        }
         command
             .args(["--port", "0", "--save", "", "--enable-debug-command", "yes", "--unixsocket"])
             .arg(self.socket())

@@ -81,7 +81,8 @@ impl Server {
         let blobs = Blobs::open(settings.data.files()).await?;
         let keys = Keys::load_or_create(&settings.data.api_key(), &settings.data.api_keys())?;
         let links = Arc::new(Links::load_or_create(&settings.data.link_key())?);
-        let queues = Queues::connect(settings.redis.url.expose()).await?;
+        let queues =
+            Queues::connect_trusting(settings.redis.url.expose(), settings.redis.authorities.as_deref()).await?;
         let watcher = Watcher::start(queues.clone(), catalogue().queues());
         let files =
             Files { blobs: blobs.clone(), max_upload_bytes: settings.uploads.max_bytes, links: Arc::clone(&links) };

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -98,7 +99,16 @@ impl Queues {
     /// # Errors
     /// If Redis does not answer or is not set up as it must be.
     pub async fn connect(url: &str) -> Result<Self, QueueError> {
-        Ok(Self { link: Link::connect(url).await?, pushers: Arc::default() })
+        Self::connect_trusting(url, None).await
+    }
+
+    /// Connects as [`Queues::connect`] does. With TLS, only certificates are accepted that the authorities in this file
+    /// (PEM) have signed; without a file, those that the system trusts.
+    ///
+    /// # Errors
+    /// Also if the file cannot be used.
+    pub async fn connect_trusting(url: &str, authorities: Option<&Path>) -> Result<Self, QueueError> {
+        Ok(Self { link: Link::connect(url, authorities).await?, pushers: Arc::default() })
     }
 
     pub(crate) fn link(&self) -> &Link {
@@ -196,7 +206,7 @@ impl Queues {
         })
     }
 
-    async fn state_before(&self, call: redis::ScriptInvocation<'_>) -> Result<Option<State>, QueueError> {
+    async fn state_before(&self, call: scripts::Invocation<'_>) -> Result<Option<State>, QueueError> {
         let word: String = self.link.invoke(&call).await?;
         match word.as_str() {
             "" => Ok(None),

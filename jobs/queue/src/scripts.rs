@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::Script;
+use redis::{Arg, Cmd, ToRedisArgs};
 
 const LIB: &str = include_str!("lua/lib.lua");
 
@@ -31,5 +31,53 @@ scripts! {
 /// The shebang line must stay first; the shared words go between it and the rest.
 fn assemble(source: &str) -> Script {
     let (shebang, body) = source.split_once('\n').unwrap_or((source, ""));
-    Script::new(&format!("{shebang}\n{LIB}{body}"))
+    let source = format!("{shebang}\n{LIB}{body}");
+    let hash = redis::Script::new(&source).get_hash().to_owned();
+    Script { source, hash }
+}
+
+/// A script and the hash by which Redis knows it.
+pub(crate) struct Script {
+    source: String,
+    hash: String,
+}
+
+impl Script {
+    /// A call of it with its one key, from which it makes all others: so they lie in one slot of a cluster.
+    pub(crate) fn key(&self, key: impl ToRedisArgs) -> Invocation<'_> {
+        let mut by_hash = redis::cmd("EVALSHA");
+        by_hash.arg(&self.hash).arg(1).arg(key);
+        Invocation { script: self, by_hash }
+    }
+}
+
+/// A call of a script.
+pub(crate) struct Invocation<'a> {
+    script: &'a Script,
+    by_hash: Cmd,
+}
+
+impl Invocation<'_> {
+    pub(crate) fn arg(&mut self, arg: impl ToRedisArgs) -> &mut Self {
+        self.by_hash.arg(arg);
+        self
+    }
+
+    /// The call as it is sent.
+    pub(crate) fn by_hash(&self) -> &Cmd {
+        &self.by_hash
+    }
+
+    /// The call for a server that does not know the script. It goes where the key lies, as the other does, so that of a
+    /// cluster only that node must be there.
+    pub(crate) fn by_source(&self) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(&self.script.source);
+        for arg in self.by_hash.args_iter().skip(2) {
+            if let Arg::Simple(arg) = arg {
+                command.arg(arg);
+            }
+        }
+        command
+    }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fourmi_model::{Envelope, ErrorReport, JobId, QueueName, Retention};
-use redis::{ScriptInvocation, Value};
+use redis::Value;
 use uuid::Uuid;
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     link::Link,
     queues::milliseconds,
     read::{meta_key, number, text},
-    scripts,
+    scripts::{self, Invocation, Script},
 };
 
 /// The transitions of one queue; cheap to clone.
@@ -163,7 +163,7 @@ impl Transitions {
         &self.link
     }
 
-    fn call<'a>(&self, script: &'a redis::Script) -> ScriptInvocation<'a> {
+    fn call<'a>(&self, script: &'a Script) -> Invocation<'a> {
         script.key(meta_key(&self.queue))
     }
 
@@ -295,7 +295,7 @@ impl Transitions {
 }
 
 /// Adds the arguments of a settlement to the script that writes it; whether that is the first.
-fn add(settlement: &Settlement, settle: &mut ScriptInvocation<'_>, release: &mut ScriptInvocation<'_>) -> bool {
+fn add(settlement: &Settlement, settle: &mut Invocation<'_>, release: &mut Invocation<'_>) -> bool {
     let mut uuid = Uuid::encode_buffer();
     let id = &*settlement.run.job.hyphenated().encode_lower(&mut uuid);
     let number = settlement.run.number;

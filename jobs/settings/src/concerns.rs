@@ -4,33 +4,41 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{Data, Environment, Secret, SettingError, environment::wrong, table};
 
+/// How a URL of Redis starts. The queue reads the rest.
+const REDIS_SCHEMES: [&str; 8] =
+    ["redis", "rediss", "redis+unix", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"];
+
 /// Redis, for programs that cannot do without it.
 #[derive(Debug, Clone)]
 pub struct Redis {
     /// The URL, which may hold a password.
     pub url: Secret,
+    /// The file of the authorities that are trusted with TLS, if not those of the system.
+    pub authorities: Option<PathBuf>,
 }
 
 impl Redis {
-    /// Reads `REDIS_URL`.
+    /// Reads `REDIS_URL` and `FOURMI_REDIS_CA`.
     ///
     /// # Errors
-    /// If it is not set or no URL of Redis.
+    /// If the first is not set or no URL of Redis.
     pub fn read(environment: &Environment) -> Result<Self, SettingError> {
         let missing = SettingError::Missing { name: table::REDIS_URL.name, form: table::REDIS_URL.form };
         Self::optional(environment)?.ok_or(missing)
     }
 
-    /// Reads `REDIS_URL`, which may be left out.
+    /// Reads `REDIS_URL`, which may be left out, and `FOURMI_REDIS_CA`.
     ///
     /// # Errors
-    /// If it is no URL of Redis.
+    /// If the first is no URL of Redis.
     pub fn optional(environment: &Environment) -> Result<Option<Self>, SettingError> {
         let Some(url) = environment.text(&table::REDIS_URL)? else { return Ok(None) };
-        let known = ["redis://", "rediss://", "redis+unix://", "unix://"]
-            .iter()
-            .any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
-        if known { Ok(Some(Self { url: Secret::new(url) })) } else { Err(wrong(&table::REDIS_URL, &url)) }
+        let known =
+            url.split_once("://").is_some_and(|(scheme, rest)| REDIS_SCHEMES.contains(&scheme) && !rest.is_empty());
+        if !known {
+            return Err(wrong(&table::REDIS_URL, &url));
+        }
+        Ok(Some(Self { url: Secret::new(url), authorities: environment.path(&table::REDIS_CA) }))
     }
 }
 

@@ -42,8 +42,19 @@ impl Setting {
     }
 }
 
-/// `redis://user:secret@host` with `***` for the password. The last `@` counts: a password may hold one.
+/// `redis://user:secret@host?pass=secret` with `***` for each password.
 fn without_password(url: &str) -> String {
+    let url = without_user_password(url);
+    let Some((before, options)) = url.split_once('?') else { return url };
+    let masked = options.split('&').map(|option| match option.split_once('=') {
+        Some((name, _)) if name.contains("pass") => format!("{name}=***"),
+        _ => option.to_owned(),
+    });
+    format!("{before}?{}", masked.collect::<Vec<_>>().join("&"))
+}
+
+/// The last `@` counts: a password may hold one.
+fn without_user_password(url: &str) -> String {
     let masked = || {
         let (scheme, rest) = url.split_once("://")?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -76,8 +87,10 @@ macro_rules! settings {
 settings! {
     /// Folder of everything that is kept: Redis's data, files, keys.
     DATA = "FOURMI_DATA", default "./data", form "the path of a folder, such as /srv/fourmi", Public;
-    /// Redis that holds the jobs. Without it `fourmi up` starts a private one in the data folder.
-    REDIS_URL = "REDIS_URL", default "", form "a URL such as redis://127.0.0.1:6379 or redis+unix:///run/redis.sock", UrlPassword;
+    /// Redis that holds the jobs: one server, Sentinels or a cluster. Without it `fourmi up` starts a private one in the data folder.
+    REDIS_URL = "REDIS_URL", default "", form "a URL such as redis://127.0.0.1:6379, redis+unix:///run/redis.sock, redis+sentinel://host:26379,host:26379/master or redis+cluster://host:6379,host:6379 (rediss for TLS)", UrlPassword;
+    /// File of the authorities (certificates in PEM form) that Redis's certificate must come from if `REDIS_URL` says rediss; without it those that the system trusts.
+    REDIS_CA = "FOURMI_REDIS_CA", default "", form "the path of a file of certificates, such as /etc/redis/ca.pem", Public;
     /// When the private Redis writes its log to disk: after every command, or once a second (a crash of the machine or of Redis may lose about two seconds).
     REDIS_FSYNC = "FOURMI_REDIS_FSYNC", default "everysec", form "\"everysec\" or \"always\"", Public;
     /// Address that the API listens on.
@@ -148,6 +161,8 @@ mod tests {
             ("redis://me:p@w@host", "redis://me:***@host"),
             ("redis://me:p/w@host/0", "redis://me:***@host/0"),
             ("redis+unix:///run/redis.sock", "redis+unix:///run/redis.sock"),
+            ("redis+unix:///run/redis.sock?user=me&pass=pw", "redis+unix:///run/redis.sock?user=me&pass=***"),
+            ("redis+sentinel://:pw@a,b/main?sentinel_pass=pw", "redis+sentinel://:***@a,b/main?sentinel_pass=***"),
             ("nonsense", "nonsense"),
         ] {
             assert_eq!(REDIS_URL.shown(url), shown);

@@ -54,7 +54,7 @@ async fn serve(worker: Worker, environment: &Environment) -> anyhow::Result<()> 
     config.lease = settings.lease;
     config.prefetch = worker.prefetch;
     let (queues, backend) = tokio::select! {
-        connected = connect(redis.url.expose(), &queue, &config) => connected?,
+        connected = connect(&redis, &queue, &config) => connected?,
         () = asked_to_stop() => return Ok(()),
     };
     let handle = backend.handle();
@@ -109,11 +109,11 @@ async fn drain(
 }
 
 /// Waits for Redis as long as it takes; only a Redis that cannot carry queues is an error.
-async fn connect(url: &str, queue: &QueueName, config: &WorkerConfig) -> anyhow::Result<(Queues, QueueBackend)> {
+async fn connect(redis: &Redis, queue: &QueueName, config: &WorkerConfig) -> anyhow::Result<(Queues, QueueBackend)> {
     let mut told = false;
     loop {
         let started = async {
-            let queues = Queues::connect(url).await?;
+            let queues = Queues::connect_trusting(redis.url.expose(), redis.authorities.as_deref()).await?;
             let backend = QueueBackend::start(&queues, queue.clone(), config.clone()).await?;
             Ok((queues, backend))
         };

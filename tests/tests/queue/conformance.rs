@@ -1,104 +1,114 @@
-//! The queue's promises, on a real Redis, through its public surface.
+//! The queue's promises, through its public surface. They hold on every kind of Redis.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use fourmi_model::{ErrorReport, Failure, Job, JobId, Priority, QueueName, State, Submission};
 use fourmi_queue::{
     Cancelled, JobFilter, Lease, Outcome, Pushed, QueueError, Queues, Refusal, Retried, Run, Settlement, Transitions,
     Update, Watcher,
 };
-use fourmi_tests::RedisServer;
+use fourmi_tests::Topology;
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::value::RawValue;
 
 const LEASE: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(50);
 const KEEP: Duration = Duration::from_secs(60);
 
-/// A queue on a Redis of its own.
-struct Bench {
-    redis: RedisServer,
-    queues: Queues,
-    transitions: Transitions,
+/// A queue of its own on a Redis that may have others.
+pub(crate) struct Bench {
+    pub(crate) redis: Arc<Topology>,
+    pub(crate) name: QueueName,
+    pub(crate) queues: Queues,
+    pub(crate) transitions: Transitions,
 }
 
 impl Bench {
-    async fn new() -> Self {
-        Self::on(RedisServer::start()).await
+    /// On a Redis of its own.
+    pub(crate) async fn new() -> Self {
+        Self::on(Arc::new(Topology::one_server()), "test").await
     }
 
-    async fn on(redis: RedisServer) -> Self {
-        let queues = Queues::connect(&redis.url()).await.unwrap();
-        let transitions = Transitions::of(&queues, queue()).await.unwrap();
-        Self { redis, queues, transitions }
+    pub(crate) async fn on(redis: Arc<Topology>, name: &str) -> Self {
+        let name: QueueName = name.parse().unwrap();
+        let queues = redis.connect().await.unwrap();
+        let transitions = Transitions::of(&queues, name.clone()).await.unwrap();
+        Self { redis, name, queues, transitions }
     }
 
-    async fn push(&self, submission: Submission) -> JobId {
-        self.queues.push(JobId::new(queue()), submission).await.unwrap().unwrap().id
+    pub(crate) fn new_id(&self) -> JobId {
+        JobId::new(self.name.clone())
     }
 
-    async fn push_plain(&self) -> JobId {
+    pub(crate) fn key(&self, name: &str) -> String {
+        format!("{{{}}}:{name}", self.name)
+    }
+
+    /// All keys of the queue.
+    fn keys(&self) -> Vec<String> {
+        let mut command = redis::cmd("EVAL");
+        command.arg("return redis.call('KEYS', ARGV[1])").arg(1).arg(self.key("m")).arg(self.key("*"));
+        self.redis.ask(&command)
+    }
+
+    pub(crate) async fn push(&self, submission: Submission) -> JobId {
+        self.queues.push(self.new_id(), submission).await.unwrap().unwrap().id
+    }
+
+    pub(crate) async fn push_plain(&self) -> JobId {
         self.push(submission()).await
     }
 
-    async fn fetch(&self, want: usize) -> Vec<(JobId, Run)> {
+    pub(crate) async fn fetch(&self, want: usize) -> Vec<(JobId, Run)> {
         self.fetch_for(want, LEASE).await
     }
 
-    async fn fetch_for(&self, want: usize, lease: Duration) -> Vec<(JobId, Run)> {
+    pub(crate) async fn fetch_for(&self, want: usize, lease: Duration) -> Vec<(JobId, Run)> {
         let fetched = self.transitions.fetch("w1", want, lease, false).await.unwrap();
         fetched.claims.into_iter().map(|claim| (claim.id.clone(), claim.key())).collect()
     }
 
-    async fn fetch_one(&self) -> (JobId, Run) {
+    pub(crate) async fn fetch_one(&self) -> (JobId, Run) {
         let mut fetched = self.fetch(1).await;
         assert_eq!(fetched.len(), 1);
         fetched.remove(0)
     }
 
-    async fn settle(&self, run: Run, outcome: Outcome) -> bool {
+    pub(crate) async fn settle(&self, run: Run, outcome: Outcome) -> bool {
         self.transitions.settle(&[Settlement { run, outcome }]).await.unwrap()[0]
     }
 
-    async fn job(&self, id: &JobId) -> Job {
+    pub(crate) async fn job(&self, id: &JobId) -> Job {
         self.queues.get(id).await.unwrap().expect("the job is there")
     }
 
-    async fn state(&self, id: &JobId) -> State {
+    pub(crate) async fn state(&self, id: &JobId) -> State {
         self.job(id).await.state
     }
 
-    async fn count(&self, state: State) -> u64 {
-        self.queues.counts(&queue()).await.unwrap().0[&state]
+    pub(crate) async fn count(&self, state: State) -> u64 {
+        self.queues.counts(&self.name).await.unwrap().0[&state]
     }
 
     /// Lets the lease of a run be over now, and nobody have been away.
     fn expire(&self, run: Run) {
-        let mut redis = self.redis.connection();
-        let () = redis::cmd("ZADD").arg("{test}:lease").arg(1).arg(run.job.to_string()).query(&mut redis).unwrap();
+        self.redis.ask(redis::cmd("ZADD").arg(self.key("lease")).arg(1).arg(run.job.to_string()))
     }
 
     /// Reclaims as a process that has looked all the time.
-    async fn reclaim(&self) -> u64 {
-        let mut redis = self.redis.connection();
-        let () = redis::cmd("HDEL").arg("{test}:m").arg("grace").query(&mut redis).unwrap();
-        let (seconds, _): (u64, u64) = redis::cmd("TIME").query(&mut redis).unwrap();
-        let now = seconds * 1_000;
-        let () = redis::cmd("HSET").arg("{test}:m").arg("reclaimed").arg(now).query(&mut redis).unwrap();
+    pub(crate) async fn reclaim(&self) -> u64 {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let () = self.redis.ask(redis::cmd("HDEL").arg(self.key("m")).arg("grace"));
+        let () = self.redis.ask(redis::cmd("HSET").arg(self.key("m")).arg("reclaimed").arg(now));
         self.transitions.reclaim(100, LEASE).await.unwrap()
     }
 }
 
-fn queue() -> QueueName {
-    "test".parse().unwrap()
-}
-
-fn submission() -> Submission {
+pub(crate) fn submission() -> Submission {
     Submission::new("test.echo".parse().unwrap(), payload("{}"))
 }
 
-fn payload(json: &str) -> Box<RawValue> {
+pub(crate) fn payload(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap()
 }
 
@@ -109,7 +119,7 @@ fn keyed(key: &str, json: &str) -> Submission {
     submission
 }
 
-fn succeeded() -> Outcome {
+pub(crate) fn succeeded() -> Outcome {
     Outcome::Succeeded { result: r#"{"ok":true}"#.into(), keep: KEEP }
 }
 
@@ -121,9 +131,7 @@ fn retrying(delay: Duration) -> Outcome {
     Outcome::Retrying { error: error(), delay, keep: KEEP }
 }
 
-#[tokio::test]
-async fn a_job_goes_from_waiting_to_succeeded() {
-    let bench = Bench::new().await;
+async fn a_job_goes_from_waiting_to_succeeded(bench: Bench) {
     let id = bench.push_plain().await;
     assert_eq!(bench.state(&id).await, State::Waiting);
 
@@ -139,9 +147,7 @@ async fn a_job_goes_from_waiting_to_succeeded() {
     assert_eq!((bench.count(State::Succeeded).await, bench.count(State::Running).await), (1, 0));
 }
 
-#[tokio::test]
-async fn an_outcome_is_written_once() {
-    let bench = Bench::new().await;
+async fn an_outcome_is_written_once(bench: Bench) {
     let id = bench.push_plain().await;
     let (_, run) = bench.fetch_one().await;
     assert!(bench.settle(run, succeeded()).await);
@@ -149,9 +155,7 @@ async fn an_outcome_is_written_once() {
     assert_eq!(bench.state(&id).await, State::Succeeded);
 }
 
-#[tokio::test]
-async fn a_run_that_lost_its_lease_cannot_settle_renew_or_report() {
-    let bench = Bench::new().await;
+async fn a_run_that_lost_its_lease_cannot_settle_renew_or_report(bench: Bench) {
     let id = bench.push_plain().await;
     let (_, old) = bench.fetch_one().await;
     bench.expire(old);
@@ -168,9 +172,7 @@ async fn a_run_that_lost_its_lease_cannot_settle_renew_or_report() {
     assert_eq!(bench.queues.runs(&id).await.unwrap()[0].error.code, "worker_lost");
 }
 
-#[tokio::test]
-async fn an_expired_lease_that_nobody_reclaimed_still_counts() {
-    let bench = Bench::new().await;
+async fn an_expired_lease_that_nobody_reclaimed_still_counts(bench: Bench) {
     bench.push_plain().await;
     let (_, run) = bench.fetch_one().await;
     bench.expire(run);
@@ -180,9 +182,7 @@ async fn an_expired_lease_that_nobody_reclaimed_still_counts() {
     assert!(bench.settle(run, succeeded()).await);
 }
 
-#[tokio::test]
-async fn after_an_outage_every_lease_gets_one_more_lease_of_time() {
-    let bench = Bench::new().await;
+async fn after_an_outage_every_lease_gets_one_more_lease_of_time(bench: Bench) {
     let id = bench.push_plain().await;
     let (_, run) = bench.fetch_one().await;
     bench.expire(run);
@@ -192,9 +192,7 @@ async fn after_an_outage_every_lease_gets_one_more_lease_of_time() {
     assert_eq!(bench.state(&id).await, State::Running);
 }
 
-#[tokio::test]
-async fn a_lost_run_is_not_held_against_the_job_but_an_in_process_job_next_runs_alone() {
-    let bench = Bench::new().await;
+async fn a_lost_run_is_not_held_against_the_job_but_an_in_process_job_next_runs_alone(bench: Bench) {
     let id = bench.push_plain().await;
     let (_, run) = bench.fetch_one().await;
     bench.expire(run);
@@ -215,9 +213,7 @@ async fn a_lost_run_is_not_held_against_the_job_but_an_in_process_job_next_runs_
     assert!(idle.claims.len() == 1 && idle.claims[0].alone && idle.claims[0].id == id);
 }
 
-#[tokio::test]
-async fn a_job_that_takes_its_worker_down_alone_three_times_has_failed() {
-    let bench = Bench::new().await;
+async fn a_job_that_takes_its_worker_down_alone_three_times_has_failed(bench: Bench) {
     let id = bench.push_plain().await;
     let (_, run) = bench.fetch_one().await;
     bench.expire(run);
@@ -233,9 +229,7 @@ async fn a_job_that_takes_its_worker_down_alone_three_times_has_failed() {
     assert_eq!(bench.queues.runs(&id).await.unwrap().len(), 4);
 }
 
-#[tokio::test]
-async fn an_isolated_job_of_a_dead_worker_goes_to_the_front_of_its_lane() {
-    let bench = Bench::new().await;
+async fn an_isolated_job_of_a_dead_worker_goes_to_the_front_of_its_lane(bench: Bench) {
     let mut isolated = submission();
     isolated.isolated = true;
     let id = bench.push(isolated).await;
@@ -246,9 +240,7 @@ async fn an_isolated_job_of_a_dead_worker_goes_to_the_front_of_its_lane() {
     assert_eq!(bench.fetch_one().await.0, id);
 }
 
-#[tokio::test]
-async fn the_third_crash_of_a_child_ends_the_job() {
-    let bench = Bench::new().await;
+async fn the_third_crash_of_a_child_ends_the_job(bench: Bench) {
     let id = bench.push_plain().await;
     for crashes in 1..=3 {
         let (_, run) = bench.fetch_one().await;
@@ -258,9 +250,7 @@ async fn the_third_crash_of_a_child_ends_the_job() {
     assert_eq!(bench.state(&id).await, State::Failed);
 }
 
-#[tokio::test]
-async fn a_retry_waits_to_the_millisecond() {
-    let bench = Bench::new().await;
+async fn a_retry_waits_to_the_millisecond(bench: Bench) {
     let id = bench.push_plain().await;
     let (_, run) = bench.fetch_one().await;
     bench.settle(run, retrying(Duration::from_millis(120))).await;
@@ -275,9 +265,7 @@ async fn a_retry_waits_to_the_millisecond() {
     assert_eq!((claims[0].id.clone(), claims[0].run, claims[0].attempts), (id, 2, 2));
 }
 
-#[tokio::test]
-async fn given_back_and_parked_runs_are_no_attempts() {
-    let bench = Bench::new().await;
+async fn given_back_and_parked_runs_are_no_attempts(bench: Bench) {
     let id = bench.push_plain().await;
     let (_, run) = bench.fetch_one().await;
     assert!(bench.settle(run, Outcome::Released { delay: Duration::ZERO }).await);
@@ -290,13 +278,11 @@ async fn given_back_and_parked_runs_are_no_attempts() {
     assert_eq!((job.state, job.attempts, job.parked_reason.as_deref()), (State::Parked, 0, Some("offline")));
     assert!(bench.fetch(1).await.is_empty());
 
-    assert_eq!(bench.queues.unpark(&queue(), "offline").await.unwrap(), 1);
+    assert_eq!(bench.queues.unpark(&bench.name, "offline").await.unwrap(), 1);
     assert_eq!(bench.fetch_one().await.1.number, 3);
 }
 
-#[tokio::test]
-async fn a_given_back_job_is_the_next_of_its_lane() {
-    let bench = Bench::new().await;
+async fn a_given_back_job_is_the_next_of_its_lane(bench: Bench) {
     let first = bench.push_plain().await;
     bench.push_plain().await;
     let (_, run) = bench.fetch_one().await;
@@ -304,9 +290,7 @@ async fn a_given_back_job_is_the_next_of_its_lane() {
     assert_eq!(bench.fetch_one().await.0, first);
 }
 
-#[tokio::test]
-async fn cancel_before_the_start_is_final_and_leaves_nothing_to_run() {
-    let bench = Bench::new().await;
+async fn cancel_before_the_start_is_final_and_leaves_nothing_to_run(bench: Bench) {
     let mut later = submission();
     later.not_before = Some(jiff::Timestamp::now() + Duration::from_secs(3_600));
     let ids = [bench.push_plain().await, bench.push(later).await];
@@ -319,9 +303,7 @@ async fn cancel_before_the_start_is_final_and_leaves_nothing_to_run() {
     assert_eq!(bench.count(State::Cancelled).await, 2);
 }
 
-#[tokio::test]
-async fn cancel_of_a_running_job_asks_its_run_and_wins_over_a_retry() {
-    let bench = Bench::new().await;
+async fn cancel_of_a_running_job_asks_its_run_and_wins_over_a_retry(bench: Bench) {
     let id = bench.push_plain().await;
     let (_, run) = bench.fetch_one().await;
     assert_eq!(bench.queues.cancel(&id).await.unwrap(), Cancelled::Requested);
@@ -332,9 +314,7 @@ async fn cancel_of_a_running_job_asks_its_run_and_wins_over_a_retry() {
     assert!(!bench.job(&id).await.cancel_requested);
 }
 
-#[tokio::test]
-async fn a_failed_or_cancelled_job_is_replayed_with_a_fresh_budget() {
-    let bench = Bench::new().await;
+async fn a_failed_or_cancelled_job_is_replayed_with_a_fresh_budget(bench: Bench) {
     let id = bench.push_plain().await;
     let (_, run) = bench.fetch_one().await;
     assert_eq!(bench.queues.retry(&id).await.unwrap(), Retried::NotPossible(State::Running));
@@ -349,12 +329,10 @@ async fn a_failed_or_cancelled_job_is_replayed_with_a_fresh_budget() {
     let job = bench.job(&id).await;
     assert_eq!((job.state, job.error, job.result), (State::Succeeded, None, None));
     assert_eq!(bench.queues.retry(&id).await.unwrap(), Retried::NotPossible(State::Succeeded));
-    assert_eq!(bench.queues.retry(&JobId::new(queue())).await.unwrap(), Retried::Unknown);
+    assert_eq!(bench.queues.retry(&bench.new_id()).await.unwrap(), Retried::Unknown);
 }
 
-#[tokio::test]
-async fn retry_lets_a_delayed_job_run_now() {
-    let bench = Bench::new().await;
+async fn retry_lets_a_delayed_job_run_now(bench: Bench) {
     let mut later = submission();
     later.not_before = Some(jiff::Timestamp::now() + Duration::from_secs(3_600));
     let id = bench.push(later).await;
@@ -364,43 +342,35 @@ async fn retry_lets_a_delayed_job_run_now() {
     assert_eq!(bench.fetch_one().await.0, id);
 }
 
-#[tokio::test]
-async fn the_same_key_and_payload_give_the_same_job() {
-    let bench = Bench::new().await;
+async fn the_same_key_and_payload_give_the_same_job(bench: Bench) {
     let first = bench.push(keyed("k", r#"{"a":1}"#)).await;
-    let again = bench.queues.push(JobId::new(queue()), keyed("k", r#"{"a":1}"#)).await.unwrap().unwrap();
+    let again = bench.queues.push(bench.new_id(), keyed("k", r#"{"a":1}"#)).await.unwrap().unwrap();
     assert_eq!(again, Pushed { id: first.clone(), existing: true });
-    let other = bench.queues.push(JobId::new(queue()), keyed("k", r#"{"a":2}"#)).await.unwrap();
+    let other = bench.queues.push(bench.new_id(), keyed("k", r#"{"a":2}"#)).await.unwrap();
     assert_eq!(other, Err(Refusal::IdempotencyConflict(first)));
     assert_eq!(bench.fetch(10).await.len(), 1);
 }
 
-#[tokio::test]
-async fn a_key_is_free_again_when_its_job_is_forgotten() {
-    let bench = Bench::new().await;
+async fn a_key_is_free_again_when_its_job_is_forgotten(bench: Bench) {
     let first = bench.push(keyed("k", "{}")).await;
     let (_, run) = bench.fetch_one().await;
     bench.settle(run, Outcome::Succeeded { result: String::new(), keep: Duration::ZERO }).await;
     tokio::time::sleep(Duration::from_millis(2)).await;
     bench.transitions.trim(100, (100, 100)).await.unwrap();
     assert_eq!(bench.queues.get(&first).await.unwrap(), None);
-    let second = bench.queues.push(JobId::new(queue()), keyed("k", "{}")).await.unwrap().unwrap();
+    let second = bench.queues.push(bench.new_id(), keyed("k", "{}")).await.unwrap().unwrap();
     assert!(!second.existing && second.id != first);
 }
 
-#[tokio::test]
-async fn pushing_the_same_id_twice_is_safe() {
-    let bench = Bench::new().await;
-    let id = JobId::new(queue());
+async fn pushing_the_same_id_twice_is_safe(bench: Bench) {
+    let id = bench.new_id();
     let first = bench.queues.push(id.clone(), submission()).await.unwrap().unwrap();
     let second = bench.queues.push(id, submission()).await.unwrap().unwrap();
     assert_eq!((first.existing, second.existing), (false, true));
     assert_eq!(bench.fetch(10).await.len(), 1);
 }
 
-#[tokio::test]
-async fn concurrent_pushes_are_all_accepted_once() {
-    let bench = Bench::new().await;
+async fn concurrent_pushes_are_all_accepted_once(bench: Bench) {
     let pushes = (0..2_000).map(|_| bench.push_plain());
     let ids: HashSet<JobId> = futures_util::future::join_all(pushes).await.into_iter().collect();
     let mut fetched = HashSet::new();
@@ -414,18 +384,14 @@ async fn concurrent_pushes_are_all_accepted_once() {
     assert_eq!(fetched, ids);
 }
 
-#[tokio::test]
-async fn ten_thousand_jobs_in_one_call_get_an_answer_each() {
-    let bench = Bench::new().await;
-    let jobs: Vec<_> = (0..10_000).map(|_| (JobId::new(queue()), submission())).collect();
-    let answers = bench.queues.push_many(&queue(), &jobs).await.unwrap();
+async fn ten_thousand_jobs_in_one_call_get_an_answer_each(bench: Bench) {
+    let jobs: Vec<_> = (0..10_000).map(|_| (bench.new_id(), submission())).collect();
+    let answers = bench.queues.push_many(&bench.name, &jobs).await.unwrap();
     assert!(jobs.iter().zip(&answers).all(|((id, _), answer)| answer.as_ref().unwrap().id == *id));
     assert_eq!(bench.count(State::Waiting).await, 10_000);
 }
 
-#[tokio::test]
-async fn jobs_of_one_priority_are_first_in_first_out() {
-    let bench = Bench::new().await;
+async fn jobs_of_one_priority_are_first_in_first_out(bench: Bench) {
     let mut ids = Vec::new();
     for _ in 0..50 {
         ids.push(bench.push_plain().await);
@@ -437,9 +403,7 @@ async fn jobs_of_one_priority_are_first_in_first_out() {
     assert_eq!(fetched, ids);
 }
 
-#[tokio::test]
-async fn a_higher_priority_goes_first_and_a_lower_one_is_never_starved() {
-    let bench = Bench::new().await;
+async fn a_higher_priority_goes_first_and_a_lower_one_is_never_starved(bench: Bench) {
     let mut of = std::collections::HashMap::new();
     for priority in Priority::ALL {
         for _ in 0..70 {
@@ -460,9 +424,7 @@ async fn a_higher_priority_goes_first_and_a_lower_one_is_never_starved() {
     }
 }
 
-#[tokio::test]
-async fn a_job_whose_deadline_has_passed_does_not_start() {
-    let bench = Bench::new().await;
+async fn a_job_whose_deadline_has_passed_does_not_start(bench: Bench) {
     let mut late = submission();
     late.envelope.deadline = Some(jiff::Timestamp::now() - Duration::from_secs(1));
     let id = bench.push(late).await;
@@ -471,9 +433,7 @@ async fn a_job_whose_deadline_has_passed_does_not_start() {
     assert_eq!((job.state, job.error.unwrap().code.as_str()), (State::Failed, "expired"));
 }
 
-#[tokio::test]
-async fn finished_jobs_are_forgotten_by_age_and_number_and_leave_no_key() {
-    let bench = Bench::new().await;
+async fn finished_jobs_are_forgotten_by_age_and_number_and_leave_no_key(bench: Bench) {
     for _ in 0..20 {
         bench.push(keyed(&uuid::Uuid::now_v7().to_string(), "{}")).await;
     }
@@ -486,20 +446,16 @@ async fn finished_jobs_are_forgotten_by_age_and_number_and_leave_no_key() {
     bench.transitions.trim(1_000, (4, 3)).await.unwrap();
     assert_eq!((bench.count(State::Succeeded).await, bench.count(State::Failed).await), (4, 3));
     bench.transitions.trim(1_000, (0, 0)).await.unwrap();
-    let mut redis = bench.redis.connection();
-    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut redis).unwrap();
-    let (keys, claims): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| !key.starts_with("{test}:i:"));
-    assert_eq!(keys, ["{test}:m"]);
+    let (keys, claims): (Vec<_>, Vec<_>) = bench.keys().into_iter().partition(|key| !key.starts_with(&bench.key("i:")));
+    assert_eq!(keys, [bench.key("m")]);
     // What remains of a key ends by itself.
     for claim in claims {
-        let life: i64 = redis::cmd("PTTL").arg(claim).query(&mut redis).unwrap();
+        let life: i64 = bench.redis.ask(redis::cmd("PTTL").arg(claim));
         assert!(life > 0);
     }
 }
 
-#[tokio::test]
-async fn a_list_walks_through_all_jobs_page_by_page() {
-    let bench = Bench::new().await;
+async fn a_list_walks_through_all_jobs_page_by_page(bench: Bench) {
     let mut ids = HashSet::new();
     for n in 0..450 {
         let mut submission = submission();
@@ -513,7 +469,7 @@ async fn a_list_walks_through_all_jobs_page_by_page() {
     let page = async |filter: JobFilter, limit| {
         let (mut jobs, mut cursor) = (Vec::new(), None);
         loop {
-            let page = bench.queues.list(&queue(), &filter, cursor.as_deref(), limit).await.unwrap();
+            let page = bench.queues.list(&bench.name, &filter, cursor.as_deref(), limit).await.unwrap();
             assert!(page.jobs.len() <= limit);
             jobs.extend(page.jobs);
             cursor = page.next;
@@ -529,113 +485,19 @@ async fn a_list_walks_through_all_jobs_page_by_page() {
     assert_eq!(running.len(), 5);
     let fizz = page(JobFilter { tag: Some("fizz".into()), ..JobFilter::default() }, 50).await;
     assert_eq!(fizz.len(), 150);
-    let bad = bench.queues.list(&queue(), &JobFilter::default(), Some("drop table"), 5).await;
+    let bad = bench.queues.list(&bench.name, &JobFilter::default(), Some("drop table"), 5).await;
     assert!(matches!(bad, Err(QueueError::Corrupt(_))));
 }
 
-#[tokio::test]
-async fn a_full_redis_refuses_new_jobs_and_can_still_be_drained() {
-    let redis = RedisServer::with(&["--maxmemory", "4mb", "--maxmemory-policy", "noeviction"]);
-    let bench = Bench::on(redis).await;
-    let mut big = submission();
-    big.envelope.payload = payload(&format!("\"{}\"", "x".repeat(40_000)));
-    let mut accepted = 0;
-    let refused = loop {
-        match bench.queues.push(JobId::new(queue()), big.clone()).await {
-            Ok(answer) => accepted += usize::from(!answer.unwrap().existing),
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(refused, QueueError::Full { .. }), "{refused}");
-    let mut done = 0;
-    while let claims = bench.fetch(10).await
-        && !claims.is_empty()
-    {
-        for (_, run) in claims {
-            assert!(bench.settle(run, Outcome::Succeeded { result: String::new(), keep: Duration::ZERO }).await);
-            done += 1;
-        }
-        bench.transitions.trim(1_000, (0, 0)).await.unwrap();
-    }
-    assert_eq!(done, accepted);
-    bench.push(big).await;
-}
-
-#[tokio::test]
-async fn a_redis_that_would_throw_jobs_away_is_refused() {
-    let redis = RedisServer::with(&["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]);
-    let error = Queues::connect(&redis.url()).await.err().expect("refused");
-    assert!(matches!(&error, QueueError::Unsuitable(text) if text.contains("noeviction")), "{error}");
-}
-
-#[tokio::test]
-async fn keys_of_another_layout_are_not_touched() {
-    let bench = Bench::new().await;
-    let () = redis::cmd("HSET").arg("{test}:m").arg("layout").arg(99).query(&mut bench.redis.connection()).unwrap();
-    let queues = Queues::connect(&bench.redis.url()).await.unwrap();
-    let error = queues.push(JobId::new(queue()), submission()).await.unwrap_err();
+async fn keys_of_another_layout_are_not_touched(bench: Bench) {
+    let () = bench.redis.ask(redis::cmd("HSET").arg(bench.key("m")).arg("layout").arg(99));
+    let queues = bench.redis.connect().await.unwrap();
+    let error = queues.push(bench.new_id(), submission()).await.unwrap_err();
     assert!(matches!(&error, QueueError::Unsuitable(text) if text.contains("99")), "{error}");
 }
 
-#[tokio::test]
-async fn with_redis_gone_a_push_fails_soon_and_succeeds_afterwards() {
-    let mut bench = Bench::new().await;
-    bench.push_plain().await;
-    bench.redis.kill();
-    let started = std::time::Instant::now();
-    let error = bench.queues.push(JobId::new(queue()), submission()).await.unwrap_err();
-    assert!(matches!(error, QueueError::Unavailable(_)), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(8));
-    bench.redis.restart();
-    while bench.queues.push(JobId::new(queue()), submission()).await.is_err() {}
-    assert!(bench.count(State::Waiting).await >= 2);
-}
-
-#[tokio::test]
-async fn a_redis_that_went_silent_is_left_for_a_new_connection() {
-    let bench = Bench::new().await;
-    bench.redis.freeze();
-    let started = std::time::Instant::now();
-    assert!(bench.queues.get(&JobId::new(queue())).await.is_err());
-    assert!(started.elapsed() < Duration::from_secs(8));
-    bench.redis.thaw();
-    while bench.queues.get(&JobId::new(queue())).await.is_err() {}
-}
-
-#[tokio::test]
-async fn a_watcher_gets_a_snapshot_then_what_follows_and_always_the_end() {
-    let mut bench = Bench::new().await;
-    let watcher = Watcher::start(bench.queues.clone(), vec![queue()]);
-    let id = bench.push_plain().await;
-    let (job, mut watch) = watcher.watch(&id).await.unwrap().unwrap();
-    assert_eq!(job.state, State::Waiting);
-
-    let (_, run) = bench.fetch_one().await;
-    assert!(matches!(watch.next().await, Some(Update::State(job)) if job.state == State::Running));
-    bench.transitions.progress(&[(run, r#"{"stage":"encode","percent":41}"#.to_owned())]).await.unwrap();
-    let Some(Update::Progress { progress, run: 1, .. }) = watch.next().await else { panic!("no progress") };
-    assert_eq!((progress.stage.as_str(), progress.percent), ("encode", 41.0));
-
-    // A late subscriber gets the newest progress with the snapshot.
-    let (late, mut late_watch) = watcher.watch(&id).await.unwrap().unwrap();
-    assert_eq!(late.progress.unwrap().percent, 41.0);
-
-    // The end is seen even if its event is lost with the connection.
-    bench.redis.kill();
-    bench.redis.restart();
-    while bench.transitions.settle(&[Settlement { run, outcome: succeeded() }]).await.is_err() {}
-    for watch in [&mut watch, &mut late_watch] {
-        let Some(Update::State(job)) = watch.next().await else { panic!("no end") };
-        assert_eq!(job.state, State::Succeeded);
-        assert!(watch.next().await.is_none());
-    }
-    assert!(watcher.watch(&JobId::new(queue())).await.unwrap().is_none());
-}
-
-#[tokio::test]
-async fn a_slow_watcher_gets_the_newest_progress_and_the_end() {
-    let bench = Bench::new().await;
-    let watcher = Watcher::start(bench.queues.clone(), vec![queue()]);
+async fn a_slow_watcher_gets_the_newest_progress_and_the_end(bench: Bench) {
+    let watcher = Watcher::start(bench.queues.clone(), vec![bench.name.clone()]);
     let id = bench.push_plain().await;
     let (_, mut watch) = watcher.watch(&id).await.unwrap().unwrap();
     let (_, run) = bench.fetch_one().await;
@@ -653,4 +515,89 @@ async fn a_slow_watcher_gets_the_newest_progress_and_the_end() {
     }
     assert!(versions.is_sorted() && versions.len() < 100, "{versions:?}");
     assert_eq!(*versions.last().unwrap(), bench.job(&id).await.version);
+}
+
+/// A watcher gets a snapshot, then what follows, and always the end, whatever happens to the connections meanwhile.
+pub(crate) async fn a_watched_job_is_followed_through(bench: &Bench, outage: impl FnOnce()) {
+    let watcher = Watcher::start(bench.queues.clone(), vec![bench.name.clone()]);
+    let id = bench.push_plain().await;
+    let (job, mut watch) = watcher.watch(&id).await.unwrap().unwrap();
+    assert_eq!(job.state, State::Waiting);
+
+    let (_, run) = bench.fetch_one().await;
+    assert!(matches!(watch.next().await, Some(Update::State(job)) if job.state == State::Running));
+    bench.transitions.progress(&[(run, r#"{"stage":"encode","percent":41}"#.to_owned())]).await.unwrap();
+    let Some(Update::Progress { progress, run: 1, .. }) = watch.next().await else { panic!("no progress") };
+    assert_eq!((progress.stage.as_str(), progress.percent), ("encode", 41.0));
+
+    // A late subscriber gets the newest progress with the snapshot.
+    let (late, mut late_watch) = watcher.watch(&id).await.unwrap().unwrap();
+    assert_eq!(late.progress.unwrap().percent, 41.0);
+
+    // The end is seen even if its event is lost with the connection.
+    outage();
+    while bench.transitions.settle(&[Settlement { run, outcome: succeeded() }]).await.is_err() {}
+    for watch in [&mut watch, &mut late_watch] {
+        let Some(Update::State(job)) = watch.next().await else { panic!("no end") };
+        assert_eq!(job.state, State::Succeeded);
+        assert!(watch.next().await.is_none());
+    }
+    assert!(watcher.watch(&bench.new_id()).await.unwrap().is_none());
+}
+
+macro_rules! promises {
+    ($($name:ident),+ $(,)?) => {
+        /// Every promise on a plain Redis of its own, so that a broken one is named.
+        mod on_one_server {
+            use super::Bench;
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name(Bench::new().await).await;
+                }
+            )+
+        }
+
+        /// Every promise on one Redis, a few at a time, each with a queue of its own.
+        pub(crate) async fn all_promises_hold_on(redis: &Arc<Topology>) {
+            let promises: Vec<(&str, fn(Bench) -> BoxFuture<'static, ()>)> =
+                vec![$((stringify!($name), |bench| $name(bench).boxed())),+];
+            let checks = promises.into_iter().enumerate().map(|(number, (name, promise))| async move {
+                let bench = Bench::on(redis.clone(), &format!("test{number}")).await;
+                tokio::spawn(promise(bench)).await.unwrap_or_else(|_| panic!("this is broken: {name}"));
+            });
+            stream::iter(checks).buffer_unordered(4).collect::<()>().await;
+        }
+    };
+}
+
+promises! {
+    a_job_goes_from_waiting_to_succeeded,
+    an_outcome_is_written_once,
+    a_run_that_lost_its_lease_cannot_settle_renew_or_report,
+    an_expired_lease_that_nobody_reclaimed_still_counts,
+    after_an_outage_every_lease_gets_one_more_lease_of_time,
+    a_lost_run_is_not_held_against_the_job_but_an_in_process_job_next_runs_alone,
+    a_job_that_takes_its_worker_down_alone_three_times_has_failed,
+    an_isolated_job_of_a_dead_worker_goes_to_the_front_of_its_lane,
+    the_third_crash_of_a_child_ends_the_job,
+    a_retry_waits_to_the_millisecond,
+    given_back_and_parked_runs_are_no_attempts,
+    a_given_back_job_is_the_next_of_its_lane,
+    cancel_before_the_start_is_final_and_leaves_nothing_to_run,
+    cancel_of_a_running_job_asks_its_run_and_wins_over_a_retry,
+    a_failed_or_cancelled_job_is_replayed_with_a_fresh_budget,
+    retry_lets_a_delayed_job_run_now,
+    the_same_key_and_payload_give_the_same_job,
+    a_key_is_free_again_when_its_job_is_forgotten,
+    pushing_the_same_id_twice_is_safe,
+    concurrent_pushes_are_all_accepted_once,
+    ten_thousand_jobs_in_one_call_get_an_answer_each,
+    jobs_of_one_priority_are_first_in_first_out,
+    a_higher_priority_goes_first_and_a_lower_one_is_never_starved,
+    a_job_whose_deadline_has_passed_does_not_start,
+    finished_jobs_are_forgotten_by_age_and_number_and_leave_no_key,
+    a_list_walks_through_all_jobs_page_by_page,
+    keys_of_another_layout_are_not_touched,
+    a_slow_watcher_gets_the_newest_progress_and_the_end,
 }

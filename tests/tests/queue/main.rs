@@ -1,0 +1,7 @@
+//! The queue on real Redises, through its public surface.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod conformance;
+mod outages;
+mod topologies;
