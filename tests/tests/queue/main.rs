@@ -234,6 +234,99 @@ async fn a_job_that_takes_its_worker_down_alone_three_times_has_failed() {
 }
 
 #[tokio::test]
+async fn a_suspect_that_was_given_back_or_delayed_still_runs_alone() {
+    let bench = Bench::new().await;
+    let id = bench.push_plain().await;
+    let (_, run) = bench.fetch_one().await;
+    bench.expire(run);
+    bench.reclaim().await;
+    for delay in [Duration::ZERO, SHORT] {
+        let claims = bench.transitions.fetch("w1", 1, LEASE, true).await.unwrap().claims;
+        assert!(claims[0].alone);
+        bench.settle(claims[0].key(), Outcome::Released { delay }).await;
+        bench.queues.retry(&id).await.unwrap(); // Ends a delay.
+    }
+    let busy = bench.transitions.fetch("w2", 1, LEASE, false).await.unwrap();
+    assert!(busy.claims.is_empty() && busy.must_be_idle);
+    // Once it has come to an end alone it is no suspect any more, and losing its next run is no crash.
+    let claims = bench.transitions.fetch("w2", 1, LEASE, true).await.unwrap().claims;
+    bench.settle(claims[0].key(), retrying(Duration::ZERO)).await;
+    let (_, run) = bench.fetch_one().await;
+    bench.expire(run);
+    bench.reclaim().await;
+    assert_eq!(bench.job(&id).await.crashes, 0);
+}
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_and_replayed_again_and_again_has_one_entry_in_its_lane() {
+    let bench = Bench::new().await;
+    let id = bench.push_plain().await;
+    bench.push_plain().await;
+    for _ in 0..20 {
+        bench.queues.cancel(&id).await.unwrap();
+        bench.queues.retry(&id).await.unwrap();
+    }
+    let length: u64 = redis::cmd("LLEN").arg("{test}:w:2").query(&mut bench.redis.connection()).unwrap();
+    assert_eq!(length, 2);
+    assert_eq!(bench.fetch_one().await.0, id);
+}
+
+#[tokio::test]
+async fn the_error_of_a_job_that_expired_is_no_result_after_its_replay() {
+    let bench = Bench::new().await;
+    let mut late = submission();
+    late.envelope.deadline = Some(jiff::Timestamp::now() - Duration::from_secs(1));
+    let id = bench.push(late).await;
+    assert!(bench.fetch(1).await.is_empty());
+    assert_eq!(bench.queues.retry(&id).await.unwrap(), Retried::Waiting);
+    let (_, run) = bench.fetch_one().await;
+    bench.settle(run, Outcome::Succeeded { result: String::new(), keep: KEEP }).await;
+    let job = bench.job(&id).await;
+    assert_eq!((job.state, job.result), (State::Succeeded, None));
+}
+
+#[tokio::test]
+async fn a_deadline_fails_a_job_that_no_worker_fetches() {
+    let bench = Bench::new().await;
+    let (now, mut late) = (jiff::Timestamp::now(), submission());
+    late.envelope.deadline = Some(now + Duration::from_secs(3_600));
+    let in_time = bench.push(late.clone()).await;
+    late.envelope.deadline = Some(now - Duration::from_secs(1));
+    let waiting = bench.push(late.clone()).await;
+    late.not_before = Some(now + Duration::from_secs(60));
+    let scheduled = bench.push(late.clone()).await;
+    assert_eq!(bench.transitions.expire(100).await.unwrap(), 2);
+    for id in [waiting, scheduled] {
+        let job = bench.job(&id).await;
+        assert_eq!((job.state, job.error.unwrap().code.as_str()), (State::Failed, "expired"));
+    }
+    assert_eq!((bench.count(State::Failed).await, bench.count(State::Waiting).await), (2, 1));
+    assert_eq!(bench.fetch_one().await.0, in_time);
+}
+
+#[tokio::test]
+async fn ten_thousand_runs_are_fetched_renewed_and_settled_in_bounded_steps() {
+    let bench = Bench::new().await;
+    let jobs: Vec<_> = (0..10_000).map(|_| (JobId::new(queue()), submission())).collect();
+    bench.queues.push_many(&queue(), &jobs).await.unwrap();
+    let mut runs = Vec::new();
+    while let claims = bench.fetch(10_000).await
+        && !claims.is_empty()
+    {
+        assert!(claims.len() <= 1_000);
+        runs.extend(claims.into_iter().map(|(_, run)| run));
+    }
+    assert_eq!(runs.len(), 10_000);
+    assert!(bench.transitions.renew(LEASE, &runs).await.unwrap().iter().all(|lease| *lease == Lease::Renewed));
+    let news: Vec<_> = runs.iter().map(|run| (*run, r#"{"stage":"x","percent":1}"#.to_owned())).collect();
+    assert!(bench.transitions.progress(&news).await.unwrap().iter().all(|recorded| *recorded));
+    let settlements: Vec<_> = runs.iter().map(|run| Settlement { run: *run, outcome: succeeded() }).collect();
+    assert!(bench.transitions.settle(&settlements).await.unwrap().iter().all(|written| *written));
+    assert_eq!((bench.count(State::Succeeded).await, bench.count(State::Running).await), (10_000, 0));
+    assert_eq!(bench.transitions.trim(10_000, (0, 0)).await.unwrap(), 1_000);
+}
+
+#[tokio::test]
 async fn an_isolated_job_of_a_dead_worker_goes_to_the_front_of_its_lane() {
     let bench = Bench::new().await;
     let mut isolated = submission();
