@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod model;
+
 use std::{collections::HashSet, time::Duration};
 
 use fourmi_model::{ErrorReport, Failure, Job, JobId, Priority, QueueName, State, Submission};
