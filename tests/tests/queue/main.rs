@@ -687,6 +687,117 @@ async fn with_redis_gone_a_push_fails_soon_and_succeeds_afterwards() {
 }
 
 #[tokio::test]
+async fn every_accepted_job_survives_the_kill_of_redis() {
+    let mut bench = Bench::new().await;
+    let queues = bench.queues.clone();
+    let (sender, mut accepted) = tokio::sync::mpsc::unbounded_channel();
+    let pushing = tokio::spawn(async move {
+        while let Ok(answer) = queues.push(JobId::new(queue()), submission()).await {
+            sender.send(answer.unwrap().id).unwrap();
+        }
+    });
+    let mut ids = Vec::new();
+    while ids.len() < 200 {
+        ids.push(accepted.recv().await.unwrap());
+    }
+    bench.redis.kill();
+    pushing.await.unwrap();
+    while let Some(id) = accepted.recv().await {
+        ids.push(id);
+    }
+    bench.redis.restart();
+    while bench.queues.counts(&queue()).await.is_err() {}
+    for id in &ids {
+        assert_eq!(bench.state(id).await, State::Waiting);
+    }
+    // The last push may be there without its answer.
+    assert!(bench.count(State::Waiting).await <= ids.len() as u64 + 1);
+}
+
+#[tokio::test]
+async fn a_queue_at_its_limit_refuses_more_until_a_job_has_started() {
+    let bench = Bench::new().await;
+    let () = redis::cmd("HSET").arg("{test}:m").arg("limit").arg(2).query(&mut bench.redis.connection()).unwrap();
+    let jobs: Vec<_> = (0..3).map(|_| (JobId::new(queue()), submission())).collect();
+    let answers = bench.queues.push_many(&queue(), &jobs).await.unwrap();
+    assert!(answers[0].is_ok() && answers[1].is_ok());
+    assert!(matches!(answers[2], Err(Refusal::QueueFull { retry_after }) if !retry_after.is_zero()));
+    // What was accepted before is answered as before.
+    assert!(bench.queues.push(jobs[0].0.clone(), submission()).await.unwrap().unwrap().existing);
+    bench.fetch_one().await;
+    bench.push_plain().await;
+}
+
+#[tokio::test]
+async fn a_job_starts_at_its_millisecond_and_not_before() {
+    let bench = Bench::new().await;
+    let mut later = submission();
+    let start = jiff::Timestamp::now() + Duration::from_millis(137);
+    later.not_before = Some(start);
+    let id = bench.push(later).await;
+    assert_eq!(bench.job(&id).await.due_at.unwrap().as_millisecond(), start.as_millisecond());
+    loop {
+        let fetched = bench.transitions.fetch("w1", 1, LEASE, false).await.unwrap();
+        if !fetched.claims.is_empty() {
+            break;
+        }
+        tokio::time::sleep(fetched.next_due.expect("it is announced")).await;
+    }
+    assert!(bench.job(&id).await.started_at.unwrap().as_millisecond() >= start.as_millisecond());
+}
+
+#[tokio::test]
+async fn a_transition_does_the_same_work_whatever_the_backlog() {
+    let bench = Bench::new().await;
+    let mut work = Vec::new();
+    for backlog in [10, 10_000] {
+        let jobs: Vec<_> = (0..backlog).map(|_| (JobId::new(queue()), submission())).collect();
+        bench.queues.push_many(&queue(), &jobs).await.unwrap();
+        let mut redis = bench.redis.connection();
+        let () = redis::cmd("CONFIG").arg("RESETSTAT").query(&mut redis).unwrap();
+        let cancelled = bench.push_plain().await;
+        bench.queues.cancel(&cancelled).await.unwrap();
+        for outcome in [succeeded(), retrying(KEEP), Outcome::Released { delay: Duration::ZERO }] {
+            let (_, run) = bench.fetch_one().await;
+            bench.transitions.renew(LEASE, &[run]).await.unwrap();
+            bench.settle(run, outcome).await;
+        }
+        bench.reclaim().await;
+        bench.transitions.trim(100, (100, 100)).await.unwrap();
+        let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut redis).unwrap();
+        let calls = stats.lines().filter_map(|line| {
+            let (name, numbers) = line.strip_prefix("cmdstat_")?.split_once(':')?;
+            Some((name.to_owned(), numbers.strip_prefix("calls=")?.split(',').next()?.to_owned()))
+        });
+        // What scripts are sent as depends on what Redis has seen before.
+        let of_scripts = |name: &str| !["evalsha", "eval", "script|load", "config|resetstat", "info"].contains(&name);
+        let calls: std::collections::BTreeMap<_, _> = calls.filter(|(name, _)| of_scripts(name)).collect();
+        let walks = ["lrem", "lpos", "lindex", "linsert", "keys", "scan", "smembers", "hscan", "zscan", "sort"];
+        assert!(walks.iter().all(|name| !calls.contains_key(*name)), "{calls:?}");
+        work.push(calls);
+    }
+    assert_eq!(work[0], work[1]);
+}
+
+#[test]
+fn every_test_that_guards_an_invariant_is_there() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let table = std::fs::read_to_string(format!("{root}/docs/queue.md")).unwrap();
+    let files = ["queue/main.rs", "queue/model/mod.rs", "worker.rs", "platform.rs"];
+    let tests: String =
+        files.iter().map(|file| std::fs::read_to_string(format!("{root}/tests/tests/{file}")).unwrap()).collect();
+    let rows = table.lines().filter(|line| line.starts_with(|c: char| c == '|') && line.contains('`'));
+    for (n, row) in rows.enumerate() {
+        assert!(row.starts_with(&format!("| {} |", n + 1)), "{row}");
+        let guards: Vec<&str> = row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!guards.is_empty(), "nothing guards {row}");
+        for guard in guards {
+            assert!(tests.contains(&format!("fn {guard}()")), "there is no test {guard}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_redis_that_went_silent_is_left_for_a_new_connection() {
     let bench = Bench::new().await;
     bench.redis.freeze();
