@@ -786,8 +786,9 @@ fn every_test_that_guards_an_invariant_is_there() {
     let files = ["queue/main.rs", "queue/model/mod.rs", "worker.rs", "platform.rs"];
     let tests: String =
         files.iter().map(|file| std::fs::read_to_string(format!("{root}/tests/tests/{file}")).unwrap()).collect();
-    let rows = table.lines().filter(|line| line.starts_with(|c: char| c == '|') && line.contains('`'));
-    for (n, row) in rows.enumerate() {
+    let rows = table.lines().filter(|line| line.starts_with('|') && line.contains('`')).collect::<Vec<_>>();
+    assert_eq!(rows.len(), 11);
+    for (n, row) in rows.into_iter().enumerate() {
         assert!(row.starts_with(&format!("| {} |", n + 1)), "{row}");
         let guards: Vec<&str> = row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
         assert!(!guards.is_empty(), "nothing guards {row}");
