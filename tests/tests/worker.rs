@@ -396,6 +396,45 @@ async fn a_job_of_an_unknown_kind_or_a_newer_schema_waits_for_a_worker_that_know
 }
 
 #[tokio::test]
+async fn an_old_worker_beside_a_new_one_loses_no_job_of_a_new_kind() {
+    let yard = Yard::new().await;
+    let _old = yard.worker_with(&[("TEST_WORKER_IS_OLD", "1")]);
+    let id = yard.push(&Echo { value: json!("tomorrow") }).await;
+    yard.until(&id, |job| job.state == State::Scheduled && job.run > 0).await;
+    let _new = yard.worker();
+    loop {
+        let job = yard.until(&id, |job| job.state == State::Scheduled || job.state.is_final()).await;
+        if job.state.is_final() {
+            // However often the old one had it, that was no attempt.
+            assert_eq!((job.state, job.attempts), (State::Succeeded, 1));
+            return;
+        }
+        yard.queues.retry(&id).await.unwrap(); // Ends the delay.
+    }
+}
+
+#[tokio::test]
+async fn a_long_job_never_sits_behind_another_in_a_busy_worker() {
+    let yard = Yard::new().await;
+    let one_slot = [("FOURMI_SLOTS", "1")];
+    let _first = yard.worker_with(&one_slot);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(yard.push(&yard.hold(true)).await);
+    }
+    yard.journal_says("1 started");
+    let _second = yard.worker_with(&one_slot);
+    let started = || yard.lines("journal").iter().filter(|line| line.starts_with("1 started")).count();
+    eventually("the second worker has the second job", || started() == 2);
+    // Nobody has a slot for the third, so nobody has fetched it.
+    assert_eq!(yard.queues.get(&ids[2]).await.unwrap().unwrap().state, State::Waiting);
+    yard.open_gate();
+    for id in &ids {
+        assert_eq!(yard.end(id).await.run, 1);
+    }
+}
+
+#[tokio::test]
 async fn progress_never_goes_back_and_the_last_is_kept() {
     let yard = Yard::new().await;
     let _worker = yard.worker();

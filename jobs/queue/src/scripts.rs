@@ -14,6 +14,7 @@ macro_rules! scripts {
 
 scripts! {
     CANCEL = "cancel.lua",
+    EXPIRE = "expire.lua",
     FETCH = "fetch.lua",
     GET = "get.lua",
     PROGRESS = "progress.lua",

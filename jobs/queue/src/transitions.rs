@@ -10,10 +10,13 @@ use uuid::Uuid;
 use crate::{
     QueueError, Queues,
     link::Link,
-    queues::milliseconds,
+    queues::{STEP, milliseconds},
     read::{meta_key, number, text},
     scripts::{self, Invocation, Script},
 };
+
+/// Runs that one script call handles at most (invariant 8): Lua cannot unpack more than some thousands.
+const STEP_RUNS: usize = 1_000;
 
 /// The transitions of one queue; cheap to clone.
 #[derive(Clone)]
@@ -167,7 +170,7 @@ impl Transitions {
         script.key(meta_key(&self.queue))
     }
 
-    /// Takes up to `want` waiting jobs for `worker`. `idle` says that it runs nothing else now, so that it may get a
+    /// Takes up to `want` (at most 1,000) waiting jobs for `worker`. `idle` says that it runs nothing else now, so that it may get a
     /// suspect.
     ///
     /// # Errors
@@ -175,7 +178,7 @@ impl Transitions {
     pub async fn fetch(&self, worker: &str, want: usize, lease: Duration, idle: bool) -> Result<Fetched, QueueError> {
         let mut call = self.call(&scripts::FETCH);
         call.arg(worker)
-            .arg(want)
+            .arg(want.min(STEP_RUNS))
             .arg(milliseconds(lease))
             .arg(u8::from(idle))
             .arg(milliseconds(Retention::default().failed));
@@ -207,12 +210,15 @@ impl Transitions {
     /// # Errors
     /// If Redis does not answer.
     pub async fn renew(&self, lease: Duration, runs: &[Run]) -> Result<Vec<Lease>, QueueError> {
-        let mut call = self.call(&scripts::RENEW);
-        call.arg(milliseconds(lease));
-        for run in runs {
-            call.arg(run.job.hyphenated().to_string()).arg(run.number);
+        let mut answers: Vec<u8> = Vec::with_capacity(runs.len());
+        for runs in runs.chunks(STEP_RUNS) {
+            let mut call = self.call(&scripts::RENEW);
+            call.arg(milliseconds(lease));
+            for run in runs {
+                call.arg(run.job.hyphenated().to_string()).arg(run.number);
+            }
+            answers.extend(self.link.invoke::<Vec<u8>>(&call).await?);
         }
-        let answers: Vec<u8> = self.link.invoke(&call).await?;
         Ok(answers
             .into_iter()
             .map(|answer| match answer {
@@ -229,6 +235,14 @@ impl Transitions {
     /// # Errors
     /// If Redis does not answer; the outcomes may have been written then.
     pub async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<bool>, QueueError> {
+        let mut answers = Vec::with_capacity(settlements.len());
+        for step in settlements.chunks(STEP_RUNS) {
+            answers.extend(self.settle_step(step).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn settle_step(&self, settlements: &[Settlement]) -> Result<Vec<bool>, QueueError> {
         let (mut settle, mut release) = (self.call(&scripts::SETTLE), self.call(&scripts::RELEASE));
         release.arg(milliseconds(Retention::default().done));
         let (mut settled, mut released) = (0, 0);
@@ -247,7 +261,7 @@ impl Transitions {
         Ok(answers.collect())
     }
 
-    /// Takes back up to `limit` runs whose lease has run out; gives how many leases were looked at.
+    /// Takes back up to `limit` (at most 1,000) runs whose lease has run out; gives how many leases were looked at.
     ///
     /// # Errors
     /// If Redis does not answer.
@@ -256,28 +270,38 @@ impl Transitions {
         // Half a lease without a call means that nobody could renew either.
         let gap = (lease / 2).max(2_000);
         let mut call = self.call(&scripts::RECLAIM);
-        call.arg(limit).arg(lease).arg(gap).arg(milliseconds(Retention::default().failed));
+        call.arg(limit.min(STEP)).arg(lease).arg(gap).arg(milliseconds(Retention::default().failed));
         self.link.invoke(&call).await
     }
 
-    /// Lets up to `limit` jobs run whose time has come; gives how many.
+    /// Lets up to `limit` (at most 1,000) jobs run whose time has come; gives how many.
     ///
     /// # Errors
     /// If Redis does not answer.
     pub async fn promote(&self, limit: u64) -> Result<u64, QueueError> {
         let mut call = self.call(&scripts::PROMOTE);
-        let (moved, _next_due): (u64, i64) = self.link.invoke(call.arg(limit)).await?;
+        let (moved, _next_due): (u64, i64) = self.link.invoke(call.arg(limit.min(STEP))).await?;
         Ok(moved)
     }
 
-    /// Forgets up to `limit` finished jobs: those whose time is over, then the oldest above `kept` (succeeded and
-    /// cancelled ones, failed ones); gives how many were looked at.
+    /// Fails up to `limit` (at most 1,000) jobs whose deadline has passed before a run could start; gives how many were
+    /// looked at.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn expire(&self, limit: u64) -> Result<u64, QueueError> {
+        let mut call = self.call(&scripts::EXPIRE);
+        self.link.invoke(call.arg(limit.min(STEP)).arg(milliseconds(Retention::default().failed))).await
+    }
+
+    /// Forgets up to `limit` (at most 1,000) finished jobs: those whose time is over, then the oldest above `kept`
+    /// (succeeded and cancelled ones, failed ones); gives how many were looked at.
     ///
     /// # Errors
     /// If Redis does not answer.
     pub async fn trim(&self, limit: u64, kept: (u64, u64)) -> Result<u64, QueueError> {
         let mut call = self.call(&scripts::TRIM);
-        self.link.invoke(call.arg(limit).arg(kept.0).arg(kept.1)).await
+        self.link.invoke(call.arg(limit.min(STEP)).arg(kept.0).arg(kept.1)).await
     }
 
     /// Records how far runs are (progress as JSON); whether each was recorded. News of an older run is dropped.
@@ -285,12 +309,16 @@ impl Transitions {
     /// # Errors
     /// If Redis does not answer.
     pub async fn progress(&self, news: &[(Run, String)]) -> Result<Vec<bool>, QueueError> {
-        let mut call = self.call(&scripts::PROGRESS);
-        for (run, json) in news {
-            call.arg(run.job.hyphenated().to_string()).arg(run.number).arg(json);
+        let mut answers = Vec::with_capacity(news.len());
+        for news in news.chunks(STEP_RUNS) {
+            let mut call = self.call(&scripts::PROGRESS);
+            for (run, json) in news {
+                call.arg(run.job.hyphenated().to_string()).arg(run.number).arg(json);
+            }
+            let recorded: Vec<u8> = self.link.invoke(&call).await?;
+            answers.extend(recorded.into_iter().map(|answer| answer == 1));
         }
-        let answers: Vec<u8> = self.link.invoke(&call).await?;
-        Ok(answers.into_iter().map(|answer| answer == 1).collect())
+        Ok(answers)
     }
 }
 

@@ -11,9 +11,9 @@ use fourmi_tests::Topology;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::value::RawValue;
 
-const LEASE: Duration = Duration::from_secs(30);
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(50);
-const KEEP: Duration = Duration::from_secs(60);
+pub(crate) const KEEP: Duration = Duration::from_secs(60);
 
 /// A queue of its own on a Redis that may have others.
 pub(crate) struct Bench {
@@ -123,11 +123,11 @@ pub(crate) fn succeeded() -> Outcome {
     Outcome::Succeeded { result: r#"{"ok":true}"#.into(), keep: KEEP }
 }
 
-fn error() -> ErrorReport {
+pub(crate) fn error() -> ErrorReport {
     Failure::retry("busy", "come back later").report()
 }
 
-fn retrying(delay: Duration) -> Outcome {
+pub(crate) fn retrying(delay: Duration) -> Outcome {
     Outcome::Retrying { error: error(), delay, keep: KEEP }
 }
 
@@ -227,6 +227,117 @@ async fn a_job_that_takes_its_worker_down_alone_three_times_has_failed(bench: Be
     let job = bench.job(&id).await;
     assert_eq!((job.state, job.error.unwrap().code.as_str()), (State::Failed, "crashed"));
     assert_eq!(bench.queues.runs(&id).await.unwrap().len(), 4);
+}
+
+async fn a_suspect_that_was_given_back_or_delayed_still_runs_alone(bench: Bench) {
+    let id = bench.push_plain().await;
+    let (_, run) = bench.fetch_one().await;
+    bench.expire(run);
+    bench.reclaim().await;
+    for delay in [Duration::ZERO, SHORT] {
+        let claims = bench.transitions.fetch("w1", 1, LEASE, true).await.unwrap().claims;
+        assert!(claims[0].alone);
+        bench.settle(claims[0].key(), Outcome::Released { delay }).await;
+        bench.queues.retry(&id).await.unwrap(); // Ends a delay.
+    }
+    let busy = bench.transitions.fetch("w2", 1, LEASE, false).await.unwrap();
+    assert!(busy.claims.is_empty() && busy.must_be_idle);
+    // Once it has come to an end alone it is no suspect any more, and losing its next run is no crash.
+    let claims = bench.transitions.fetch("w2", 1, LEASE, true).await.unwrap().claims;
+    bench.settle(claims[0].key(), retrying(Duration::ZERO)).await;
+    let (_, run) = bench.fetch_one().await;
+    bench.expire(run);
+    bench.reclaim().await;
+    assert_eq!(bench.job(&id).await.crashes, 0);
+}
+
+async fn a_job_that_is_cancelled_and_replayed_again_and_again_has_one_entry_in_its_lane(bench: Bench) {
+    let id = bench.push_plain().await;
+    bench.push_plain().await;
+    for _ in 0..20 {
+        bench.queues.cancel(&id).await.unwrap();
+        bench.queues.retry(&id).await.unwrap();
+    }
+    let length: u64 = bench.redis.ask(redis::cmd("LLEN").arg(bench.key("w:2")));
+    assert_eq!(length, 2);
+    assert_eq!(bench.fetch_one().await.0, id);
+}
+
+async fn the_error_of_a_job_that_expired_is_no_result_after_its_replay(bench: Bench) {
+    let mut late = submission();
+    late.envelope.deadline = Some(jiff::Timestamp::now() - Duration::from_secs(1));
+    let id = bench.push(late).await;
+    assert!(bench.fetch(1).await.is_empty());
+    assert_eq!(bench.queues.retry(&id).await.unwrap(), Retried::Waiting);
+    let (_, run) = bench.fetch_one().await;
+    bench.settle(run, Outcome::Succeeded { result: String::new(), keep: KEEP }).await;
+    let job = bench.job(&id).await;
+    assert_eq!((job.state, job.result), (State::Succeeded, None));
+}
+
+async fn a_deadline_fails_a_job_that_no_worker_fetches(bench: Bench) {
+    let (now, mut late) = (jiff::Timestamp::now(), submission());
+    late.envelope.deadline = Some(now + Duration::from_secs(3_600));
+    let in_time = bench.push(late.clone()).await;
+    late.envelope.deadline = Some(now - Duration::from_secs(1));
+    let waiting = bench.push(late.clone()).await;
+    late.not_before = Some(now + Duration::from_secs(60));
+    let scheduled = bench.push(late.clone()).await;
+    assert_eq!(bench.transitions.expire(100).await.unwrap(), 2);
+    for id in [waiting, scheduled] {
+        let job = bench.job(&id).await;
+        assert_eq!((job.state, job.error.unwrap().code.as_str()), (State::Failed, "expired"));
+    }
+    assert_eq!((bench.count(State::Failed).await, bench.count(State::Waiting).await), (2, 1));
+    assert_eq!(bench.fetch_one().await.0, in_time);
+}
+
+async fn ten_thousand_runs_are_fetched_renewed_and_settled_in_bounded_steps(bench: Bench) {
+    let jobs: Vec<_> = (0..10_000).map(|_| (bench.new_id(), submission())).collect();
+    bench.queues.push_many(&bench.name, &jobs).await.unwrap();
+    let mut runs = Vec::new();
+    while let claims = bench.fetch(10_000).await
+        && !claims.is_empty()
+    {
+        assert!(claims.len() <= 1_000);
+        runs.extend(claims.into_iter().map(|(_, run)| run));
+    }
+    assert_eq!(runs.len(), 10_000);
+    assert!(bench.transitions.renew(LEASE, &runs).await.unwrap().iter().all(|lease| *lease == Lease::Renewed));
+    let news: Vec<_> = runs.iter().map(|run| (*run, r#"{"stage":"x","percent":1}"#.to_owned())).collect();
+    assert!(bench.transitions.progress(&news).await.unwrap().iter().all(|recorded| *recorded));
+    let settlements: Vec<_> = runs.iter().map(|run| Settlement { run: *run, outcome: succeeded() }).collect();
+    assert!(bench.transitions.settle(&settlements).await.unwrap().iter().all(|written| *written));
+    assert_eq!((bench.count(State::Succeeded).await, bench.count(State::Running).await), (10_000, 0));
+    assert_eq!(bench.transitions.trim(10_000, (0, 0)).await.unwrap(), 1_000);
+}
+
+async fn a_queue_at_its_limit_refuses_more_until_a_job_has_started(bench: Bench) {
+    let _: u64 = bench.redis.ask(redis::cmd("HSET").arg(bench.key("m")).arg("limit").arg(2));
+    let jobs: Vec<_> = (0..3).map(|_| (bench.new_id(), submission())).collect();
+    let answers = bench.queues.push_many(&bench.name, &jobs).await.unwrap();
+    assert!(answers[0].is_ok() && answers[1].is_ok());
+    assert!(matches!(answers[2], Err(Refusal::QueueFull { retry_after }) if !retry_after.is_zero()));
+    // What was accepted before is answered as before.
+    assert!(bench.queues.push(jobs[0].0.clone(), submission()).await.unwrap().unwrap().existing);
+    bench.fetch_one().await;
+    bench.push_plain().await;
+}
+
+async fn a_job_starts_at_its_millisecond_and_not_before(bench: Bench) {
+    let mut later = submission();
+    let start = jiff::Timestamp::now() + Duration::from_millis(137);
+    later.not_before = Some(start);
+    let id = bench.push(later).await;
+    assert_eq!(bench.job(&id).await.due_at.unwrap().as_millisecond(), start.as_millisecond());
+    loop {
+        let fetched = bench.transitions.fetch("w1", 1, LEASE, false).await.unwrap();
+        if !fetched.claims.is_empty() {
+            break;
+        }
+        tokio::time::sleep(fetched.next_due.expect("it is announced")).await;
+    }
+    assert!(bench.job(&id).await.started_at.unwrap().as_millisecond() >= start.as_millisecond());
 }
 
 async fn an_isolated_job_of_a_dead_worker_goes_to_the_front_of_its_lane(bench: Bench) {
@@ -572,6 +683,13 @@ macro_rules! promises {
 }
 
 promises! {
+    a_suspect_that_was_given_back_or_delayed_still_runs_alone,
+    a_job_that_is_cancelled_and_replayed_again_and_again_has_one_entry_in_its_lane,
+    the_error_of_a_job_that_expired_is_no_result_after_its_replay,
+    a_deadline_fails_a_job_that_no_worker_fetches,
+    ten_thousand_runs_are_fetched_renewed_and_settled_in_bounded_steps,
+    a_queue_at_its_limit_refuses_more_until_a_job_has_started,
+    a_job_starts_at_its_millisecond_and_not_before,
     a_job_goes_from_waiting_to_succeeded,
     an_outcome_is_written_once,
     a_run_that_lost_its_lease_cannot_settle_renew_or_report,

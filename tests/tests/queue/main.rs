@@ -3,5 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod conformance;
+mod guards;
+mod model;
 mod outages;
 mod topologies;

@@ -36,7 +36,7 @@ async fn renew_runs(shared: &Shared, runs: &[Run]) -> Result<(), QueueError> {
     Ok(())
 }
 
-/// Every second: takes back expired leases, lets due jobs run, trims finished ones. Any process may do it for all.
+/// Every second: takes back expired leases, lets due jobs run, fails those that are too late, trims finished ones. Any process may do it for all.
 pub(super) async fn keep_house(shared: Arc<Shared>, kept: (u64, u64)) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -51,6 +51,7 @@ pub(super) async fn keep_house(shared: Arc<Shared>, kept: (u64, u64)) {
 async fn sweep(shared: &Shared, kept: (u64, u64)) -> Result<(), QueueError> {
     while shared.transitions.reclaim(STEP, shared.lease).await? == STEP {}
     while shared.transitions.promote(STEP).await? == STEP {}
+    while shared.transitions.expire(STEP).await? == STEP {}
     while shared.transitions.trim(STEP, kept).await? == STEP {}
     Ok(())
 }

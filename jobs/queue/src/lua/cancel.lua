@@ -4,9 +4,9 @@
 -- ARGV     1 id, 2 keep (ms)
 -- States   scheduled | waiting | retrying | parked -> cancelled; running stays until its worker settles it
 -- Returns  the state before, or '' if there is no such job
--- Cost     O(log n); the entry of a waiting job stays in its lane and is skipped when met
+-- Cost     O(log n); the entry of a waiting job is left in its lane (field 'left') and skipped when met
 local id, key = ARGV[1], q .. 'j:' .. ARGV[1]
-local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'reason')
+local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'reason', 'deadline')
 local from = job[1]
 if not from then return '' end
 if from == 'succeeded' or from == 'failed' or from == 'cancelled' then return from end
@@ -18,8 +18,9 @@ if from == 'running' then
 else
   if from == 'scheduled' or from == 'retrying' then redis.call('ZREM', q .. 'later', id) end
   if from == 'parked' then redis.call('ZREM', q .. 'parked:' .. job[4], id) end
+  if from == 'waiting' then redis.call('HSET', key, 'left', 1) end
   redis.call('HSET', key, 'state', 'cancelled', 'ver', version, 'end', now)
-  ended(id, 'cancelled', ARGV[2])
+  ended(id, 'cancelled', ARGV[2], job[5])
   moved(from, 'cancelled')
   event(id, version, 'cancelled', run)
 end

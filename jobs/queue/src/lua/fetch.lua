@@ -22,20 +22,16 @@ local ids, leases = {}, {}
 
 local function start(id, alone)
   local key = q .. 'j:' .. id
-  local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'att', 'crash', 'deadline')
-  if job[1] ~= 'waiting' then return false end
+  local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'att', 'crash', 'deadline', 'alone', 'left')
+  if job[8] then redis.call('HDEL', key, 'left') end
+  -- A suspect is started by its entry among the suspects only.
+  if job[1] ~= 'waiting' or (job[7] and not alone) then return false end
   local version, run, attempts = job[2] + 1, (job[3] or 0) + 1, (job[4] or 0) + 1
   if job[6] and tonumber(job[6]) < now then
-    redis.call('HSET', key, 'state', 'failed', 'ver', version, 'end', now)
-    redis.call('SET', q .. 'r:' .. id, '{"code":"expired","class":"timeout",'
-      .. '"message":"the deadline passed before a run could start","retryable":false}')
-    ended(id, 'failed', keep)
-    moved('waiting', 'failed')
-    event(id, version, 'failed', run - 1)
+    expired(id, 'waiting', version, run - 1, keep)
     return false
   end
   redis.call('HSET', key, 'state', 'running', 'ver', version, 'run', run, 'att', attempts, 'worker', worker, 'start', now)
-  if alone then redis.call('HSET', key, 'alone', 1) end
   moved('waiting', 'running')
   event(id, version, 'running', run)
   ids[#ids + 1] = q .. 'b:' .. id

@@ -20,15 +20,26 @@ local function event(id, version, state, run, progress)
   events[#events + 1] = line
 end
 
--- Puts a job at the end (or, given back, at the front) of its lane.
-local function enlane(id, priority, front)
-  redis.call(front and 'LPUSH' or 'RPUSH', q .. 'w:' .. priority, id)
+-- Puts a job at the end (or, given back, at the front) of its lane; a suspect ('alone') among those that run alone.
+local function enlane(id, priority, alone, front)
+  redis.call(front and 'LPUSH' or 'RPUSH', q .. (alone and 'suspects' or 'w:' .. priority), id)
   awake = true
 end
 
--- Ends a job: it is kept until now + keep (ms) in 'done', or in 'dead' if it failed.
-local function ended(id, state, keep)
+-- Ends a job: it is kept until now + keep (ms) in 'done', or in 'dead' if it failed. `deadline` is that of its hash.
+local function ended(id, state, keep, deadline)
   redis.call('ZADD', q .. (state == 'failed' and 'dead' or 'done'), now + keep, id)
+  if deadline then redis.call('ZREM', q .. 'expiry', id) end
+end
+
+-- Fails a job that has not started before its deadline.
+local function expired(id, from, version, run, keep)
+  redis.call('HSET', q .. 'j:' .. id, 'state', 'failed', 'ver', version, 'end', now)
+  redis.call('SET', q .. 'r:' .. id, '{"code":"expired","class":"timeout",'
+    .. '"message":"the deadline passed before a run could start","retryable":false}')
+  ended(id, 'failed', keep, true)
+  moved(from, 'failed')
+  event(id, version, 'failed', run)
 end
 
 -- Moves up to `limit` jobs whose time has come from 'later' to their lanes. O(log n) each.
@@ -37,11 +48,11 @@ local function promote(limit)
   local due = redis.call('ZRANGE', q .. 'later', '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
   for _, id in ipairs(due) do
     local key = q .. 'j:' .. id
-    local job = redis.call('HMGET', key, 'state', 'ver', 'prio', 'run')
+    local job = redis.call('HMGET', key, 'state', 'ver', 'prio', 'run', 'alone')
     if job[1] == 'scheduled' or job[1] == 'retrying' then
       local version = job[2] + 1
       redis.call('HSET', key, 'state', 'waiting', 'ver', version)
-      enlane(id, job[3])
+      enlane(id, job[3], job[5])
       moved(job[1], 'waiting')
       event(id, version, 'waiting', job[4] or 0)
     end

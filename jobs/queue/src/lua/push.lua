@@ -35,7 +35,10 @@ for n = 1, #ARGV, 3 do
     local key = q .. 'j:' .. id
     redis.call('HSET', key, 'state', to, 'ver', 1, 'prio', options.p, 'at', now)
     if options.i then redis.call('HSET', key, 'iso', 1) end
-    if options.d then redis.call('HSET', key, 'deadline', options.d) end
+    if options.d then
+      redis.call('HSET', key, 'deadline', options.d)
+      redis.call('ZADD', q .. 'expiry', options.d, id)
+    end
     if to == 'scheduled' then
       redis.call('HSET', key, 'due', options.t)
       redis.call('ZADD', q .. 'later', options.t, id)

@@ -19,7 +19,8 @@ if control[2] and now < tonumber(control[2]) then return 0 end
 local expired = redis.call('ZRANGE', q .. 'lease', '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
 for _, id in ipairs(expired) do
   local key = q .. 'j:' .. id
-  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'att', 'crash', 'prio', 'cancel', 'alone', 'iso', 'worker', 'start')
+  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'att', 'crash', 'prio', 'cancel', 'alone', 'iso', 'worker',
+      'start', 'deadline')
   if job[1] == 'running' then
     local version, to, crashes = job[3] + 1, 'waiting', job[5] or 0
     local text = '{"code":"worker_lost","class":"unavailable",'
@@ -37,15 +38,13 @@ for _, id in ipairs(expired) do
     redis.call('LTRIM', q .. 'tries:' .. id, -50, -1)
     redis.call('SET', q .. 'r:' .. id, text)
     redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1, 'crash', crashes)
-    redis.call('HDEL', key, 'alone')
-    if to ~= 'waiting' then
-      redis.call('HSET', key, 'end', now)
-      ended(id, to, ARGV[4])
-    elseif job[9] then
-      enlane(id, job[6], true)
+    local alone = not job[9]
+    if alone then redis.call('HSET', key, 'alone', 1) end
+    if to == 'waiting' then
+      enlane(id, job[6], alone, not alone)
     else
-      redis.call('RPUSH', q .. 'suspects', id)
-      awake = true
+      redis.call('HSET', key, 'end', now)
+      ended(id, to, ARGV[4], job[12])
     end
     moved('running', to)
     event(id, version, to, job[2])

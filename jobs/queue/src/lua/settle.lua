@@ -18,7 +18,7 @@ for n = 1, #ARGV, 6 do
   local id, run, outcome, number, text, reason =
     ARGV[n], ARGV[n + 1], ARGV[n + 2], tonumber(ARGV[n + 3]), ARGV[n + 4], ARGV[n + 5]
   local key = q .. 'j:' .. id
-  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'cancel', 'crash', 'att', 'worker', 'start', 'alone')
+  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'cancel', 'crash', 'att', 'worker', 'start', 'alone', 'deadline')
   if job[1] ~= 'running' or job[2] ~= run then
     answers[#answers + 1] = 0
   else
@@ -45,7 +45,7 @@ for n = 1, #ARGV, 6 do
       redis.call('ZADD', q .. 'parked:' .. reason, now, id)
     else
       redis.call('HSET', key, 'state', to, 'ver', version, 'end', now)
-      ended(id, to, keep)
+      ended(id, to, keep, job[10])
     end
     if text ~= '' then
       redis.call('SET', q .. 'r:' .. id, text)

@@ -9,11 +9,11 @@ local index = q .. 'parked:' .. ARGV[1]
 local ids = redis.call('ZRANGE', index, 0, ARGV[2] - 1)
 for _, id in ipairs(ids) do
   local key = q .. 'j:' .. id
-  local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'prio')
+  local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'prio', 'alone')
   if job[1] == 'parked' then
     local version = job[2] + 1
     redis.call('HSET', key, 'state', 'waiting', 'ver', version)
-    enlane(id, job[4])
+    enlane(id, job[4], job[5])
     moved('parked', 'waiting')
     event(id, version, 'waiting', job[3] or 0)
   end

@@ -1,0 +1,579 @@
+//! Random sequences of operations drive the real scripts and a model of them; after every step the two must agree, and
+//! every promise must hold over all keys of the queue.
+//!
+//! **Time.** Scripts take the time of Redis, which cannot be set. So the test moves what the queue has noted into the
+//! past instead (`advance.lua`), by whole hours, while all delays and leases are whole hours too and deadlines half
+//! ones: the milliseconds that a sequence really takes never decide anything, and nothing ever sleeps.
+//!
+//! **Order.** Where several jobs of an index share a moment, Redis decides which is first; the model reads the order
+//! from the index as it was before the step.
+//!
+//! `PROPTEST_CASES` says how many sequences, `PROPTEST_RNG_SEED` which ones; a failure prints the shortest sequence
+//! that fails and its seed.
+
+mod operation;
+mod reference;
+mod snapshot;
+
+use std::time::Duration;
+
+use fourmi_model::{JobId, Priority, QueueName, State, Submission};
+use fourmi_queue::{
+    Cancelled, Lease, Outcome, Pushed, QueueError, Queues, Refusal, Retried, Run, Settlement, Transitions,
+};
+use fourmi_tests::RedisServer;
+use proptest::{
+    prelude::*,
+    test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner},
+};
+use redis::Script;
+use uuid::Uuid;
+
+use crate::conformance::{error, payload, submission};
+use operation::{End, NewJob, Operation, REASONS};
+use reference::{Answer, Number, Reference, Submitted};
+use snapshot::Snapshot;
+
+type Checked = Result<(), TestCaseError>;
+
+/// Sequences in an ordinary run: under a minute.
+const SEQUENCES: u32 = 4_000;
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// The lease that those who take lost runs back assume: odd, see [`Reference::may_reclaim`].
+const RECLAIM_LEASE: i64 = 3;
+
+#[test]
+fn random_sequences_of_operations_agree_with_the_model() {
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { SEQUENCES };
+    let rng_seed = match Config::default().rng_seed {
+        RngSeed::Random => RngSeed::Fixed(u64::from_le_bytes(Uuid::new_v4().as_bytes()[..8].try_into().unwrap())),
+        fixed @ RngSeed::Fixed(_) => fixed,
+    };
+    let config = Config { cases, rng_seed, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
+
+    // What is written is looked at at once: a log for a power cut would only cost time.
+    let redis = RedisServer::with(&["--appendonly", "no"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let queues = runtime.block_on(Queues::connect(&redis.url())).unwrap();
+    let outcome = TestRunner::new(config).run(&operation::sequences(), |operations| {
+        runtime.block_on(async {
+            let mut world = World::new(&redis, &queues).await;
+            for operation in operations {
+                world.step(operation).await?;
+            }
+            Ok(())
+        })
+    });
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, operations)) => {
+            panic!("{reason}\nPROPTEST_RNG_SEED={rng_seed} fails; the shortest such sequence is {operations:#?}")
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A queue and its model, side by side.
+struct World {
+    queues: Queues,
+    transitions: Transitions,
+    redis: redis::Connection,
+    look: Script,
+    advance: Script,
+    model: Reference,
+    /// The queue before the step.
+    before: Snapshot,
+    /// Jobs that were accepted and runs that were handed out, over or not.
+    jobs: Vec<Number>,
+    runs: Vec<(Number, u64)>,
+    made: Number,
+}
+
+fn queue() -> QueueName {
+    "test".parse().unwrap()
+}
+
+fn id(number: Number) -> JobId {
+    JobId::from_parts(queue(), Uuid::from_u128(number.into()))
+}
+
+fn number(id: Uuid) -> Number {
+    id.as_u128().try_into().unwrap()
+}
+
+fn read(id: &str) -> Number {
+    number(Uuid::try_parse(id).unwrap())
+}
+
+fn run((job, number): (Number, u64)) -> Run {
+    Run { job: id(job).uuid(), number }
+}
+
+fn hours(hours: i64) -> Duration {
+    Duration::from_millis((hours * HOUR_MS).try_into().unwrap())
+}
+
+fn failed(error: QueueError) -> TestCaseError {
+    TestCaseError::fail(error.to_string())
+}
+
+/// The element that is `back` places before the newest.
+fn newest<T: Copy>(all: &[T], back: usize) -> Option<T> {
+    all.len().checked_sub(1).map(|last| all[last - back % all.len()])
+}
+
+impl World {
+    async fn new(redis: &RedisServer, queues: &Queues) -> Self {
+        let mut redis = redis.connection();
+        let () = redis::cmd("FLUSHALL").query(&mut redis).unwrap();
+        let transitions = Transitions::of(queues, queue()).await.unwrap();
+        Self {
+            queues: queues.clone(),
+            transitions,
+            redis,
+            look: Script::new(include_str!("snapshot.lua")),
+            advance: Script::new(include_str!("advance.lua")),
+            model: Reference::default(),
+            before: Snapshot::default(),
+            jobs: Vec::new(),
+            runs: Vec::new(),
+            made: 0,
+        }
+    }
+
+    fn look(&mut self) -> Snapshot {
+        Snapshot::take(&self.look, &mut self.redis)
+    }
+
+    async fn step(&mut self, operation: Operation) -> Checked {
+        match operation {
+            Operation::Push(new) => self.push(vec![new], false).await?,
+            Operation::PushMany(new) => self.push(new, true).await?,
+            Operation::Fetch { worker, want, lease, idle } => self.fetch(worker, want, lease, idle).await?,
+            Operation::Renew { runs, lease } => self.renew(&runs, lease).await?,
+            Operation::Settle(ends) => self.settle(&ends).await?,
+            Operation::Progress { run } => self.progress(run).await?,
+            Operation::Cancel { job } => self.cancel(job).await?,
+            Operation::Retry { job } => self.retry(job).await?,
+            Operation::Unpark { reason } => self.unpark(REASONS[reason]).await?,
+            Operation::Promote { limit } => self.promote(limit).await?,
+            Operation::Reclaim { limit } => self.reclaim(limit).await?,
+            Operation::Expire { limit } => self.expire(limit).await?,
+            Operation::Trim { limit, done, dead } => self.trim(limit, done, dead).await?,
+            Operation::Tick => {
+                self.pass(1)?;
+                self.reclaim(100).await?;
+            }
+            Operation::Away { hours } => self.pass(hours)?,
+            Operation::Pause(paused) => {
+                self.model.paused = paused;
+                self.control("paused", paused.then_some(1));
+            }
+            Operation::Cap(cap) => {
+                self.model.cap = cap;
+                self.control("cap", cap);
+            }
+            Operation::Limit(limit) => {
+                self.model.limit = limit;
+                self.control("limit", limit);
+            }
+        }
+        let after = self.look();
+        after.check()?;
+        after.check_since(&self.before)?;
+        self.compare(&after)?;
+        self.before = after;
+        Ok(())
+    }
+
+    /// Hours pass.
+    fn pass(&mut self, hours: i64) -> Checked {
+        let () = self.advance.arg(hours * HOUR_MS).invoke(&mut self.redis).unwrap();
+        self.model.clock += hours;
+        self.before = self.look();
+        self.compare(&self.before)
+    }
+
+    fn control(&mut self, field: &str, value: Option<usize>) {
+        let mut command = redis::cmd(if value.is_some() { "HSET" } else { "HDEL" });
+        command.arg("{test}:m").arg(field).arg(value);
+        let () = command.query(&mut self.redis).unwrap();
+    }
+
+    async fn push(&mut self, new: Vec<NewJob>, many: bool) -> Checked {
+        let (mut jobs, mut expected) = (Vec::new(), Vec::new());
+        let clock = jiff::Timestamp::now();
+        for NewJob { again, priority, delay, deadline, isolated, key } in new {
+            let known: Vec<Number> = self.model.jobs.keys().copied().collect();
+            let number = again.and_then(|back| newest(&known, back)).unwrap_or_else(|| {
+                self.made += 1;
+                self.made
+            });
+            let mut submission: Submission = submission();
+            submission.priority = Priority::ALL[priority];
+            submission.isolated = isolated;
+            submission.not_before = delay.map(|delay| clock + hours(delay));
+            // In the middle of an hour, so that it is never now.
+            submission.envelope.deadline =
+                deadline.map(|after| clock + jiff::SignedDuration::from_millis(after * HOUR_MS - HOUR_MS / 2));
+            if let Some((name, contents)) = key {
+                submission.idempotency_key = Some(name.to_string());
+                submission.envelope.payload = payload(&contents.to_string());
+            }
+            let answer = self.model.push(&Submitted { number, priority, delay, deadline, isolated, key });
+            if answer == Answer::Accepted {
+                self.jobs.push(number);
+            }
+            expected.push(match answer {
+                Answer::Accepted => Ok(Pushed { id: id(number), existing: false }),
+                Answer::Existing(other) => Ok(Pushed { id: id(other), existing: true }),
+                Answer::Conflict(other) => Err(Refusal::IdempotencyConflict(id(other))),
+                Answer::Full => Err(Refusal::QueueFull { retry_after: Duration::from_secs(5) }),
+            });
+            jobs.push((id(number), submission));
+        }
+        let answers = if many {
+            self.queues.push_many(&queue(), &jobs).await.map_err(failed)?
+        } else {
+            let (id, submission) = jobs.remove(0);
+            vec![self.queues.push(id, submission).await.map_err(failed)?]
+        };
+        prop_assert_eq!(answers, expected);
+        Ok(())
+    }
+
+    async fn fetch(&mut self, worker: u8, want: usize, lease: i64, idle: bool) -> Checked {
+        let name = format!("w{worker}");
+        let fetched = self.transitions.fetch(&name, want, hours(lease), idle).await.map_err(failed)?;
+        for number in self.due("later", 200) {
+            self.model.wait(number, false);
+        }
+        let after = self.look();
+
+        let running = self.model.in_state(State::Running);
+        let room = self.model.cap.map_or(want, |cap| want.min(cap.saturating_sub(running)));
+        let (mut started, mut must_be_idle) = (Vec::new(), false);
+        if !self.model.paused && room > 0 {
+            must_be_idle = self.model.volunteers(worker, lease, idle);
+            if idle {
+                started.extend(self.model.take_suspect(worker, lease));
+            }
+            if !must_be_idle && started.is_empty() {
+                let startable = self.model.startable();
+                started = self.fetch_from_lanes(&after, worker, lease)?;
+                prop_assert_eq!(started.len(), room.min(startable), "the slots are filled");
+            }
+        }
+        prop_assert_eq!(fetched.must_be_idle, must_be_idle);
+
+        let mut claimed = Vec::new();
+        for claim in &fetched.claims {
+            let number = number(claim.id.uuid());
+            prop_assert!(started.contains(&number) && !claimed.contains(&number), "{number} was not to be fetched");
+            let job = &self.model.jobs[&number];
+            prop_assert_eq!(
+                (claim.run, claim.attempts, claim.crashes, claim.alone),
+                (job.run, job.attempts, job.crashes, job.alone)
+            );
+            prop_assert!(claim.envelope.is_ok());
+            claimed.push(number);
+            self.runs.push((number, claim.run));
+        }
+        prop_assert_eq!(claimed.len(), started.len());
+        let next_due = fetched.next_due.map(|due| i64::try_from(due.as_millis()).unwrap());
+        prop_assert_eq!(next_due.map(whole_hours), self.model.next_due(), "the next delayed job");
+        Ok(())
+    }
+
+    /// Lanes are first in, first out: what a fetch has taken is the front of each.
+    fn fetch_from_lanes(&mut self, after: &Snapshot, worker: u8, lease: i64) -> Result<Vec<Number>, TestCaseError> {
+        let mut started = Vec::new();
+        for lane in 0..4 {
+            let rest: Vec<Number> = after.list(&format!("w:{lane}")).iter().map(|id| read(id)).collect();
+            let all = &self.model.lanes[lane];
+            prop_assert!(all.ends_with(&rest), "lane {lane} was {all:?} and is {rest:?}");
+            let taken = all.len() - rest.len();
+            started.extend(self.model.take_from(lane, taken, worker, lease));
+        }
+        Ok(started)
+    }
+
+    /// Jobs of an index that are due, in the order of the index.
+    fn due(&self, index: &str, limit: u64) -> Vec<Number> {
+        let order: Vec<Number> = self.before.zset(index).into_iter().map(|(id, _)| read(id)).collect();
+        self.model.due(&order, limit)
+    }
+
+    async fn renew(&mut self, picks: &[usize], lease: i64) -> Checked {
+        let mut runs: Vec<_> = picks.iter().filter_map(|back| newest(&self.runs, *back)).collect();
+        runs.dedup();
+        let asked: Vec<Run> = runs.iter().copied().map(run).collect();
+        let answers = self.transitions.renew(hours(lease), &asked).await.map_err(failed)?;
+        let expected: Vec<Lease> = runs
+            .into_iter()
+            .map(|(number, run)| {
+                if !self.model.holds(number, run) {
+                    return Lease::Lost;
+                }
+                let due = self.model.clock + lease;
+                let job = self.model.job(number);
+                job.due = due;
+                if job.cancel { Lease::StopRequested } else { Lease::Renewed }
+            })
+            .collect();
+        prop_assert_eq!(answers, expected);
+        Ok(())
+    }
+
+    async fn settle(&mut self, ends: &[(usize, End)]) -> Checked {
+        let ends: Vec<_> = ends.iter().filter_map(|(back, end)| Some((newest(&self.runs, *back)?, end))).collect();
+        let settlements: Vec<_> =
+            ends.iter().map(|(of, end)| Settlement { run: run(*of), outcome: outcome(end) }).collect();
+        let answers = self.transitions.settle(&settlements).await.map_err(failed)?;
+        // What is given back is written after what is settled.
+        let mut expected = vec![false; ends.len()];
+        for released in [false, true] {
+            for (n, (of, end)) in ends.iter().enumerate() {
+                if matches!(end, End::Released { .. }) == released {
+                    expected[n] = self.settle_in_model(*of, end);
+                }
+            }
+        }
+        prop_assert_eq!(answers, expected);
+        Ok(())
+    }
+
+    fn settle_in_model(&mut self, (number, run): (Number, u64), end: &End) -> bool {
+        if !self.model.holds(number, run) {
+            return false;
+        }
+        let clock = self.model.clock;
+        if let End::Released { delay } = end {
+            let job = self.model.job(number);
+            job.attempts -= 1;
+            if job.cancel {
+                self.model.end(number, State::Cancelled, reference::KEEP_DONE);
+            } else if *delay > 0 {
+                (job.state, job.due) = (State::Scheduled, clock + delay);
+            } else {
+                self.model.wait(number, true);
+            }
+            return true;
+        }
+
+        let job = self.model.job(number);
+        job.alone = false;
+        job.outcome = Some("busy".into());
+        if !matches!(end, End::Succeeded { .. }) {
+            job.tries.push(run);
+        }
+        match *end {
+            End::Succeeded { result, keep } => {
+                job.outcome = result.then(|| "{\"ok\":true}".into());
+                self.model.end(number, State::Succeeded, keep);
+            }
+            End::Failed { keep } => self.model.end(number, State::Failed, keep),
+            End::Cancelled { keep } => self.model.end(number, State::Cancelled, keep),
+            End::Retrying { keep, .. } | End::Parked { keep, .. } if job.cancel => {
+                self.model.end(number, State::Cancelled, keep);
+            }
+            End::Parked { reason, .. } => {
+                (job.state, job.reason) = (State::Parked, REASONS[reason]);
+                job.attempts -= 1;
+            }
+            End::Retrying { delay, .. } => (job.state, job.due) = (State::Retrying, clock + delay),
+            End::Crashed { delay, keep } => {
+                job.crashes += 1;
+                if job.crashes >= 3 {
+                    self.model.end(number, State::Failed, keep);
+                } else if job.cancel {
+                    self.model.end(number, State::Cancelled, keep);
+                } else {
+                    (job.state, job.due) = (State::Retrying, clock + delay);
+                }
+            }
+            End::Released { .. } => {}
+        }
+        true
+    }
+
+    async fn progress(&mut self, back: usize) -> Checked {
+        let Some(of) = newest(&self.runs, back) else { return Ok(()) };
+        let news = [(run(of), r#"{"stage":"x","percent":1}"#.to_owned())];
+        let recorded = self.transitions.progress(&news).await.map_err(failed)?;
+        let holds = self.model.holds(of.0, of.1);
+        prop_assert_eq!(recorded, [holds]);
+        if holds {
+            self.model.job(of.0).progress = Some(of.1);
+        }
+        Ok(())
+    }
+
+    async fn cancel(&mut self, back: usize) -> Checked {
+        let Some(number) = newest(&self.jobs, back) else { return Ok(()) };
+        let answer = self.queues.cancel(&id(number)).await.map_err(failed)?;
+        let expected = match self.model.cancel(number) {
+            None => Cancelled::Unknown,
+            Some(State::Running) => Cancelled::Requested,
+            Some(state) if state.is_final() => Cancelled::AlreadyOver(state),
+            Some(_) => Cancelled::Now,
+        };
+        prop_assert_eq!(answer, expected);
+        Ok(())
+    }
+
+    async fn retry(&mut self, back: usize) -> Checked {
+        let Some(number) = newest(&self.jobs, back) else { return Ok(()) };
+        let answer = self.queues.retry(&id(number)).await.map_err(failed)?;
+        let expected = match self.model.retry(number) {
+            None => Retried::Unknown,
+            Some(state @ (State::Waiting | State::Running | State::Succeeded)) => Retried::NotPossible(state),
+            Some(_) => Retried::Waiting,
+        };
+        prop_assert_eq!(answer, expected);
+        Ok(())
+    }
+
+    async fn unpark(&mut self, reason: &str) -> Checked {
+        let moved = self.queues.unpark(&queue(), reason).await.map_err(failed)?;
+        let parked: Vec<Number> =
+            self.before.zset(&format!("parked:{reason}")).into_iter().map(|(id, _)| read(id)).collect();
+        prop_assert_eq!(moved, parked.len() as u64);
+        for number in parked {
+            self.model.wait(number, false);
+        }
+        Ok(())
+    }
+
+    async fn promote(&mut self, limit: u64) -> Checked {
+        let due = self.due("later", limit);
+        let moved = self.transitions.promote(limit).await.map_err(failed)?;
+        prop_assert_eq!(moved, due.len() as u64);
+        for number in due {
+            self.model.wait(number, false);
+        }
+        Ok(())
+    }
+
+    async fn reclaim(&mut self, limit: u64) -> Checked {
+        let looked_at = self.transitions.reclaim(limit, hours(RECLAIM_LEASE)).await.map_err(failed)?;
+        let lost = if self.model.may_reclaim(RECLAIM_LEASE) { self.due("lease", limit) } else { Vec::new() };
+        prop_assert_eq!(looked_at, lost.len() as u64);
+        for number in lost {
+            self.model.reclaim(number);
+        }
+        Ok(())
+    }
+
+    async fn expire(&mut self, limit: u64) -> Checked {
+        let looked_at = self.transitions.expire(limit).await.map_err(failed)?;
+        let late = self.before.zset("expiry").into_iter().map(|(id, _)| read(id));
+        let late: Vec<Number> = late.filter(|number| self.model.jobs[number].expiry <= self.model.clock).collect();
+        let late = &late[..late.len().min(limit.try_into().unwrap())];
+        prop_assert_eq!(looked_at, late.len() as u64);
+        for number in late {
+            self.model.expire(*number);
+        }
+        Ok(())
+    }
+
+    /// Which of the two indexes is trimmed first is not said; of each, its front goes, and no more than has to.
+    async fn trim(&mut self, limit: u64, done: u64, dead: u64) -> Checked {
+        let looked_at = self.transitions.trim(limit, (done, dead)).await.map_err(failed)?;
+        let after = self.look();
+        let mut gone = 0;
+        for (index, most) in [("done", done), ("dead", dead)] {
+            let order: Vec<Number> = self.before.zset(index).into_iter().map(|(id, _)| read(id)).collect();
+            let left = after.zset(index).len();
+            let removed = &order[..order.len() - left];
+            let excess = order.len().saturating_sub(most.try_into().unwrap());
+            let due = self.model.due(&order, u64::MAX).len().max(excess);
+            prop_assert!(removed.len() <= due, "{index}: {removed:?} are gone, {due} had to go");
+            prop_assert!(looked_at == limit || removed.len() == due, "{index}: {due} had to go");
+            gone += removed.len() as u64;
+            for number in removed {
+                self.model.jobs.remove(number);
+            }
+        }
+        prop_assert_eq!(looked_at, gone);
+        Ok(())
+    }
+
+    /// The queue is what the model says.
+    fn compare(&self, real: &Snapshot) -> Checked {
+        let jobs = real.jobs();
+        let there: Vec<Number> = jobs.keys().map(|id| read(id)).collect();
+        prop_assert_eq!(&there, &self.model.jobs.keys().copied().collect::<Vec<_>>(), "the jobs");
+        for (name, job) in &jobs {
+            let expected = &self.model.jobs[&read(name)];
+            let text = |field: &str| job.get(field).copied().unwrap_or("0");
+            let flags = ["iso", "alone", "left", "cancel", "deadline"].map(|field| job.contains_key(field));
+            let expected_flags =
+                [expected.isolated, expected.alone, expected.left, expected.cancel, expected.deadline.is_some()];
+            let numbers = ["run", "att", "crash", "prio"].map(|field| text(field).parse::<u64>().unwrap());
+            let expected_numbers =
+                [expected.run, expected.attempts.into(), expected.crashes.into(), expected.priority as u64];
+            prop_assert_eq!(
+                (text("state"), numbers, flags),
+                (expected.state.as_str(), expected_numbers, expected_flags),
+                "job {}: state; run, attempts, crashes, priority; isolated, alone, left, cancel, deadline",
+                read(name)
+            );
+            if expected.state == State::Running {
+                prop_assert_eq!(text("worker"), format!("w{}", expected.worker));
+            }
+            if expected.state == State::Parked {
+                prop_assert_eq!(text("reason"), expected.reason);
+            }
+            let outcome = real.text(&format!("r:{name}")).map(code);
+            prop_assert_eq!(&outcome, &expected.outcome, "the outcome of job {}", read(name));
+            let progress = real.text(&format!("p:{name}")).and_then(|line| line.split(' ').next()?.parse().ok());
+            prop_assert_eq!(progress, expected.progress, "the progress of job {}", read(name));
+            let first = |line: &String| line.split(' ').next().unwrap().parse::<u64>().unwrap();
+            let tries: Vec<u64> = real.list(&format!("tries:{name}")).iter().map(first).collect();
+            prop_assert_eq!(&tries, &expected.tries, "the failed runs of job {}", read(name));
+        }
+        for (index, when) in [("later", false), ("lease", false), ("done", false), ("dead", false), ("expiry", true)] {
+            for (name, time) in real.zset(index) {
+                let expected = &self.model.jobs[&read(name)];
+                let due = if when { expected.expiry } else { expected.due } - self.model.clock;
+                prop_assert_eq!(whole_hours(time - real.now), due, "when job {} is due in {}", read(name), index);
+            }
+        }
+        let lines = (0..4).map(|lane| (format!("w:{lane}"), &self.model.lanes[lane]));
+        for (name, expected) in lines.chain([("suspects".to_owned(), &self.model.suspects)]) {
+            let line: Vec<Number> = real.list(&name).iter().map(|id| read(id)).collect();
+            prop_assert_eq!(&line, expected, "{}", name);
+        }
+        Ok(())
+    }
+}
+
+/// Less than an hour has really passed since the time was noted.
+fn whole_hours(ms: i64) -> i64 {
+    ms.div_euclid(HOUR_MS) + i64::from(ms.rem_euclid(HOUR_MS) > 0)
+}
+
+/// The code of an error, or a result as it is.
+fn code(json: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(json).unwrap();
+    value["code"].as_str().unwrap_or(json).to_owned()
+}
+
+fn outcome(end: &End) -> Outcome {
+    let error = error();
+    match *end {
+        End::Succeeded { result, keep } => Outcome::Succeeded {
+            result: if result { "{\"ok\":true}".into() } else { String::new() },
+            keep: hours(keep),
+        },
+        End::Failed { keep } => Outcome::Failed { error, keep: hours(keep) },
+        End::Cancelled { keep } => Outcome::Cancelled { error, keep: hours(keep) },
+        End::Retrying { delay, keep } => Outcome::Retrying { error, delay: hours(delay), keep: hours(keep) },
+        End::Parked { reason, keep } => Outcome::Parked { error, reason: REASONS[reason].into(), keep: hours(keep) },
+        End::Crashed { delay, keep } => Outcome::Crashed { error, delay: hours(delay), keep: hours(keep) },
+        End::Released { delay } => Outcome::Released { delay: hours(delay) },
+    }
+}

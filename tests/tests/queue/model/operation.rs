@@ -1,0 +1,144 @@
+//! What may happen to a queue, chosen at random. Jobs and runs are named by how new they are (0: the newest), so that
+//! every operation makes sense in every sequence and a failing one shrinks.
+
+use proptest::{collection::vec, option::weighted, prelude::*};
+
+pub(super) const REASONS: [&str; 3] = ["not_configured", "offline", "provider_down"];
+
+/// All times are in hours of the test's clock.
+#[derive(Debug, Clone)]
+pub(super) enum Operation {
+    Push(NewJob),
+    PushMany(Vec<NewJob>),
+    Fetch {
+        worker: u8,
+        want: usize,
+        lease: i64,
+        idle: bool,
+    },
+    Renew {
+        runs: Vec<usize>,
+        lease: i64,
+    },
+    Settle(Vec<(usize, End)>),
+    Progress {
+        run: usize,
+    },
+    Cancel {
+        job: usize,
+    },
+    Retry {
+        job: usize,
+    },
+    Unpark {
+        reason: usize,
+    },
+    Promote {
+        limit: u64,
+    },
+    Reclaim {
+        limit: u64,
+    },
+    Expire {
+        limit: u64,
+    },
+    Trim {
+        limit: u64,
+        done: u64,
+        dead: u64,
+    },
+    /// An hour passes and a process keeps house.
+    Tick,
+    /// Hours pass in which nobody looks.
+    Away {
+        hours: i64,
+    },
+    Pause(bool),
+    Cap(Option<usize>),
+    Limit(Option<usize>),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct NewJob {
+    /// The id of a known job instead of a new one.
+    pub(super) again: Option<usize>,
+    pub(super) priority: usize,
+    pub(super) delay: Option<i64>,
+    pub(super) deadline: Option<i64>,
+    pub(super) isolated: bool,
+    pub(super) key: Option<(u8, u8)>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum End {
+    Succeeded { result: bool, keep: i64 },
+    Failed { keep: i64 },
+    Cancelled { keep: i64 },
+    Retrying { delay: i64, keep: i64 },
+    Parked { reason: usize, keep: i64 },
+    Crashed { delay: i64, keep: i64 },
+    Released { delay: i64 },
+}
+
+/// Mostly one of the newest.
+fn pick() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => 0..4_usize, 1 => 0..40_usize]
+}
+
+fn limit() -> impl Strategy<Value = u64> {
+    prop_oneof![1 => 1..4_u64, 2 => Just(100)]
+}
+
+prop_compose! {
+    fn new_job()(
+        again in weighted(0.1, pick()),
+        priority in prop_oneof![3 => Just(2), 1 => 0..4_usize],
+        delay in weighted(0.2, 0..4_i64),
+        deadline in weighted(0.2, -1..6_i64),
+        isolated in any::<bool>(),
+        key in weighted(0.2, (0..3_u8, 0..2_u8)),
+    ) -> NewJob {
+        NewJob { again, priority, delay, deadline, isolated, key }
+    }
+}
+
+fn end() -> impl Strategy<Value = End> {
+    let keep = || 0..5_i64;
+    prop_oneof![
+        3 => (any::<bool>(), keep()).prop_map(|(result, keep)| End::Succeeded { result, keep }),
+        2 => keep().prop_map(|keep| End::Failed { keep }),
+        1 => keep().prop_map(|keep| End::Cancelled { keep }),
+        2 => (0..3_i64, keep()).prop_map(|(delay, keep)| End::Retrying { delay, keep }),
+        2 => (0..3_usize, keep()).prop_map(|(reason, keep)| End::Parked { reason, keep }),
+        2 => (0..3_i64, keep()).prop_map(|(delay, keep)| End::Crashed { delay, keep }),
+        2 => (0..3_i64).prop_map(|delay| End::Released { delay }),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        8 => new_job().prop_map(Operation::Push),
+        3 => vec(new_job(), 1..6).prop_map(Operation::PushMany),
+        14 => (0..3_u8, 1..6_usize, 1..4_i64, any::<bool>())
+            .prop_map(|(worker, want, lease, idle)| Operation::Fetch { worker, want, lease, idle }),
+        3 => (vec(pick(), 1..4), 1..4_i64).prop_map(|(runs, lease)| Operation::Renew { runs, lease }),
+        12 => vec((pick(), end()), 1..4).prop_map(Operation::Settle),
+        3 => pick().prop_map(|run| Operation::Progress { run }),
+        6 => pick().prop_map(|job| Operation::Cancel { job }),
+        6 => pick().prop_map(|job| Operation::Retry { job }),
+        3 => (0..3_usize).prop_map(|reason| Operation::Unpark { reason }),
+        2 => limit().prop_map(|limit| Operation::Promote { limit }),
+        3 => limit().prop_map(|limit| Operation::Reclaim { limit }),
+        2 => limit().prop_map(|limit| Operation::Expire { limit }),
+        2 => (limit(), 0..8_u64, 0..8_u64).prop_map(|(limit, done, dead)| Operation::Trim { limit, done, dead }),
+        14 => Just(Operation::Tick),
+        1 => (2..30_i64).prop_map(|hours| Operation::Away { hours }),
+        1 => any::<bool>().prop_map(Operation::Pause),
+        1 => weighted(0.5, 0..6_usize).prop_map(Operation::Cap),
+        1 => weighted(0.5, 0..6_usize).prop_map(Operation::Limit),
+    ]
+}
+
+pub(super) fn sequences() -> impl Strategy<Value = Vec<Operation>> {
+    vec(operation(), 1..60)
+}

@@ -1,0 +1,164 @@
+//! Everything that Redis holds at one moment, and the promises that must hold in it whatever has happened before.
+
+use std::collections::{BTreeMap, HashMap};
+
+use fourmi_model::State;
+use proptest::{prelude::*, test_runner::TestCaseError};
+use redis::{Connection, Script};
+
+type Checked = Result<(), TestCaseError>;
+
+/// One reply of `snapshot.lua`.
+type Reply = (i64, Vec<(String, String, i64, Vec<String>)>);
+
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    /// Redis's time, ms.
+    pub(super) now: i64,
+    /// By name without the queue: what is left of its life (ms, -1: for ever), its contents.
+    keys: BTreeMap<String, (i64, Vec<String>)>,
+}
+
+impl Snapshot {
+    pub(super) fn take(script: &Script, redis: &mut Connection) -> Self {
+        let (now, keys): Reply = script.invoke(redis).unwrap();
+        let keys = keys.into_iter().map(|(key, _, life, contents)| {
+            (key.strip_prefix("{test}:").map_or_else(|| format!("foreign {key}"), str::to_owned), (life, contents))
+        });
+        Self { now, keys: keys.collect() }
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.keys.contains_key(name)
+    }
+
+    pub(super) fn list(&self, name: &str) -> &[String] {
+        self.keys.get(name).map_or(&[], |(_, contents)| contents)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.list(name).first().map(String::as_str)
+    }
+
+    pub(super) fn hash(&self, name: &str) -> HashMap<&str, &str> {
+        self.list(name).chunks(2).map(|pair| (pair[0].as_str(), pair[1].as_str())).collect()
+    }
+
+    /// Members and scores, in order.
+    pub(super) fn zset(&self, name: &str) -> Vec<(&str, i64)> {
+        self.list(name).chunks(2).map(|pair| (pair[0].as_str(), pair[1].parse::<f64>().unwrap() as i64)).collect()
+    }
+
+    /// The jobs, by id.
+    pub(super) fn jobs(&self) -> BTreeMap<&str, HashMap<&str, &str>> {
+        let jobs = self.keys.keys().filter_map(|key| Some((key.strip_prefix("j:")?, self.hash(key))));
+        jobs.collect()
+    }
+
+    /// What must hold at every moment.
+    pub(super) fn check(&self) -> Checked {
+        let jobs = self.jobs();
+        self.every_key_has_an_owner(&jobs)?;
+        self.every_job_is_where_its_state_says(&jobs)?;
+        self.counts_are_right(&jobs)
+    }
+
+    fn every_key_has_an_owner(&self, jobs: &BTreeMap<&str, HashMap<&str, &str>>) -> Checked {
+        for (name, (life, _)) in &self.keys {
+            match name.split_once(':') {
+                Some(("j", id)) => prop_assert!(self.has(&format!("b:{id}")), "{name} has no envelope"),
+                Some(("b" | "r" | "p" | "tries", id)) => prop_assert!(jobs.contains_key(id), "{name} has no job"),
+                Some(("w" | "parked", _)) => {}
+                Some(("i", _)) => prop_assert!(*life > 0, "{name} is kept for ever"),
+                None if name == "volunteer" => prop_assert!(*life > 0, "{name} is kept for ever"),
+                None => {
+                    let known = ["m", "suspects", "later", "lease", "done", "dead", "expiry"];
+                    prop_assert!(known.contains(&name.as_str()), "{name} is nobody's");
+                }
+                _ => prop_assert!(false, "{name} is nobody's"),
+            }
+        }
+        Ok(())
+    }
+
+    fn every_job_is_where_its_state_says(&self, jobs: &BTreeMap<&str, HashMap<&str, &str>>) -> Checked {
+        let mut places: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, (_, contents)) in &self.keys {
+            let step = match name.as_str() {
+                "suspects" => 1,
+                "later" | "lease" | "done" | "dead" | "expiry" => 2,
+                _ if name.starts_with("w:") => 1,
+                _ if name.starts_with("parked:") => 2,
+                _ => continue,
+            };
+            for id in contents.iter().step_by(step) {
+                places.entry(id).or_default().push(name);
+            }
+        }
+        for (id, job) in jobs {
+            let state: State = job["state"].parse().unwrap();
+            let index = match state {
+                State::Waiting if job.contains_key("alone") => "suspects".to_owned(),
+                State::Waiting => format!("w:{}", job["prio"]),
+                State::Scheduled | State::Retrying => "later".to_owned(),
+                State::Running => "lease".to_owned(),
+                State::Parked => format!("parked:{}", job["reason"]),
+                State::Succeeded | State::Cancelled => "done".to_owned(),
+                State::Failed => "dead".to_owned(),
+                State::Blocked => "blocked".to_owned(),
+            };
+            let mut expected = vec![index];
+            if job.contains_key("left") {
+                // The one entry that may disagree: it is skipped when it is met.
+                prop_assert!(matches!(state, State::Cancelled | State::Failed), "{id} is {state} and left an entry");
+                let alone = job.contains_key("alone");
+                expected.push(if alone { "suspects".to_owned() } else { format!("w:{}", job["prio"]) });
+            }
+            if job.contains_key("deadline") && !state.is_final() {
+                expected.push("expiry".to_owned());
+            }
+            expected.sort();
+            let mut found = places.remove(id).unwrap_or_default();
+            found.sort_unstable();
+            prop_assert_eq!(found, expected, "{} is {}", id, state);
+        }
+        // What is left are entries of jobs that were cancelled in their lane and forgotten.
+        for (id, places) in places {
+            let lanes = places.len() == 1 && (places[0] == "suspects" || places[0].starts_with("w:"));
+            prop_assert!(lanes, "{id} is gone, but in {places:?}");
+        }
+        Ok(())
+    }
+
+    fn counts_are_right(&self, jobs: &BTreeMap<&str, HashMap<&str, &str>>) -> Checked {
+        let meta = self.hash("m");
+        for state in State::ALL {
+            let there = jobs.values().filter(|job| job["state"] == state.as_str()).count().to_string();
+            let counted = meta.get(format!("n:{state}").as_str()).copied().unwrap_or("0");
+            prop_assert_eq!(counted, there, "the count of {}", state);
+        }
+        Ok(())
+    }
+
+    /// What must hold of every job between two moments.
+    pub(super) fn check_since(&self, before: &Self) -> Checked {
+        let number = |job: &HashMap<&str, &str>, name: &str| job.get(name).map_or(0, |n| n.parse::<u64>().unwrap());
+        let now = self.jobs();
+        for (id, old) in before.jobs() {
+            let Some(new) = now.get(id) else {
+                let state: State = old["state"].parse().unwrap();
+                prop_assert!(state.is_final(), "{id} was {state} and is gone");
+                continue;
+            };
+            let (version, run) = (number(new, "ver"), number(new, "run"));
+            prop_assert!(version >= number(&old, "ver"), "the version of {id} fell");
+            prop_assert!(old["state"] == new["state"] || version > number(&old, "ver"), "{id}: no new version");
+            let run_before = number(&old, "run");
+            prop_assert!(run == run_before || run == run_before + 1, "{id}: run {run_before} became {run}");
+            let starts = old["state"] != "running" && new["state"] == "running";
+            prop_assert_eq!(run > run_before, starts, "{}: only a fetch makes a run", id);
+            prop_assert_eq!(before.text(&format!("b:{id}")), self.text(&format!("b:{id}")), "an envelope changed");
+        }
+        Ok(())
+    }
+}
