@@ -195,8 +195,10 @@ async fn drain(redis: &RedisServer, jobs: u64, workers: usize) -> f64 {
         })
         .collect();
     let done = async |least: u64| {
+        // What is left is counted, because finished jobs are trimmed on the way.
         let counts = queues.counts(&queue()).await.unwrap();
-        (counts.0[&State::Succeeded] >= least).then_some(counts.0[&State::Succeeded])
+        let done = jobs.saturating_sub(counts.0[&State::Waiting] + counts.0[&State::Running]);
+        (done >= least).then_some(done)
     };
     let early = eventually_async("the drain starts", async || done(1).await).await;
     let started = Instant::now();
