@@ -195,8 +195,8 @@ async fn limits_hold_whether_or_not_a_length_is_announced() {
     )
     .await;
     for path in ["/endless.mp3", "/large.mp4"] {
-        // Sockets hold some megabytes that nobody reads.
-        assert!(stage.server.bytes_sent(path) < 16 << 20, "{path}: {}", stage.server.bytes_sent(path));
+        // The sockets on both sides of the proxy hold up to ten megabytes each that nobody reads.
+        assert!(stage.server.bytes_sent(path) < 32 << 20, "{path}: {}", stage.server.bytes_sent(path));
     }
     let url = stage.server.route("/a.mp4", Route::file(&recording));
     for (limit, expected) in [("max_bytes", "size_exceeded"), ("max_duration_ms", "duration_exceeded")] {
