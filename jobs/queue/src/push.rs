@@ -133,6 +133,13 @@ async fn run(link: Link, queue: QueueName, mut inbox: mpsc::Receiver<(Row, onesh
         if inbox.recv_many(&mut batch, BATCH).await == 0 {
             return;
         }
+        // Callers that were answered together are about to push again: they share a call.
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(waiting) = inbox.try_recv()
+        {
+            batch.push(waiting);
+        }
         let (rows, senders): (Vec<Row>, Vec<_>) = batch.drain(..).unzip();
         let (link, queue) = (link.clone(), queue.clone());
         tokio::spawn(async move {

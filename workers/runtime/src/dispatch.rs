@@ -102,8 +102,7 @@ impl House {
         let end = self.run(handler, &policy, &delivery, &rooms).await;
         let outcome = conclude(end, &policy, &delivery);
         log(&delivery, &outcome);
-        let is_over =
-            matches!(outcome, Outcome::Succeeded { .. } | Outcome::Cancelled { .. } | Outcome::Failed { .. });
+        let is_over = matches!(outcome, Outcome::Succeeded { .. } | Outcome::Cancelled { .. } | Outcome::Failed { .. });
         // Looking for a folder costs as much as all else that is done for a short job.
         let may_have_rooms = delivery.run > 1 || policy.isolation != Isolation::InProcess || rooms.are_used();
         if is_over && may_have_rooms {

@@ -514,8 +514,7 @@ impl World {
                 [expected.isolated, expected.alone, expected.left, expected.cancel, expected.deadline.is_some()];
             let numbers = ["run", "att", "crash"].map(|field| text(field).parse::<u64>().unwrap());
             let priority = job.get("prio").map_or(2, |number| number.parse().unwrap());
-            let expected_numbers =
-                [expected.run, expected.attempts.into(), expected.crashes.into()];
+            let expected_numbers = [expected.run, expected.attempts.into(), expected.crashes.into()];
             prop_assert_eq!(
                 (text("state"), numbers, priority, flags),
                 (expected.state.as_str(), expected_numbers, expected.priority, expected_flags),

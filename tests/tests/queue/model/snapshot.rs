@@ -112,7 +112,11 @@ impl Snapshot {
                 // The one entry that may disagree: it is skipped when it is met.
                 prop_assert!(matches!(state, State::Cancelled | State::Failed), "{id} is {state} and left an entry");
                 let alone = job.contains_key("alone");
-                expected.push(if alone { "suspects".to_owned() } else { format!("w:{}", job.get("prio").copied().unwrap_or("2")) });
+                expected.push(if alone {
+                    "suspects".to_owned()
+                } else {
+                    format!("w:{}", job.get("prio").copied().unwrap_or("2"))
+                });
             }
             if job.contains_key("deadline") && !state.is_final() {
                 expected.push("expiry".to_owned());
