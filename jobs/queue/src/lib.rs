@@ -4,6 +4,7 @@ mod address;
 mod backend;
 mod error;
 mod link;
+mod pressure;
 mod push;
 mod queues;
 mod read;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     Pushed, QueueError, Refusal,
     link::Link,
+    pressure::Pressure,
     read::{meta_key, priority_number},
     scripts,
 };
@@ -128,6 +129,7 @@ impl Pusher {
 async fn run(link: Link, queue: QueueName, mut inbox: mpsc::Receiver<(Row, oneshot::Sender<Answer>)>) {
     let calls = std::sync::Arc::new(Semaphore::new(2));
     let mut batch = Vec::with_capacity(BATCH);
+    let mut pressure = Pressure::default();
     loop {
         let Ok(permit) = calls.clone().acquire_owned().await else { return };
         if inbox.recv_many(&mut batch, BATCH).await == 0 {
@@ -140,10 +142,14 @@ async fn run(link: Link, queue: QueueName, mut inbox: mpsc::Receiver<(Row, onesh
         {
             batch.push(waiting);
         }
+        let room = pressure.check(&link).await;
         let (rows, senders): (Vec<Row>, Vec<_>) = batch.drain(..).unzip();
         let (link, queue) = (link.clone(), queue.clone());
         tokio::spawn(async move {
-            let answers = push_rows(&link, &queue, &rows).await;
+            let answers = match room {
+                Ok(()) => push_rows(&link, &queue, &rows).await,
+                Err(full) => Err(full),
+            };
             drop(permit);
             match answers {
                 Ok(answers) => {
@@ -185,6 +191,7 @@ pub(crate) async fn push_many(
     queue: &QueueName,
     rows: &[Row],
 ) -> Result<Vec<Result<Pushed, Refusal>>, QueueError> {
+    Pressure::default().check(link).await?;
     let calls: Vec<BoxFuture<'_, _>> = rows.chunks(BATCH).map(|chunk| push_rows(link, queue, chunk).boxed()).collect();
     // One runs in Redis while the next is written. They go over one connection, so they keep their order.
     let answers: Vec<Vec<_>> = stream::iter(calls).buffered(2).try_collect().await?;

@@ -48,7 +48,7 @@ for n = 1, #ARGV, 2 do
     events[#events + 1] = id .. ' succeeded'
   end
 end
-redis.call('HINCRBY', KEYS[1], 'running', -#events)
+redis.call('HINCRBY', KEYS[1], 'running', 0 - #events)
 redis.call('PUBLISH', '{s}:ev', table.concat(events, '\n'))";
 
 /// Jobs a second that the bare loop takes through its queue.
