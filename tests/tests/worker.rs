@@ -5,7 +5,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use fourmi_kinds::JobKind;
-use fourmi_model::{Isolation, Job, JobId, QueueName, State, Submission};
+use fourmi_model::{Job, JobId, QueueName, State, Submission};
 use fourmi_queue::{Cancelled, Queues, Update, Watcher};
 use fourmi_tests::{
     Program, RedisServer, descriptors, eventually, eventually_async,
@@ -52,7 +52,7 @@ impl Yard {
     async fn push<K: JobKind>(&self, job: &K) -> JobId {
         let payload = serde_json::value::to_raw_value(job).unwrap();
         let mut submission = Submission::new(K::NAME.parse().unwrap(), payload);
-        submission.isolated = matches!(K::policy().isolation, Isolation::Process { .. });
+        submission.note(&K::policy());
         self.queues.push(JobId::new(queue()), submission).await.unwrap().unwrap().id
     }
 
@@ -296,11 +296,14 @@ async fn what_kills_a_child_is_recorded_and_kills_nothing_else() {
     ] {
         let id = yard.push(&yard.misbehave(how)).await;
         let job = yard.end(&id).await;
-        assert_eq!((job.state, job.crashes), (State::Failed, 3), "{how:?}");
+        assert_eq!((job.state, job.attempts, job.crashes), (State::Failed, 0, 3), "{how:?}");
         assert_eq!(job.error.unwrap().code, "crashed", "{how:?}");
         let runs = yard.queues.runs(&id).await.unwrap();
-        assert_eq!(runs[0].error.code, code, "{how:?}");
-        assert!(runs[0].error.message.contains(text), "{how:?}: {}", runs[0].error.message);
+        assert_eq!(runs.len(), 3);
+        for run in runs {
+            assert_eq!(run.error.code, code, "{how:?}");
+            assert!(run.error.message.contains(text), "{how:?}: {}", run.error.message);
+        }
     }
     let panicked = yard.push(&yard.misbehave(Misdeed::Panic)).await;
     let error = yard.end(&panicked).await.error.unwrap();
@@ -324,7 +327,7 @@ async fn a_killed_child_is_a_crash_and_its_job_runs_again() {
     yard.journal_says("2 started");
     yard.open_gate();
     let job = yard.end(&id).await;
-    assert_eq!((job.state, job.run, job.crashes), (State::Succeeded, 2, 1));
+    assert_eq!((job.state, job.run, job.attempts, job.crashes), (State::Succeeded, 2, 1, 1));
     let runs = yard.queues.runs(&id).await.unwrap();
     assert!(runs[0].error.message.contains("SIGKILL"), "{}", runs[0].error.message);
 }

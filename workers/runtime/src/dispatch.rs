@@ -32,9 +32,6 @@ use crate::{
 /// A job of an unknown kind or schema version goes back for about this long: a newer worker may know it.
 const UNKNOWN_DELAY: Duration = Duration::from_secs(5);
 
-/// Crashes after which a job is given up.
-const MAX_CRASHES: u32 = 3;
-
 /// The service of a worker.
 #[derive(Clone)]
 pub(crate) struct Dispatch(Arc<House>);
@@ -176,9 +173,8 @@ fn conclude(end: RunEnd, policy: &Policy, delivery: &Delivery) -> Outcome {
             Outcome::Cancelled { error: Failure::cancelled().report(), keep: done }
         }
         RunEnd::Crashed(crash) => {
-            let last = delivery.crashes + 1 >= MAX_CRASHES;
             let delay = policy.backoff.delay(delivery.crashes + 1, rand::random());
-            Outcome::Crashed { error: crash.failure(last).report(), delay, keep: failed }
+            Outcome::Crashed { error: crash.failure().report(), delay, keep: failed }
         }
         RunEnd::Ended(Err(failure)) => conclude_failure(failure, policy, delivery),
     }

@@ -16,8 +16,11 @@ if not control[1] or now - control[1] > tonumber(ARGV[3]) then
 end
 if control[2] and now < tonumber(control[2]) then return 0 end
 
-local expired = redis.call('ZRANGE', q .. 'lease', '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
-for _, id in ipairs(expired) do
+local expired = {}
+local leases = redis.call('ZRANGE', q .. 'lease', '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1], 'WITHSCORES')
+for n = 1, #leases, 2 do
+  local id, last_sign = leases[n], leases[n + 1] - ARGV[2]
+  expired[#expired + 1] = id
   local key = q .. 'j:' .. id
   local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'att', 'crash', 'prio', 'cancel', 'alone', 'iso', 'worker',
       'start', 'deadline')
@@ -26,7 +29,7 @@ for _, id in ipairs(expired) do
     local text = '{"code":"worker_lost","class":"unavailable",'
       .. '"message":"the worker stopped renewing its lease: it died, was paused or was cut off","retryable":true}'
     if job[8] then
-      crashes = crashes + 1
+      crashes = crashed(key, crashes, last_sign - job[11])
       if crashes >= 3 then
         to = 'failed'
         text = '{"code":"crashed","class":"internal",'

@@ -205,7 +205,7 @@ impl World {
     async fn push(&mut self, new: Vec<NewJob>, many: bool) -> Checked {
         let (mut jobs, mut expected) = (Vec::new(), Vec::new());
         let clock = jiff::Timestamp::now();
-        for NewJob { again, priority, delay, deadline, isolated, key } in new {
+        for NewJob { again, priority, delay, deadline, isolated, endless, key } in new {
             let known: Vec<Number> = self.model.jobs.keys().copied().collect();
             let number = again.and_then(|back| newest(&known, back)).unwrap_or_else(|| {
                 self.made += 1;
@@ -213,7 +213,7 @@ impl World {
             });
             let mut submission: Submission = submission();
             submission.priority = Priority::ALL[priority];
-            submission.isolated = isolated;
+            (submission.isolated, submission.endless) = (isolated, endless);
             submission.not_before = delay.map(|delay| clock + hours(delay));
             // In the middle of an hour, so that it is never now.
             submission.envelope.deadline =
@@ -222,7 +222,7 @@ impl World {
                 submission.idempotency_key = Some(name.to_string());
                 submission.envelope.payload = payload(&contents.to_string());
             }
-            let answer = self.model.push(&Submitted { number, priority, delay, deadline, isolated, key });
+            let answer = self.model.push(&Submitted { number, priority, delay, deadline, isolated, endless, key });
             if answer == Answer::Accepted {
                 self.jobs.push(number);
             }
@@ -385,8 +385,10 @@ impl World {
             }
             End::Retrying { delay, .. } => (job.state, job.due) = (State::Retrying, clock + delay),
             End::Crashed { delay, keep } => {
-                job.crashes += 1;
+                job.crash_after(clock - job.started);
+                job.attempts -= 1;
                 if job.crashes >= 3 {
+                    job.outcome = Some("crashed".into());
                     self.model.end(number, State::Failed, keep);
                 } else if job.cancel {
                     self.model.end(number, State::Cancelled, keep);
@@ -462,7 +464,7 @@ impl World {
         let lost = if self.model.may_reclaim(RECLAIM_LEASE) { self.due("lease", limit) } else { Vec::new() };
         prop_assert_eq!(looked_at, lost.len() as u64);
         for number in lost {
-            self.model.reclaim(number);
+            self.model.reclaim(number, RECLAIM_LEASE);
         }
         Ok(())
     }
@@ -509,16 +511,22 @@ impl World {
         for (name, job) in &jobs {
             let expected = &self.model.jobs[&read(name)];
             let text = |field: &str| job.get(field).copied().unwrap_or("0");
-            let flags = ["iso", "alone", "left", "cancel", "deadline"].map(|field| job.contains_key(field));
-            let expected_flags =
-                [expected.isolated, expected.alone, expected.left, expected.cancel, expected.deadline.is_some()];
+            let flags = ["iso", "endless", "alone", "left", "cancel", "deadline"].map(|field| job.contains_key(field));
+            let expected_flags = [
+                expected.isolated,
+                expected.endless,
+                expected.alone,
+                expected.left,
+                expected.cancel,
+                expected.deadline.is_some(),
+            ];
             let numbers = ["run", "att", "crash", "prio"].map(|field| text(field).parse::<u64>().unwrap());
             let expected_numbers =
                 [expected.run, expected.attempts.into(), expected.crashes.into(), expected.priority as u64];
             prop_assert_eq!(
                 (text("state"), numbers, flags),
                 (expected.state.as_str(), expected_numbers, expected_flags),
-                "job {}: state; run, attempts, crashes, priority; isolated, alone, left, cancel, deadline",
+                "job {}: state; run, attempts, crashes, priority; isolated, endless, alone, left, cancel, deadline",
                 read(name)
             );
             if expected.state == State::Running {

@@ -66,6 +66,7 @@ pub(super) struct NewJob {
     pub(super) delay: Option<i64>,
     pub(super) deadline: Option<i64>,
     pub(super) isolated: bool,
+    pub(super) endless: bool,
     pub(super) key: Option<(u8, u8)>,
 }
 
@@ -96,9 +97,10 @@ prop_compose! {
         delay in weighted(0.2, 0..4_i64),
         deadline in weighted(0.2, -1..6_i64),
         isolated in any::<bool>(),
+        endless in any::<bool>(),
         key in weighted(0.2, (0..3_u8, 0..2_u8)),
     ) -> NewJob {
-        NewJob { again, priority, delay, deadline, isolated, key }
+        NewJob { again, priority, delay, deadline, isolated, endless, key }
     }
 }
 
