@@ -9,7 +9,7 @@ use fourmi_model::{Job, JobId, QueueName, State, Submission};
 use fourmi_queue::{Cancelled, Queues, Update, Watcher};
 use fourmi_tests::{
     Program, RedisServer, descriptors, eventually, eventually_async,
-    kinds::{Echo, Fail, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps},
+    kinds::{Echo, Fail, Greet, GreetOne, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps},
 };
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -52,6 +52,7 @@ impl Yard {
     async fn push<K: JobKind>(&self, job: &K) -> JobId {
         let payload = serde_json::value::to_raw_value(job).unwrap();
         let mut submission = Submission::new(K::NAME.parse().unwrap(), payload);
+        submission.envelope.schema_version = K::SCHEMA_VERSION;
         submission.note(&K::policy());
         self.queues.push(JobId::new(queue()), submission).await.unwrap().unwrap().id
     }
@@ -390,10 +391,12 @@ async fn a_job_of_an_unknown_kind_or_a_newer_schema_waits_for_a_worker_that_know
     let unknown = Submission::new("test.of_tomorrow".parse().unwrap(), payload());
     let mut newer = Submission::new(Echo::NAME.parse().unwrap(), payload());
     newer.envelope.schema_version = 2;
-    for submission in [unknown, newer] {
+    for (submission, code) in [(unknown, "unknown_kind"), (newer, "unknown_schema_version")] {
         let id = yard.queues.push(JobId::new(queue()), submission).await.unwrap().unwrap().id;
         let job = yard.until(&id, |job| job.state == State::Scheduled && job.run > 0).await;
-        assert_eq!((job.attempts, job.error), (0, None));
+        // Who looks sees why it does not start; nothing of it counts as a failure.
+        assert_eq!((job.attempts, job.error.unwrap().code.as_str()), (0, code));
+        assert!(yard.queues.runs(&id).await.unwrap().is_empty());
     }
     worker.wait_for_line("does not know the kind");
 }
@@ -409,10 +412,41 @@ async fn an_old_worker_beside_a_new_one_loses_no_job_of_a_new_kind() {
         let job = yard.until(&id, |job| job.state == State::Scheduled || job.state.is_final()).await;
         if job.state.is_final() {
             // However often the old one had it, that was no attempt.
-            assert_eq!((job.state, job.attempts), (State::Succeeded, 1));
+            assert_eq!((job.state, job.attempts, job.error), (State::Succeeded, 1, None));
             return;
         }
         yard.queues.retry(&id).await.unwrap(); // Ends the delay.
+    }
+}
+
+#[tokio::test]
+async fn an_old_worker_beside_a_new_one_runs_only_the_versions_that_it_knows() {
+    let yard = Yard::new().await;
+    let _old = yard.worker_with(&[("TEST_WORKER_IS_OLD", "1")]);
+    let first = yard.push(&GreetOne { name: "Ada".into() }).await;
+    assert_eq!(yard.end(&first).await.result, Some(json!("old: Ada")));
+    let of_tomorrow = yard.push(&Greet { names: vec!["Ada".into(), "Alan".into()] }).await;
+    yard.until(&of_tomorrow, |job| job.state == State::Scheduled && job.run > 0).await;
+
+    let _new = yard.worker();
+    let mut jobs = vec![(of_tomorrow, false)];
+    for n in 0..100 {
+        jobs.push((yard.push(&GreetOne { name: n.to_string() }).await, true));
+        jobs.push((yard.push(&Greet { names: vec![n.to_string()] }).await, false));
+    }
+    for (id, for_both) in jobs {
+        let job = loop {
+            let job = yard.until(&id, |job| job.state == State::Scheduled || job.state.is_final()).await;
+            if job.state.is_final() {
+                break job;
+            }
+            yard.queues.retry(&id).await.unwrap(); // Ends the delay.
+        };
+        assert_eq!((job.state, job.attempts, job.error), (State::Succeeded, 1, None));
+        let by = job.result.unwrap().as_str().unwrap().to_owned();
+        assert!(by.starts_with("new: ") || for_both, "{by}");
+        // The new worker reads both versions, so no job of the first goes back.
+        assert!(job.run == 1 || !for_both);
     }
 }
 

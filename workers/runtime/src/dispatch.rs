@@ -12,7 +12,7 @@ use std::{
 
 use apalis_core::task::Task;
 use fourmi_blobs::Blobs;
-use fourmi_model::{ErrorClass, Failure, Isolation, NextStep, Policy};
+use fourmi_model::{Envelope, ErrorClass, ErrorReport, Failure, Isolation, NextStep, Policy};
 use fourmi_queue::{BackendHandle, Delivery, Outcome, Stop};
 use fourmi_settings::Data;
 use tokio::time::{sleep, timeout};
@@ -92,7 +92,8 @@ impl House {
                 job.id = %delivery.id, job.kind = %envelope.kind, job.schema_version = envelope.schema_version,
                 "this worker does not know the kind or its version; the job goes back"
             );
-            return Outcome::Released { delay: UNKNOWN_DELAY.mul_f64(0.5 + rand::random::<f64>()) };
+            let delay = UNKNOWN_DELAY.mul_f64(0.5 + rand::random::<f64>());
+            return Outcome::Misdirected { error: unknown(&envelope, known), delay };
         };
         let policy = handler.policy.clone().with(&envelope.policy);
         let end = self.run(handler, &policy, &delivery).await;
@@ -137,6 +138,19 @@ impl House {
             }
         }
     }
+}
+
+/// Why this worker gives a job back.
+fn unknown(envelope: &Envelope, handler: Option<&Handler>) -> ErrorReport {
+    let (code, what) = match handler {
+        None => ("unknown_kind", format!("the kind {}", envelope.kind)),
+        Some(handler) => {
+            let (wanted, known) = (envelope.schema_version, handler.schema_version);
+            ("unknown_schema_version", format!("version {wanted} of {}, only {known}", envelope.kind))
+        }
+    };
+    let message = format!("the worker that had the job does not know {what}: it waits for a newer worker");
+    Failure::retry(code, message).report()
 }
 
 /// Runs a handler in this process, within its time; stops it by force if it does not stop when asked.
@@ -197,7 +211,10 @@ fn conclude_failure(failure: Failure, policy: &Policy, delivery: &Delivery) -> O
 fn log(delivery: &Delivery, outcome: &Outcome) {
     let (job, run, kind) = (&delivery.id, delivery.run, &delivery.envelope.kind);
     match outcome {
-        Outcome::Succeeded { .. } | Outcome::Cancelled { .. } | Outcome::Released { .. } => {
+        Outcome::Succeeded { .. }
+        | Outcome::Cancelled { .. }
+        | Outcome::Released { .. }
+        | Outcome::Misdirected { .. } => {
             tracing::debug!(job.id = %job, job.run = run, job.kind = %kind, "run ended");
         }
         Outcome::Retrying { error, delay, .. } => {

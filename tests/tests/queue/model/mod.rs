@@ -336,7 +336,7 @@ impl World {
         let mut expected = vec![false; ends.len()];
         for released in [false, true] {
             for (n, (of, end)) in ends.iter().enumerate() {
-                if matches!(end, End::Released { .. }) == released {
+                if matches!(end, End::Released { .. } | End::Misdirected { .. }) == released {
                     expected[n] = self.settle_in_model(*of, end);
                 }
             }
@@ -350,8 +350,11 @@ impl World {
             return false;
         }
         let clock = self.model.clock;
-        if let End::Released { delay } = end {
+        if let End::Released { delay } | End::Misdirected { delay } = end {
             let job = self.model.job(number);
+            if matches!(end, End::Misdirected { .. }) {
+                job.outcome = Some("busy".into());
+            }
             job.attempts -= 1;
             if job.cancel {
                 self.model.end(number, State::Cancelled, reference::KEEP_DONE);
@@ -396,7 +399,7 @@ impl World {
                     (job.state, job.due) = (State::Retrying, clock + delay);
                 }
             }
-            End::Released { .. } => {}
+            End::Released { .. } | End::Misdirected { .. } => {}
         }
         true
     }
@@ -583,5 +586,6 @@ fn outcome(end: &End) -> Outcome {
         End::Parked { reason, keep } => Outcome::Parked { error, reason: REASONS[reason].into(), keep: hours(keep) },
         End::Crashed { delay, keep } => Outcome::Crashed { error, delay: hours(delay), keep: hours(keep) },
         End::Released { delay } => Outcome::Released { delay: hours(delay) },
+        End::Misdirected { delay } => Outcome::Misdirected { error, delay: hours(delay) },
     }
 }

@@ -79,6 +79,7 @@ pub(super) enum End {
     Parked { reason: usize, keep: i64 },
     Crashed { delay: i64, keep: i64 },
     Released { delay: i64 },
+    Misdirected { delay: i64 },
 }
 
 /// Mostly one of the newest.
@@ -114,6 +115,7 @@ fn end() -> impl Strategy<Value = End> {
         2 => (0..3_usize, keep()).prop_map(|(reason, keep)| End::Parked { reason, keep }),
         2 => (0..3_i64, keep()).prop_map(|(delay, keep)| End::Crashed { delay, keep }),
         2 => (0..3_i64).prop_map(|delay| End::Released { delay }),
+        1 => (0..3_i64).prop_map(|delay| End::Misdirected { delay }),
     ]
 }
 
