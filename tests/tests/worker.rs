@@ -176,6 +176,39 @@ async fn a_killed_worker_loses_no_job() {
 }
 
 #[tokio::test]
+async fn only_one_worker_makes_itself_idle_for_a_suspect() {
+    let yard = Yard::new().await;
+    let mut first = yard.worker_with(&[("FOURMI_SLOTS", "1")]);
+    let suspect = yard.push(&yard.hold(true)).await;
+    let started = |jobs| {
+        let starts = || yard.lines("journal").iter().filter(|line| line.starts_with("1 started")).count();
+        eventually("a job runs", || starts() == jobs);
+    };
+    started(1);
+    // Both of the others have a job that goes on, and a free slot.
+    let two_slots = [("FOURMI_SLOTS", "2")];
+    let second = yard.worker_with(&two_slots);
+    yard.push(&HoldInChild(yard.hold(true))).await;
+    started(2);
+    second.signal(Signal::SIGSTOP);
+    let _third = yard.worker_with(&two_slots);
+    yard.push(&HoldInChild(yard.hold(true))).await;
+    started(3);
+    second.signal(Signal::SIGCONT);
+    first.kill();
+    yard.until(&suspect, |job| job.state == State::Waiting).await;
+    // For far longer than a lease, one of them takes what comes.
+    let since = std::time::Instant::now();
+    while since.elapsed() < Duration::from_secs(5) {
+        let id = yard.push(&Echo { value: json!(1) }).await;
+        yard.end(&id).await;
+    }
+    assert_eq!(yard.queues.get(&suspect).await.unwrap().unwrap().state, State::Waiting);
+    yard.open_gate();
+    assert_eq!(yard.end(&suspect).await.run, 2);
+}
+
+#[tokio::test]
 async fn a_worker_that_was_paused_past_its_lease_cannot_settle() {
     let yard = Yard::new().await;
     let paused = yard.worker();
