@@ -26,8 +26,9 @@ for n = 1, #leases, 2 do
       'start', 'deadline')
   if job[1] == 'running' then
     local version, to, crashes = job[3] + 1, 'waiting', job[5] or 0
-    local text = '{"code":"worker_lost","class":"unavailable",'
+    local lost = '{"code":"worker_lost","class":"unavailable",'
       .. '"message":"the worker stopped renewing its lease: it died, was paused or was cut off","retryable":true}'
+    local text = lost
     if job[8] then
       crashes = crashed(key, crashes, last_sign - job[11])
       if crashes >= 3 then
@@ -37,7 +38,7 @@ for n = 1, #leases, 2 do
       end
     end
     if job[7] then to = 'cancelled' end
-    redis.call('RPUSH', q .. 'tries:' .. id, table.concat({ job[2], job[10], job[11], now, text }, ' '))
+    redis.call('RPUSH', q .. 'tries:' .. id, table.concat({ job[2], job[10], job[11], now, lost }, ' '))
     redis.call('LTRIM', q .. 'tries:' .. id, -50, -1)
     redis.call('SET', q .. 'r:' .. id, text)
     redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1, 'crash', crashes)
