@@ -64,6 +64,8 @@ struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     i: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    e: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     d: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     k: Option<String>,
@@ -80,6 +82,7 @@ impl Options {
             p: priority_number(submission.priority),
             t: submission.not_before.map(|time| time.as_millisecond()),
             i: submission.isolated.then_some(1),
+            e: submission.endless.then_some(1),
             d: submission.envelope.deadline.map(|time| time.as_millisecond()),
             k: key.map(|key| hash(&[key])),
             h: key.map(|_| payload_hash(&submission.envelope)),
@@ -91,6 +94,7 @@ impl Options {
         self.p == priority_number(Priority::Normal)
             && self.t.is_none()
             && self.i.is_none()
+            && self.e.is_none()
             && self.d.is_none()
             && self.k.is_none()
     }

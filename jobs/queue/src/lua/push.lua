@@ -2,7 +2,7 @@
 -- Accepts jobs.
 -- KEYS[1]  {queue}:m
 -- ARGV     for each job: id, envelope, options. Options are '' for a plain job, else JSON:
---          p priority, t not before (ms), i isolated, d deadline (ms),
+--          p priority, t not before (ms), i isolated, e endless, d deadline (ms),
 --          k idempotency key (hashed), h payload (hashed), l life of the key (ms)
 -- States   none -> waiting | scheduled
 -- Returns  for each job that was not simply accepted, its place (from 1) and why:
@@ -37,6 +37,7 @@ for n = 1, #ARGV, 3 do
     redis.call('HSET', key, 'state', to, 'at', at)
     if options.p ~= 2 then redis.call('HSET', key, 'prio', options.p) end
     if options.i then redis.call('HSET', key, 'iso', 1) end
+    if options.e then redis.call('HSET', key, 'endless', 1) end
     if options.d then
       redis.call('HSET', key, 'deadline', options.d)
       redis.call('ZADD', q .. 'expiry', options.d, id)
