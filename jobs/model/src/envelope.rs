@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{KindName, PolicyOverrides, Priority};
+use crate::{History, KindName, PolicyOverrides, Priority, Retention};
 
 /// The largest payload, in bytes of JSON. Larger data is a blob that the payload names.
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
@@ -58,6 +58,10 @@ pub struct Submission {
     pub isolated: bool,
     /// The same key and payload give the same job; the same key with another payload is refused.
     pub idempotency_key: Option<String>,
+    /// What is recorded of it when it is over.
+    pub history: History,
+    /// How long it is kept in Redis when it is over.
+    pub retention: Retention,
 }
 
 impl Submission {
@@ -77,6 +81,8 @@ impl Submission {
             not_before: None,
             isolated: false,
             idempotency_key: None,
+            history: History::All,
+            retention: Retention::default(),
         }
     }
 }

@@ -93,3 +93,14 @@ pub struct RunReport {
     /// Why it did not succeed.
     pub error: ErrorReport,
 }
+
+/// A finished job with all that is known of it, as it leaves the queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobRecord {
+    /// The job at its end.
+    pub job: Job,
+    /// The worker process of its newest run.
+    pub worker: Option<String>,
+    /// The runs that did not succeed, oldest first; the newest fifty.
+    pub runs: Vec<RunReport>,
+}

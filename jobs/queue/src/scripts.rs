@@ -13,6 +13,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    ACKNOWLEDGE = "acknowledge.lua",
     CANCEL = "cancel.lua",
     EXPIRE = "expire.lua",
     FETCH = "fetch.lua",
@@ -25,6 +26,7 @@ scripts! {
     RENEW = "renew.lua",
     RETRY = "retry.lua",
     SETTLE = "settle.lua",
+    TAKE = "take.lua",
     TRIM = "trim.lua",
     UNPARK = "unpark.lua",
 }

@@ -83,6 +83,8 @@ impl JobSubmission<'_> {
         submission.not_before = self.not_before;
         submission.isolated = kind.policy.isolation != Isolation::InProcess;
         submission.idempotency_key = idempotency_key;
+        submission.history = kind.policy.history;
+        submission.retention = kind.policy.retention;
         submission.envelope.schema_version = kind.schema_version;
         submission.envelope.policy = self.policy;
         submission.envelope.tags = self.tags;

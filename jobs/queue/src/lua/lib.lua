@@ -5,7 +5,7 @@ local q = string.sub(meta, 1, -2)
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
-local counts, events, awake = {}, {}, false
+local counts, events, over, awake = {}, {}, {}, false
 
 -- Notes that a job has gone from one state to another (nil: it was not there).
 local function moved(from, to)
@@ -30,6 +30,12 @@ end
 local function ended(id, state, keep, deadline)
   redis.call('ZADD', q .. (state == 'failed' and 'dead' or 'done'), now + keep, id)
   if deadline then redis.call('ZREM', q .. 'expiry', id) end
+  over[#over + 1] = id
+end
+
+-- How long (ms) to keep a job that ends without a word of its worker: as its kind says, else `default`.
+local function kept(id, state, default)
+  return redis.call('HGET', q .. 'j:' .. id, state == 'failed' and 'keep:failed' or 'keep:done') or default
 end
 
 -- Fails a job that has not started before its deadline.
@@ -37,7 +43,7 @@ local function expired(id, from, version, run, keep)
   redis.call('HSET', q .. 'j:' .. id, 'state', 'failed', 'ver', version, 'end', now)
   redis.call('SET', q .. 'r:' .. id, '{"code":"expired","class":"timeout",'
     .. '"message":"the deadline passed before a run could start","retryable":false}')
-  ended(id, 'failed', keep, true)
+  ended(id, 'failed', kept(id, 'failed', keep), true)
   moved(from, 'failed')
   event(id, version, 'failed', run)
 end
@@ -62,8 +68,35 @@ local function promote(limit)
   return #due, head[2] and math.max(0, head[2] - now) or -1
 end
 
+-- Puts the whole record of a job that has ended into the outbox, unless its kind wants none of this end.
+local function record(id)
+  local job = redis.call('HGETALL', q .. 'j:' .. id)
+  local state, run, history
+  for n = 1, #job, 2 do
+    if job[n] == 'state' then state = job[n + 1]
+    elseif job[n] == 'run' then run = job[n + 1]
+    elseif job[n] == 'hist' then history = job[n + 1] end
+  end
+  if history == 'n' or (history == 'f' and state ~= 'failed') then return end
+  local texts = redis.call('MGET', q .. 'b:' .. id, q .. 'r:' .. id)
+  local tries = (state == 'succeeded' and run == '1') and {} or redis.call('LRANGE', q .. 'tries:' .. id, 0, -1)
+  redis.call('XADD', q .. 'out', '*', 'id', id, 'envelope', texts[1] or '', 'outcome', texts[2] or '',
+    'tries', table.concat(tries, '\n'), unpack(job))
+end
+
+-- Records the jobs that have ended if somebody consumes the outbox (field 'out': how many entries it holds at most).
+-- The oldest go where it is full, in whole nodes of the stream, and are counted.
+local function fill_outbox()
+  local most = redis.call('HGET', meta, 'out')
+  if not most then return end
+  for _, id in ipairs(over) do record(id) end
+  local dropped = redis.call('XTRIM', q .. 'out', 'MAXLEN', '~', most, 'LIMIT', 1000)
+  if dropped > 0 then redis.call('HINCRBY', meta, 'out:dropped', dropped) end
+end
+
 -- Writes down what was noted. Every script that changes something ends with it.
 local function commit()
+  if #over > 0 then fill_outbox() end
   for state, delta in pairs(counts) do
     if delta ~= 0 then redis.call('HINCRBY', meta, 'n:' .. state, delta) end
   end

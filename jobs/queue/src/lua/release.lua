@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Gives runs back that did not do their work for a reason that is not the job's: the run does not count as an attempt.
 -- KEYS[1]  {queue}:m
--- ARGV     1 keep (ms), if a caller asked to stop it; then for each run: id, run, delay (ms; 0: front of its lane now)
+-- ARGV     1 keep (ms), if a caller asked to stop it and its kind says nothing else; then for each run: id, run, delay (ms; 0: front of its lane now)
 -- States   running -> waiting | scheduled | cancelled. A suspect stays one: it has not run to an end alone.
 -- Returns  for each run: 1 given back, 0 refused (it is somebody else's or over)
 -- Cost     O(log n) a run
@@ -18,7 +18,7 @@ for n = 2, #ARGV, 3 do
     redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1)
     if to == 'cancelled' then
       redis.call('HSET', key, 'end', now)
-      ended(id, to, ARGV[1], job[8])
+      ended(id, to, kept(id, to, ARGV[1]), job[8])
     elseif to == 'scheduled' then
       redis.call('HSET', key, 'due', now + delay)
       redis.call('ZADD', q .. 'later', now + delay, id)
