@@ -75,6 +75,9 @@ pub struct Job {
     pub error: Option<ErrorReport>,
     /// The payload as it was accepted.
     pub payload: Value,
+    /// Whether the queue has forgotten the job, and this is its record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archived: bool,
 }
 
 /// A run that did not succeed, as the job's record keeps it.

@@ -99,6 +99,7 @@ fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> Result<Optio
         result,
         error,
         payload,
+        archived: false,
     }))
 }
 
@@ -129,6 +130,7 @@ fn run_report(line: &str) -> Option<RunReport> {
 pub(crate) fn record(queue: &QueueName, mut fields: HashMap<String, String>) -> Result<JobRecord, QueueError> {
     let mut take = |name: &str| fields.remove(name).unwrap_or_default();
     let (id, envelope, outcome, tries) = (take("id"), take("envelope"), take("outcome"), take("tries"));
+    let progress = fields.remove("progress");
     let uuid = Uuid::try_parse(&id).map_err(|_| QueueError::Corrupt(format!("the job id {id:?} in the outbox")))?;
     let id = JobId::from_parts(queue.clone(), uuid);
     let runs =
@@ -137,7 +139,7 @@ pub(crate) fn record(queue: &QueueName, mut fields: HashMap<String, String>) -> 
     let worker = fields.get("worker").cloned();
     let outcome = Some(outcome).filter(|text| !text.is_empty());
     let missing = || QueueError::Corrupt(format!("the entry of job {id} in the outbox"));
-    let job = document(id.clone(), (fields, Some(envelope), outcome, None))?.ok_or_else(missing)?;
+    let job = document(id.clone(), (fields, Some(envelope), outcome, progress))?.ok_or_else(missing)?;
     Ok(JobRecord { job, worker, runs })
 }
 

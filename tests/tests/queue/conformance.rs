@@ -647,6 +647,7 @@ async fn the_outbox_holds_all_that_is_known_of_a_finished_job(bench: Bench) {
     bench.settle(run, retrying(Duration::ZERO)).await;
     bench.queues.retry(&id).await.unwrap();
     let (_, run) = bench.fetch_one().await;
+    bench.transitions.progress(&[(run, r#"{"stage":"encode","percent":99}"#.to_owned())]).await.unwrap();
     assert!(outbox.take(10).await.unwrap().is_empty(), "it is not over yet");
     bench.settle(run, succeeded()).await;
 

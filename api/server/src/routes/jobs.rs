@@ -319,5 +319,6 @@ fn as_submitted(id: &JobId, submission: &Submission) -> Result<Job, Problem> {
         result: None,
         error: None,
         payload: serde_json::from_str(envelope.payload.get()).map_err(Problem::internal)?,
+        archived: false,
     })
 }

@@ -78,10 +78,10 @@ local function record(id)
     elseif job[n] == 'hist' then history = job[n + 1] end
   end
   if history == 'n' or (history == 'f' and state ~= 'failed') then return end
-  local texts = redis.call('MGET', q .. 'b:' .. id, q .. 'r:' .. id)
+  local texts = redis.call('MGET', q .. 'b:' .. id, q .. 'r:' .. id, q .. 'p:' .. id)
   local tries = (state == 'succeeded' and run == '1') and {} or redis.call('LRANGE', q .. 'tries:' .. id, 0, -1)
   redis.call('XADD', q .. 'out', '*', 'id', id, 'envelope', texts[1] or '', 'outcome', texts[2] or '',
-    'tries', table.concat(tries, '\n'), unpack(job))
+    'progress', texts[3] or '', 'tries', table.concat(tries, '\n'), unpack(job))
 end
 
 -- Records the jobs that have ended if somebody consumes the outbox (field 'out': how many entries it holds at most).
