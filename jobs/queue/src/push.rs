@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use fourmi_model::{Envelope, History, JobId, Priority, QueueName, Retention, Submission};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -179,8 +180,14 @@ async fn push_rows(link: &Link, queue: &QueueName, rows: &[Row]) -> Result<Vec<R
     for row in rows {
         call.arg(&*row.id.uuid().hyphenated().encode_lower(&mut uuid)).arg(&row.envelope).arg(&row.options);
     }
-    let answers: Vec<String> = link.invoke(&call).await?;
-    rows.iter().zip(answers).map(|(row, answer)| read_answer(&row.id, &answer)).collect()
+    let others: Vec<(usize, String)> = link.invoke(&call).await?;
+    let mut answers: Vec<_> = rows.iter().map(|row| Ok(Pushed { id: row.id.clone(), existing: false })).collect();
+    for (place, answer) in others {
+        let corrupt = || QueueError::Corrupt(format!("the answer to a push at place {place}"));
+        let at = place.checked_sub(1).filter(|at| *at < rows.len()).ok_or_else(corrupt)?;
+        answers[at] = read_answer(&rows[at].id, &answer)?;
+    }
+    Ok(answers)
 }
 
 /// Pushes any number of rows of one queue.
@@ -189,11 +196,10 @@ pub(crate) async fn push_many(
     queue: &QueueName,
     rows: &[Row],
 ) -> Result<Vec<Result<Pushed, Refusal>>, QueueError> {
-    let mut answers = Vec::with_capacity(rows.len());
-    for chunk in rows.chunks(BATCH) {
-        answers.extend(push_rows(link, queue, chunk).await?);
-    }
-    Ok(answers)
+    let calls: Vec<BoxFuture<'_, _>> = rows.chunks(BATCH).map(|chunk| push_rows(link, queue, chunk).boxed()).collect();
+    // One runs in Redis while the next is written. They go over one connection, so they keep their order.
+    let answers: Vec<Vec<_>> = stream::iter(calls).buffered(2).try_collect().await?;
+    Ok(answers.into_iter().flatten().collect())
 }
 
 fn read_answer(id: &JobId, answer: &str) -> Result<Result<Pushed, Refusal>, QueueError> {
@@ -203,7 +209,6 @@ fn read_answer(id: &JobId, answer: &str) -> Result<Result<Pushed, Refusal>, Queu
         Ok::<_, QueueError>(JobId::from_parts(id.queue().clone(), uuid))
     };
     Ok(match answer {
-        "" => Ok(Pushed { id: id.clone(), existing: false }),
         "=" => Ok(Pushed { id: id.clone(), existing: true }),
         "full" => Err(Refusal::QueueFull { retry_after: FULL_RETRY }),
         _ => match answer.split_at(1) {

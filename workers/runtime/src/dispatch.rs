@@ -98,23 +98,27 @@ impl House {
             return Outcome::Released { delay: UNKNOWN_DELAY.mul_f64(0.5 + rand::random::<f64>()) };
         };
         let policy = handler.policy.clone().with(&envelope.policy);
-        let end = self.run(handler, &policy, &delivery).await;
+        let rooms = Rooms::of(&self.data, &delivery.id);
+        let end = self.run(handler, &policy, &delivery, &rooms).await;
         let outcome = conclude(end, &policy, &delivery);
         log(&delivery, &outcome);
-        if matches!(outcome, Outcome::Succeeded { .. } | Outcome::Cancelled { .. } | Outcome::Failed { .. }) {
-            Rooms::of(&self.data, &delivery.id).forget(&self.blobs).await;
+        let is_over = matches!(outcome, Outcome::Succeeded { .. } | Outcome::Cancelled { .. } | Outcome::Failed { .. });
+        // Looking for a folder costs as much as all else that is done for a short job.
+        let may_have_rooms = delivery.run > 1 || policy.isolation != Isolation::InProcess || rooms.are_used();
+        if is_over && may_have_rooms {
+            rooms.forget(&self.blobs).await;
         }
         outcome
     }
 
-    async fn run(&self, handler: &Handler, policy: &Policy, delivery: &Delivery) -> RunEnd {
+    async fn run(&self, handler: &Handler, policy: &Policy, delivery: &Delivery, rooms: &Rooms) -> RunEnd {
         let folder = self.scratch.run(&format!("{}-{}", delivery.id.uuid(), delivery.run));
         let host = Arc::new(LocalHost {
             id: delivery.id.clone(),
             run: delivery.run,
             backend: self.backend.clone(),
             blobs: self.blobs.clone(),
-            rooms: Rooms::of(&self.data, &delivery.id),
+            rooms: rooms.clone(),
             secrets: self.data.secrets(),
         });
         let run = RunInfo {
@@ -123,7 +127,7 @@ impl House {
             attempts: delivery.attempts,
             correlation_id: delivery.envelope.correlation_id.clone(),
         };
-        let about = About { run, rooms: Rooms::of(&self.data, &delivery.id), settings: self.settings.clone() };
+        let about = About { run, rooms: rooms.clone(), settings: self.settings.clone() };
         match policy.isolation {
             Isolation::InProcess => {
                 let context = Context::new(about, false, folder, host, delivery.stop.clone());

@@ -5,7 +5,19 @@ local q = string.sub(meta, 1, -2)
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
-local counts, events, over, awake = {}, {}, {}, false
+-- Redis writes a number that it is given as text, at length; what goes to it again and again is text already.
+local texts = {}
+local function text(number)
+  local known = texts[number]
+  if not known then
+    known = string.format('%d', number)
+    texts[number] = known
+  end
+  return known
+end
+local at = text(now)
+
+local counts, events, finished, awake = {}, {}, { done = {}, dead = {} }, false
 
 -- Notes that a job has gone from one state to another (nil: it was not there).
 local function moved(from, to)
@@ -15,22 +27,27 @@ end
 
 -- Notes what to publish of a job: '<id> <version> <state> <run>[ <progress>]'.
 local function event(id, version, state, run, progress)
-  local line = id .. ' ' .. version .. ' ' .. state .. ' ' .. run
-  if progress then line = line .. ' ' .. progress end
-  events[#events + 1] = line
+  if progress then run = run .. ' ' .. progress end
+  events[#events + 1] = id .. ' ' .. version .. ' ' .. state .. ' ' .. run
+end
+
+-- The number of the version after this one. A job that has only been accepted has no 'ver': it is 1.
+local function after(version)
+  return text((version or 1) + 1)
 end
 
 -- Puts a job at the end (or, given back, at the front) of its lane; a suspect ('alone') among those that run alone.
 local function enlane(id, priority, alone, front)
-  redis.call(front and 'LPUSH' or 'RPUSH', q .. (alone and 'suspects' or 'w:' .. priority), id)
+  redis.call(front and 'LPUSH' or 'RPUSH', q .. (alone and 'suspects' or 'w:' .. (priority or 2)), id)
   awake = true
 end
 
 -- Ends a job: it is kept until now + keep (ms) in 'done', or in 'dead' if it failed. `deadline` is that of its hash.
 local function ended(id, state, keep, deadline)
-  redis.call('ZADD', q .. (state == 'failed' and 'dead' or 'done'), now + keep, id)
+  local index = state == 'failed' and finished.dead or finished.done
+  index[#index + 1] = text(now + keep)
+  index[#index + 1] = id
   if deadline then redis.call('ZREM', q .. 'expiry', id) end
-  over[#over + 1] = id
 end
 
 -- How long (ms) to keep a job that ends without a word of its worker: as its kind says, else `default`.
@@ -40,7 +57,7 @@ end
 
 -- Fails a job that has not started before its deadline.
 local function expired(id, from, version, run, keep)
-  redis.call('HSET', q .. 'j:' .. id, 'state', 'failed', 'ver', version, 'end', now)
+  redis.call('HSET', q .. 'j:' .. id, 'state', 'failed', 'ver', version, 'end', at, 'more', 1)
   redis.call('SET', q .. 'r:' .. id, '{"code":"expired","class":"timeout",'
     .. '"message":"the deadline passed before a run could start","retryable":false}')
   ended(id, 'failed', kept(id, 'failed', keep), true)
@@ -56,7 +73,7 @@ local function promote(limit)
     local key = q .. 'j:' .. id
     local job = redis.call('HMGET', key, 'state', 'ver', 'prio', 'run', 'alone')
     if job[1] == 'scheduled' or job[1] == 'retrying' then
-      local version = job[2] + 1
+      local version = after(job[2])
       redis.call('HSET', key, 'state', 'waiting', 'ver', version)
       enlane(id, job[3], job[5])
       moved(job[1], 'waiting')
@@ -71,17 +88,20 @@ end
 -- Puts the whole record of a job that has ended into the outbox, unless its kind wants none of this end.
 local function record(id)
   local job = redis.call('HGETALL', q .. 'j:' .. id)
-  local state, run, history
+  local state, history, more
   for n = 1, #job, 2 do
     if job[n] == 'state' then state = job[n + 1]
-    elseif job[n] == 'run' then run = job[n + 1]
-    elseif job[n] == 'hist' then history = job[n + 1] end
+    elseif job[n] == 'hist' then history = job[n + 1]
+    elseif job[n] == 'more' then more = true end
   end
   if history == 'n' or (history == 'f' and state ~= 'failed') then return end
-  local texts = redis.call('MGET', q .. 'b:' .. id, q .. 'r:' .. id, q .. 'p:' .. id)
-  local tries = (state == 'succeeded' and run == '1') and {} or redis.call('LRANGE', q .. 'tries:' .. id, 0, -1)
-  redis.call('XADD', q .. 'out', '*', 'id', id, 'envelope', texts[1] or '', 'outcome', texts[2] or '',
-    'progress', texts[3] or '', 'tries', table.concat(tries, '\n'), unpack(job))
+  local said, tries = {}, {}
+  if more then
+    said = redis.call('MGET', q .. 'r:' .. id, q .. 'p:' .. id)
+    tries = redis.call('LRANGE', q .. 'tries:' .. id, 0, -1)
+  end
+  redis.call('XADD', q .. 'out', '*', 'id', id, 'envelope', redis.call('GET', q .. 'b:' .. id) or '',
+    'outcome', said[1] or '', 'progress', said[2] or '', 'tries', table.concat(tries, '\n'), unpack(job))
 end
 
 -- Records the jobs that have ended if somebody consumes the outbox (field 'out': how many entries it holds at most).
@@ -89,17 +109,22 @@ end
 local function fill_outbox()
   local most = redis.call('HGET', meta, 'out')
   if not most then return end
-  for _, id in ipairs(over) do record(id) end
+  for _, entries in pairs(finished) do
+    for n = 2, #entries, 2 do record(entries[n]) end
+  end
   local dropped = redis.call('XTRIM', q .. 'out', 'MAXLEN', '~', most, 'LIMIT', 1000)
   if dropped > 0 then redis.call('HINCRBY', meta, 'out:dropped', dropped) end
 end
 
 -- Writes down what was noted. Every script that changes something ends with it.
 local function commit()
-  if #over > 0 then fill_outbox() end
   for state, delta in pairs(counts) do
     if delta ~= 0 then redis.call('HINCRBY', meta, 'n:' .. state, delta) end
   end
+  for index, entries in pairs(finished) do
+    if #entries > 0 then redis.call('ZADD', q .. index, unpack(entries)) end
+  end
+  if #finished.done > 0 or #finished.dead > 0 then fill_outbox() end
   if #events > 0 then redis.call('PUBLISH', q .. 'ev', table.concat(events, '\n')) end
   if awake then redis.call('PUBLISH', q .. 'wake', '') end
 end

@@ -22,7 +22,7 @@ for _, id in ipairs(expired) do
   local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'att', 'crash', 'prio', 'cancel', 'alone', 'iso', 'worker',
       'start', 'deadline')
   if job[1] == 'running' then
-    local version, to, crashes = job[3] + 1, 'waiting', job[5] or 0
+    local version, to, crashes = after(job[3]), 'waiting', job[5] or 0
     local text = '{"code":"worker_lost","class":"unavailable",'
       .. '"message":"the worker stopped renewing its lease: it died, was paused or was cut off","retryable":true}'
     if job[8] then
@@ -37,13 +37,13 @@ for _, id in ipairs(expired) do
     redis.call('RPUSH', q .. 'tries:' .. id, table.concat({ job[2], job[10], job[11], now, text }, ' '))
     redis.call('LTRIM', q .. 'tries:' .. id, -50, -1)
     redis.call('SET', q .. 'r:' .. id, text)
-    redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1, 'crash', crashes)
+    redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1, 'crash', crashes, 'more', 1)
     local alone = not job[9]
     if alone then redis.call('HSET', key, 'alone', 1) end
     if to == 'waiting' then
       enlane(id, job[6], alone, not alone)
     else
-      redis.call('HSET', key, 'end', now)
+      redis.call('HSET', key, 'end', at)
       ended(id, to, kept(id, to, to == 'failed' and ARGV[4] or ARGV[5]), job[12])
     end
     moved('running', to)

@@ -13,11 +13,11 @@ for n = 2, #ARGV, 3 do
   if job[1] ~= 'running' or job[2] ~= run then
     answers[#answers + 1] = 0
   else
-    local version = job[3] + 1
+    local version = after(job[3])
     local to = job[6] and 'cancelled' or (delay > 0 and 'scheduled' or 'waiting')
     redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1)
     if to == 'cancelled' then
-      redis.call('HSET', key, 'end', now)
+      redis.call('HSET', key, 'end', at)
       ended(id, to, kept(id, to, ARGV[1]), job[8])
     elseif to == 'scheduled' then
       redis.call('HSET', key, 'due', now + delay)

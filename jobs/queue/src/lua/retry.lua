@@ -21,7 +21,7 @@ elseif from == 'parked' then
 else
   return from
 end
-local version = job[2] + 1
+local version = after(job[2])
 redis.call('HSET', key, 'state', 'waiting', 'ver', version)
 -- A job that was ended in its lane has its old place again: a second entry would stay there for ever.
 if not job[7] then enlane(id, job[4], job[6]) end

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Writes the outcomes of runs. Only the holder of the newest run number may: others are refused.
 -- KEYS[1]  {queue}:m
--- ARGV     for each run: id, run, outcome, number, text, reason
---            outcome     number                          text                    reason
+-- ARGV     for each run: id, run, outcome, number, said, reason
+--            outcome     number                          said                    reason
 --            succeeded   keep the job for (ms)           result, or ''
 --            failed      keep the job for (ms)           error
 --            cancelled   keep the job for (ms)           error
@@ -15,41 +15,43 @@
 -- Cost     O(log n) a run
 local answers, released = {}, {}
 for n = 1, #ARGV, 6 do
-  local id, run, outcome, number, text, reason =
+  local id, run, outcome, number, said, reason =
     ARGV[n], ARGV[n + 1], ARGV[n + 2], tonumber(ARGV[n + 3]), ARGV[n + 4], ARGV[n + 5]
   local key = q .. 'j:' .. id
-  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'cancel', 'crash', 'att', 'worker', 'start', 'alone', 'deadline')
+  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'alone', 'deadline')
   if job[1] ~= 'running' or job[2] ~= run then
     answers[#answers + 1] = 0
   else
-    local version, to, keep = job[3] + 1, outcome, number
+    local version, to, keep, past = after(job[3]), outcome, number, {}
     if outcome ~= 'succeeded' then
-      redis.call('RPUSH', q .. 'tries:' .. id, table.concat({ run, job[7], job[8], now, text }, ' '))
+      past = redis.call('HMGET', key, 'worker', 'start', 'cancel', 'crash', 'att')
+      redis.call('RPUSH', q .. 'tries:' .. id, table.concat({ run, past[1], past[2], at, said }, ' '))
       redis.call('LTRIM', q .. 'tries:' .. id, -50, -1)
     end
     if outcome == 'crashed' then
-      local crashes = (job[5] or 0) + 1
+      local crashes = (past[4] or 0) + 1
       redis.call('HSET', key, 'crash', crashes)
       to = crashes >= 3 and 'failed' or 'retrying'
     end
     if outcome == 'retrying' or outcome == 'crashed' then keep = tonumber(reason) end
-    if job[4] and (to == 'retrying' or to == 'parked') then to = 'cancelled' end
-    if job[9] then redis.call('HDEL', key, 'alone') end
+    if past[3] and (to == 'retrying' or to == 'parked') then to = 'cancelled' end
+    if job[4] then redis.call('HDEL', key, 'alone') end
 
     if to == 'retrying' then
       redis.call('HSET', key, 'state', to, 'ver', version, 'due', now + number)
       redis.call('ZADD', q .. 'later', now + number, id)
       awake = true
     elseif to == 'parked' then
-      redis.call('HSET', key, 'state', to, 'ver', version, 'reason', reason, 'att', job[6] - 1)
+      redis.call('HSET', key, 'state', to, 'ver', version, 'reason', reason, 'att', past[5] - 1)
       redis.call('ZADD', q .. 'parked:' .. reason, now, id)
     else
-      redis.call('HSET', key, 'state', to, 'ver', version, 'end', now)
-      ended(id, to, keep, job[10])
+      redis.call('HSET', key, 'state', to, 'ver', version, 'end', at)
+      ended(id, to, keep, job[5])
     end
-    if text ~= '' then
-      redis.call('SET', q .. 'r:' .. id, text)
-    elseif tonumber(run) > 1 then
+    if said ~= '' then
+      redis.call('SET', q .. 'r:' .. id, said)
+      redis.call('HSET', key, 'more', 1)
+    elseif run ~= '1' then
       redis.call('DEL', q .. 'r:' .. id) -- the error of an earlier run
     end
     released[#released + 1] = id
