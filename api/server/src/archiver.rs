@@ -83,8 +83,9 @@ impl Archiver {
             tracing::warn!(%queue, outbox.dropped = total, "finished jobs were left unrecorded: the outbox was full (FOURMI_OUTBOX_LIMIT)");
         }
         *dropped = Some(batch.dropped);
-        for error in &batch.unreadable {
-            tracing::error!(%queue, %error, "a finished job cannot be recorded");
+        if let Some(error) = batch.unreadable.first() {
+            let jobs = batch.unreadable.len();
+            tracing::error!(%queue, jobs, %error, "finished jobs cannot be read, and go unrecorded");
         }
         if !batch.records.is_empty() {
             self.records.archive(&batch.records).await?;

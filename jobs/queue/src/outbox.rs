@@ -3,18 +3,20 @@
 use std::{collections::HashMap, time::Duration};
 
 use fourmi_model::{JobRecord, QueueName};
-use redis::{FromRedisValue, Value};
 
 use crate::{
     QueueError, Queues,
     link::Link,
     queues::{STEP, milliseconds},
-    read::{self, meta_key, number},
+    read::{self, meta_key},
     scripts,
 };
 
 /// The consumer group that moves finished jobs into the records.
 const GROUP: &str = "history";
+
+/// An entry of the stream: its id, its fields.
+type Entry = (String, HashMap<String, String>);
 
 /// The finished jobs of one queue, for whoever stores them. Any number of processes may take from it: an entry goes to
 /// one of them, and to another if it is not acknowledged in time. So whoever stores it must bear to see it twice.
@@ -95,14 +97,18 @@ impl Outbox {
     /// # Errors
     /// If Redis does not answer; what it had handed out then comes again.
     pub async fn take(&self, limit: u64) -> Result<Batch, QueueError> {
-        let mut call = scripts::TAKE.key(meta_key(&self.queue));
-        call.arg(GROUP).arg(limit.clamp(1, STEP)).arg(milliseconds(self.config.redeliver_after)).arg(self.config.most);
-        let answer: Vec<Value> = self.link.invoke(&call).await?;
-        let mut answer = answer.into_iter();
-        let dropped = answer.next().map_or(0, |value| number(&value));
-        let mut batch = Batch { dropped: u64::try_from(dropped).unwrap_or(0), ..Batch::default() };
-        for entry in answer {
-            let (id, fields): (String, HashMap<String, String>) = FromRedisValue::from_redis_value(entry)?;
+        let limit = limit.clamp(1, STEP);
+        let dropped = self.open_if_closed().await?;
+        let entries = match self.read(limit).await {
+            Ok(entries) => entries,
+            Err(error) => {
+                // The consumer group may have gone with the stream: what follows finds it again.
+                self.open().await?;
+                return Err(error);
+            }
+        };
+        let mut batch = Batch { dropped, ..Batch::default() };
+        for (id, fields) in entries {
             batch.entries.push(id);
             match read::record(&self.queue, fields) {
                 Ok(record) => batch.records.push(record),
@@ -110,6 +116,38 @@ impl Outbox {
             }
         }
         Ok(batch)
+    }
+
+    /// Opens the outbox if Redis has lost it, or was told another size; gives how many entries were dropped so far.
+    async fn open_if_closed(&self) -> Result<u64, QueueError> {
+        let (most, dropped) = settings(&self.link, &self.queue).await?;
+        if most != Some(self.config.most) {
+            self.open().await?;
+        }
+        Ok(dropped)
+    }
+
+    async fn open(&self) -> Result<(), QueueError> {
+        let mut call = scripts::CONSUME.key(meta_key(&self.queue));
+        let _opened: u8 = self.link.invoke(call.arg(GROUP).arg(self.config.most)).await?;
+        Ok(())
+    }
+
+    /// First what others have taken and not acknowledged in time, then what nobody has taken.
+    async fn read(&self, limit: u64) -> Result<Vec<Entry>, QueueError> {
+        let stream = read::key(&self.queue, "out");
+        let mut claim = redis::cmd("XAUTOCLAIM");
+        claim.arg(&stream).arg(GROUP).arg(GROUP).arg(milliseconds(self.config.redeliver_after));
+        claim.arg("0-0").arg("COUNT").arg(limit);
+        let (_next, mut entries, _dropped): (String, Vec<Entry>, Vec<String>) = self.link.query(&claim).await?;
+        let left = limit.saturating_sub(entries.len() as u64);
+        if left > 0 {
+            let mut read = redis::cmd("XREADGROUP");
+            read.arg("GROUP").arg(GROUP).arg(GROUP).arg("COUNT").arg(left).arg("STREAMS").arg(&stream).arg(">");
+            let new: Option<Vec<(String, Vec<Entry>)>> = self.link.query(&read).await?;
+            entries.extend(new.into_iter().flatten().flat_map(|(_stream, entries)| entries));
+        }
+        Ok(entries)
     }
 
     /// Removes what was taken: it is stored.
@@ -129,12 +167,18 @@ impl Outbox {
 
 /// How full the outbox of a queue is; `None` if nobody consumes it.
 pub(crate) async fn state(link: &Link, queue: &QueueName) -> Result<Option<OutboxState>, QueueError> {
-    let mut fields = redis::cmd("HMGET");
-    fields.arg(meta_key(queue)).arg("out").arg("out:dropped");
-    let (most, dropped): (Option<u64>, Option<u64>) = link.query(&fields).await?;
+    let (most, dropped) = settings(link, queue).await?;
     if most.is_none() {
         return Ok(None);
     }
     let waiting = link.query(redis::cmd("XLEN").arg(read::key(queue, "out"))).await?;
-    Ok(Some(OutboxState { waiting, dropped: dropped.unwrap_or(0) }))
+    Ok(Some(OutboxState { waiting, dropped }))
+}
+
+/// How many entries the outbox may hold, if somebody consumes it, and how many were dropped so far.
+async fn settings(link: &Link, queue: &QueueName) -> Result<(Option<u64>, u64), QueueError> {
+    let mut fields = redis::cmd("HMGET");
+    fields.arg(meta_key(queue)).arg("out").arg("out:dropped");
+    let (most, dropped): (Option<u64>, Option<u64>) = link.query(&fields).await?;
+    Ok((most, dropped.unwrap_or(0)))
 }

@@ -131,17 +131,21 @@ fn run_report(line: &str) -> Option<RunReport> {
 /// The record of a finished job from the fields of its entry in the outbox.
 pub(crate) fn record(queue: &QueueName, mut fields: HashMap<String, String>) -> Result<JobRecord, QueueError> {
     let mut take = |name: &str| fields.remove(name).unwrap_or_default();
-    let (id, envelope, outcome, tries) = (take("id"), take("envelope"), take("outcome"), take("tries"));
+    let (id, hash, envelope, outcome, tries) =
+        (take("id"), take("hash"), take("envelope"), take("outcome"), take("tries"));
     let progress = fields.remove("progress");
+    let lines: Vec<&str> = hash.lines().collect();
+    let pairs = lines.chunks_exact(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned()));
+    let hash: HashMap<String, String> = pairs.collect();
     let uuid = Uuid::try_parse(&id).map_err(|_| QueueError::Corrupt(format!("the job id {id:?} in the outbox")))?;
     let id = JobId::from_parts(queue.clone(), uuid);
     let runs =
         tries.lines().map(|line| run_report(line).ok_or_else(|| QueueError::Corrupt(format!("a run of job {id}"))));
     let runs = runs.collect::<Result<_, _>>()?;
-    let worker = fields.get("worker").cloned();
+    let worker = hash.get("worker").cloned();
     let outcome = Some(outcome).filter(|text| !text.is_empty());
     let missing = || QueueError::Corrupt(format!("the entry of job {id} in the outbox"));
-    let job = document(id.clone(), (fields, Some(envelope), outcome, progress))?.ok_or_else(missing)?;
+    let job = document(id.clone(), (hash, Some(envelope), outcome, progress))?.ok_or_else(missing)?;
     Ok(JobRecord { job, worker, runs })
 }
 

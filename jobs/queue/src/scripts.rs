@@ -15,6 +15,7 @@ macro_rules! scripts {
 scripts! {
     ACKNOWLEDGE = "acknowledge.lua",
     CANCEL = "cancel.lua",
+    CONSUME = "consume.lua",
     EXPIRE = "expire.lua",
     FETCH = "fetch.lua",
     GET = "get.lua",
@@ -26,7 +27,6 @@ scripts! {
     RENEW = "renew.lua",
     RETRY = "retry.lua",
     SETTLE = "settle.lua",
-    TAKE = "take.lua",
     TRIM = "trim.lua",
     UNPARK = "unpark.lua",
 }

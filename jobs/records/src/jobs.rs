@@ -1,19 +1,22 @@
 //! Finished jobs.
 
-use std::fmt::Display;
+use std::{collections::BTreeMap, fmt::Display};
 
 use fourmi_model::{Job, JobId, JobRecord};
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
 use crate::{Records, RecordsError};
 
-/// A row is replaced only by a newer one.
-const WRITE: &str = "\
-INSERT INTO jobs (id, version, queue, kind, schema_version, state, error_code, priority, tags, correlation_id, run, \
-  attempts, crashes, created_at, started_at, finished_at, deadline, worker, payload, progress, result, error, runs) \
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23) \
+/// Rows of one statement: what a statement costs beside its rows is then no longer felt.
+const ROWS: usize = 50;
+
+const COLUMNS: &str = "id, version, queue, kind, schema_version, state, error_code, priority, tags, correlation_id, run, \
+  attempts, crashes, created_at, started_at, finished_at, deadline, worker, payload, progress, result, error, runs";
+
+/// A row is replaced only by a newer one. What never changes of a job is left out.
+const REPLACE: &str = "\
 ON CONFLICT (id) DO UPDATE SET version = excluded.version, state = excluded.state, error_code = excluded.error_code, \
   run = excluded.run, attempts = excluded.attempts, crashes = excluded.crashes, started_at = excluded.started_at, \
   finished_at = excluded.finished_at, worker = excluded.worker, progress = excluded.progress, \
@@ -26,35 +29,48 @@ impl Records {
     /// # Errors
     /// If the database refuses; then none is written.
     pub async fn archive(&self, records: &[JobRecord]) -> Result<u64, RecordsError> {
+        // One statement may meet a row once only: of a job that ended twice, the last end counts.
+        let mut newest: BTreeMap<String, &JobRecord> = BTreeMap::new();
+        for record in records {
+            let known = newest.entry(record.job.id.to_string()).or_insert(record);
+            if record.job.version > known.job.version {
+                *known = record;
+            }
+        }
+        let rows: Vec<_> = newest.into_iter().collect();
+
         // A transaction that begins by reading could not wait for another writer.
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let mut written = 0;
-        for JobRecord { job, worker, runs } in records {
-            let row = sqlx::query(WRITE)
-                .bind(job.id.to_string())
-                .bind(whole(job.version))
-                .bind(job.queue.as_str())
-                .bind(job.kind.as_str())
-                .bind(i64::from(job.schema_version))
-                .bind(job.state.as_str())
-                .bind(job.error.as_ref().map(|error| error.code.as_str()))
-                .bind(job.priority.as_str())
-                .bind(json(&job.tags))
-                .bind(job.correlation_id.as_deref())
-                .bind(whole(job.run))
-                .bind(i64::from(job.attempts))
-                .bind(i64::from(job.crashes))
-                .bind(job.created_at.as_millisecond())
-                .bind(job.started_at.map(Timestamp::as_millisecond))
-                .bind(job.finished_at.unwrap_or(job.created_at).as_millisecond())
-                .bind(job.deadline.map(Timestamp::as_millisecond))
-                .bind(worker.as_deref())
-                .bind(json(&job.payload))
-                .bind(job.progress.as_ref().map(json))
-                .bind(job.result.as_ref().map(json))
-                .bind(job.error.as_ref().map(json))
-                .bind(json(runs));
-            written += row.execute(&mut *transaction).await?.rows_affected();
+        for rows in rows.chunks(ROWS) {
+            let mut insert = QueryBuilder::<Sqlite>::new(format!("INSERT INTO jobs ({COLUMNS}) "));
+            insert.push_values(rows, |mut row, (id, JobRecord { job, worker, runs })| {
+                row.push_bind(id)
+                    .push_bind(whole(job.version))
+                    .push_bind(job.queue.as_str())
+                    .push_bind(job.kind.as_str())
+                    .push_bind(i64::from(job.schema_version))
+                    .push_bind(job.state.as_str())
+                    .push_bind(job.error.as_ref().map(|error| error.code.as_str()))
+                    .push_bind(job.priority.as_str())
+                    .push_bind(json(&job.tags))
+                    .push_bind(job.correlation_id.as_deref())
+                    .push_bind(whole(job.run))
+                    .push_bind(i64::from(job.attempts))
+                    .push_bind(i64::from(job.crashes))
+                    .push_bind(job.created_at.as_millisecond())
+                    .push_bind(job.started_at.map(Timestamp::as_millisecond))
+                    .push_bind(job.finished_at.unwrap_or(job.created_at).as_millisecond())
+                    .push_bind(job.deadline.map(Timestamp::as_millisecond))
+                    .push_bind(worker.as_deref())
+                    .push_bind(json(&job.payload))
+                    .push_bind(job.progress.as_ref().map(json))
+                    .push_bind(job.result.as_ref().map(json))
+                    .push_bind(job.error.as_ref().map(json))
+                    .push_bind(json(runs));
+            });
+            let insert = insert.push(" ").push(REPLACE);
+            written += insert.build().execute(&mut *transaction).await?.rows_affected();
         }
         transaction.commit().await?;
         Ok(written)

@@ -73,7 +73,8 @@ async fn a_job_has_one_row_that_only_a_newer_version_replaces() {
     let first = record(State::Failed, 4);
     let mut replayed = record(State::Succeeded, 9);
     replayed.job.id = first.job.id.clone();
-    assert_eq!(records.archive(&[first.clone(), replayed.clone()]).await.unwrap(), 2);
+    assert_eq!(records.archive(std::slice::from_ref(&first)).await.unwrap(), 1);
+    assert_eq!(records.archive(&[first.clone(), replayed.clone()]).await.unwrap(), 1, "it ended once more");
     assert_eq!(records.archive(&[replayed.clone(), first]).await.unwrap(), 0, "a batch that comes again");
     assert_eq!(records.job(&replayed.job.id).await.unwrap(), Some(replayed));
     assert_eq!(records.count().await.unwrap(), 1);

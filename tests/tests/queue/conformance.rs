@@ -753,6 +753,13 @@ async fn an_outbox_that_redis_has_lost_is_opened_again(bench: Bench) {
     let id = bench.push_plain().await;
     bench.queues.cancel(&id).await.unwrap();
     assert_eq!(records(&outbox).await[0].job.id, id);
+
+    // Somebody has removed the stream alone.
+    let () = bench.redis.ask(redis::cmd("DEL").arg(bench.key("out")));
+    let id = bench.push_plain().await;
+    bench.queues.cancel(&id).await.unwrap();
+    outbox.take(10).await.unwrap_err();
+    assert_eq!(records(&outbox).await[0].job.id, id);
 }
 
 async fn an_entry_of_the_outbox_that_cannot_be_read_does_not_stand_in_the_way(bench: Bench) {

@@ -85,7 +85,8 @@ local function promote(limit)
   return #due, head[2] and math.max(0, head[2] - now) or -1
 end
 
--- Puts the whole record of a job that has ended into the outbox, unless its kind wants none of this end.
+-- Puts the whole record of a job that has ended into the outbox, unless its kind wants none of this end. What has
+-- several parts is one text, a part a line: nothing in them has lines, and Redis carries one text sooner than many.
 local function record(id)
   local job = redis.call('HGETALL', q .. 'j:' .. id)
   local state, history, more
@@ -95,13 +96,13 @@ local function record(id)
     elseif job[n] == 'more' then more = true end
   end
   if history == 'n' or (history == 'f' and state ~= 'failed') then return end
-  local said, tries = {}, {}
+  local entry = { 'id', id, 'hash', table.concat(job, '\n'), 'envelope', redis.call('GET', q .. 'b:' .. id) or '' }
   if more then
-    said = redis.call('MGET', q .. 'r:' .. id, q .. 'p:' .. id)
-    tries = redis.call('LRANGE', q .. 'tries:' .. id, 0, -1)
+    local said = redis.call('MGET', q .. 'r:' .. id, q .. 'p:' .. id)
+    entry[7], entry[8], entry[9], entry[10] = 'outcome', said[1] or '', 'progress', said[2] or ''
+    entry[11], entry[12] = 'tries', table.concat(redis.call('LRANGE', q .. 'tries:' .. id, 0, -1), '\n')
   end
-  redis.call('XADD', q .. 'out', '*', 'id', id, 'envelope', redis.call('GET', q .. 'b:' .. id) or '',
-    'outcome', said[1] or '', 'progress', said[2] or '', 'tries', table.concat(tries, '\n'), unpack(job))
+  redis.call('XADD', q .. 'out', '*', unpack(entry))
 end
 
 -- Records the jobs that have ended if somebody consumes the outbox (field 'out': how many entries it holds at most).

@@ -15,7 +15,7 @@ mod operation;
 mod reference;
 mod snapshot;
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use fourmi_model::{JobId, JobRecord, Priority, QueueName, Retention, State, Submission};
 use fourmi_queue::{
@@ -587,10 +587,13 @@ impl World {
 /// The entries of the outbox, oldest first.
 fn outbox_of(real: &Snapshot) -> Vec<Ended> {
     let entries = real.stream("out").into_iter().map(|entry| {
-        let outcome = Some(entry["outcome"]).filter(|text| !text.is_empty()).map(code);
+        let text = |name: &str| entry.get(name).copied().unwrap_or("");
+        let outcome = Some(text("outcome")).filter(|text| !text.is_empty()).map(code);
         let run = |line: &str| line.split(' ').next().unwrap().parse::<u64>().unwrap();
-        let newest = entry.get("run").map_or(0, |run| run.parse().unwrap());
-        (read(entry["id"]), entry["state"].to_owned(), newest, outcome, entry["tries"].lines().map(run).collect())
+        let hash: Vec<&str> = entry["hash"].lines().collect();
+        let hash: HashMap<&str, &str> = hash.chunks(2).map(|pair| (pair[0], pair[1])).collect();
+        let newest = hash.get("run").map_or(0, |run| run.parse().unwrap());
+        (read(entry["id"]), hash["state"].to_owned(), newest, outcome, text("tries").lines().map(run).collect())
     });
     entries.collect()
 }
