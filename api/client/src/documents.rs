@@ -107,6 +107,18 @@ pub struct QueueDocument {
     pub name: QueueName,
     /// How many of its jobs are in each state.
     pub counts: BTreeMap<State, u64>,
+    /// Its finished jobs on their way into the records.
+    #[serde(default)]
+    pub outbox: OutboxDocument,
+}
+
+/// Finished jobs on their way into the records.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxDocument {
+    /// How many are not recorded yet.
+    pub waiting: u64,
+    /// How many were left unrecorded so far because too many waited.
+    pub dropped: u64,
 }
 
 /// How the platform is.

@@ -14,7 +14,7 @@ mod submit;
 mod upload;
 
 pub use client::Client;
-pub use documents::{FileLink, Health, JobPage, JobQuery, KindDocument, QueueDocument, StoredFile};
+pub use documents::{FileLink, Health, JobPage, JobQuery, KindDocument, OutboxDocument, QueueDocument, StoredFile};
 pub use download::Download;
 pub use error::{ClientError, FieldError, Problem};
 pub use events::{Update, Updates};

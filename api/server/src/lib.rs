@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod archiver;
 mod auth;
 mod body;
 mod checksum;

@@ -5,13 +5,15 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
-use fourmi_queue::{Queues, Watcher};
-use fourmi_settings::{Data, Environment, Listen, Redis, SettingError, Uploads};
+use fourmi_queue::{OutboxConfig, Queues, Watcher};
+use fourmi_records::Records;
+use fourmi_settings::{Data, Environment, Listen, Outbox, Redis, SettingError, Uploads};
 use salvo::{Service, conn::tcp::TcpAcceptor, fuse::FuseConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    archiver,
     keys::Keys,
     links::Links,
     routes::{
@@ -46,6 +48,8 @@ pub struct Settings {
     pub data: Data,
     /// The files that come in.
     pub uploads: Uploads,
+    /// Finished jobs on their way into the records.
+    pub outbox: Outbox,
 }
 
 impl Settings {
@@ -59,6 +63,7 @@ impl Settings {
             redis: Redis::read(environment)?,
             data: Data::read(environment)?,
             uploads: Uploads::read(environment)?,
+            outbox: Outbox::read(environment)?,
         })
     }
 }
@@ -74,7 +79,7 @@ impl Server {
     /// Opens what the server stands on. Cancelling `stop` later makes it drain.
     ///
     /// # Errors
-    /// If the address is taken, Redis does not answer, or the data folder cannot be used.
+    /// If the address is taken, Redis does not answer, or the data folder or the records in it cannot be used.
     pub async fn bind(settings: &Settings, stop: CancellationToken) -> anyhow::Result<Self> {
         let listener = listen(settings.listen.address)
             .with_context(|| format!("FOURMI_LISTEN: cannot listen on {}", settings.listen.address))?;
@@ -83,11 +88,14 @@ impl Server {
         let links = Arc::new(Links::load_or_create(&settings.data.link_key())?);
         let queues =
             Queues::connect_trusting(settings.redis.url.expose(), settings.redis.authorities.as_deref()).await?;
+        let records = Records::open(&settings.data.records()).await?;
+        let outbox = OutboxConfig { most: settings.outbox.limit, ..OutboxConfig::default() };
+        archiver::start(&queues, &records, outbox, &stop).await?;
         let watcher = Watcher::start(queues.clone(), catalogue().queues());
         let files =
             Files { blobs: blobs.clone(), max_upload_bytes: settings.uploads.max_bytes, links: Arc::clone(&links) };
         let groups = vec![
-            jobs::group(Jobs { queues: queues.clone(), watcher, blobs, stop: stop.clone() }),
+            jobs::group(Jobs { queues: queues.clone(), records, watcher, blobs, stop: stop.clone() }),
             files::group(files),
             kinds::group(),
             queues::group(queues.clone()),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Isolation, KindName, Policy, PolicyOverrides, Priority};
+use crate::{History, Isolation, KindName, Policy, PolicyOverrides, Priority, Retention};
 
 /// The largest payload, in bytes of JSON. Larger data is a blob that the payload names.
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
@@ -60,6 +60,10 @@ pub struct Submission {
     pub endless: bool,
     /// The same key and payload give the same job; the same key with another payload is refused.
     pub idempotency_key: Option<String>,
+    /// What is recorded of it when it is over.
+    pub history: History,
+    /// How long it is kept in Redis when it is over.
+    pub retention: Retention,
 }
 
 impl Submission {
@@ -80,12 +84,16 @@ impl Submission {
             isolated: false,
             endless: false,
             idempotency_key: None,
+            history: History::All,
+            retention: Retention::default(),
         }
     }
 
-    /// Notes what the queue must know of the policy of its kind: whether the job is isolated, and whether it is endless,
-    /// which it is not if the caller gives it attempts.
+    /// Notes what the queue must know of the policy of its kind: what is recorded and kept of the job, whether it is
+    /// isolated, and whether it is endless, which it is not if the caller gives it attempts.
     pub fn note(&mut self, policy: &Policy) {
+        self.history = policy.history;
+        self.retention = policy.retention;
         self.isolated = policy.isolation != Isolation::InProcess;
         self.endless = policy.attempts.is_none() && self.envelope.policy.attempts.is_none();
     }

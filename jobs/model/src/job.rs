@@ -75,6 +75,9 @@ pub struct Job {
     pub error: Option<ErrorReport>,
     /// The payload as it was accepted.
     pub payload: Value,
+    /// Whether the queue has forgotten the job, and this is its record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archived: bool,
 }
 
 /// A run that did not succeed, as the job's record keeps it.
@@ -92,4 +95,15 @@ pub struct RunReport {
     pub ended_at: Timestamp,
     /// Why it did not succeed.
     pub error: ErrorReport,
+}
+
+/// A finished job with all that is known of it, as it leaves the queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobRecord {
+    /// The job at its end.
+    pub job: Job,
+    /// The worker process of its newest run.
+    pub worker: Option<String>,
+    /// The runs that did not succeed, oldest first; the newest fifty.
+    pub runs: Vec<RunReport>,
 }

@@ -25,7 +25,7 @@ pub struct Policy {
     pub retention: Retention,
     /// Where the handler runs.
     pub isolation: Isolation,
-    /// What is recorded after the job has left Redis.
+    /// What is recorded when the job is over, to be read after it has left Redis.
     pub history: History,
 }
 
@@ -152,7 +152,7 @@ pub enum Isolation {
     },
 }
 
-/// What is recorded after a job has left Redis.
+/// What is recorded when a job is over, to be read after it has left Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum History {

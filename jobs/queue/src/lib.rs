@@ -4,6 +4,7 @@ mod address;
 mod backend;
 mod error;
 mod link;
+mod outbox;
 mod pressure;
 mod push;
 mod queues;
@@ -15,6 +16,7 @@ mod watch;
 
 pub use backend::{BackendHandle, Delivery, QueueBackend, SettleLayer, Stop, StopSignal, WorkerConfig};
 pub use error::{QueueError, Refusal};
+pub use outbox::{Batch, Outbox, OutboxConfig, OutboxState};
 pub use queues::{Cancelled, Counts, JobFilter, Page, Pushed, Queues, RedisHealth, Retried};
 pub use transitions::{Claim, Fetched, Lease, Outcome, Run, Settlement, Transitions};
 pub use watch::{Update, Watch, Watcher};

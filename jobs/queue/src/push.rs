@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fourmi_model::{Envelope, JobId, Priority, QueueName, Submission};
+use fourmi_model::{Envelope, History, JobId, Priority, QueueName, Retention, Submission};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -14,6 +14,7 @@ use crate::{
     Pushed, QueueError, Refusal,
     link::Link,
     pressure::Pressure,
+    queues::milliseconds,
     read::{meta_key, priority_number},
     scripts,
 };
@@ -73,11 +74,19 @@ struct Options {
     h: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     l: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    o: Option<char>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    f: Option<u64>,
 }
 
 impl Options {
     fn of(submission: &Submission) -> Self {
         let key = submission.idempotency_key.as_ref();
+        // Most kinds keep to the defaults, which cost nothing.
+        let retention = Some(submission.retention).filter(|retention| *retention != Retention::default());
         Self {
             p: priority_number(submission.priority),
             t: submission.not_before.map(|time| time.as_millisecond()),
@@ -87,6 +96,13 @@ impl Options {
             k: key.map(|key| hash(&[key])),
             h: key.map(|_| payload_hash(&submission.envelope)),
             l: key.and(KEY_LIFE.as_millis().try_into().ok()),
+            o: match submission.history {
+                History::All => None,
+                History::Failures => Some('f'),
+                History::None => Some('n'),
+            },
+            s: retention.map(|retention| milliseconds(retention.done)),
+            f: retention.map(|retention| milliseconds(retention.failed)),
         }
     }
 
@@ -97,6 +113,8 @@ impl Options {
             && self.e.is_none()
             && self.d.is_none()
             && self.k.is_none()
+            && self.o.is_none()
+            && self.s.is_none()
     }
 }
 

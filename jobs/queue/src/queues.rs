@@ -10,8 +10,9 @@ use std::{
 use fourmi_model::{Job, JobId, KindName, QueueName, Retention, RunReport, State, Submission};
 
 use crate::{
-    QueueError, Refusal,
+    OutboxState, QueueError, Refusal,
     link::Link,
+    outbox,
     push::{self, Pusher, Row},
     read, scripts,
 };
@@ -251,6 +252,14 @@ impl Queues {
     /// If Redis does not answer.
     pub async fn counts(&self, queue: &QueueName) -> Result<Counts, QueueError> {
         read::counts(&self.link, queue).await
+    }
+
+    /// How full the outbox of a queue is; `None` if nobody consumes it.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn outbox(&self, queue: &QueueName) -> Result<Option<OutboxState>, QueueError> {
+        outbox::state(&self.link, queue).await
     }
 
     /// How Redis is, asked now.

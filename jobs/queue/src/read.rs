@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use fourmi_model::{Envelope, ErrorReport, Job, JobId, Priority, QueueName, RunReport, State};
+use fourmi_model::{Envelope, ErrorReport, Job, JobId, JobRecord, Priority, QueueName, RunReport, State};
 use jiff::Timestamp;
 use redis::Value;
 use uuid::Uuid;
@@ -18,7 +18,7 @@ pub(crate) fn meta_key(queue: &QueueName) -> String {
     format!("{{{queue}}}:m")
 }
 
-fn key(queue: &QueueName, name: impl std::fmt::Display) -> String {
+pub(crate) fn key(queue: &QueueName, name: impl std::fmt::Display) -> String {
     format!("{{{queue}}}:{name}")
 }
 
@@ -101,6 +101,7 @@ fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> Result<Optio
         result,
         error,
         payload,
+        archived: false,
     }))
 }
 
@@ -125,6 +126,27 @@ fn run_report(line: &str) -> Option<RunReport> {
         ended_at: timestamp(parts.next()?.parse().ok()?)?,
         error: serde_json::from_str::<ErrorReport>(parts.next()?).ok()?,
     })
+}
+
+/// The record of a finished job from the fields of its entry in the outbox.
+pub(crate) fn record(queue: &QueueName, mut fields: HashMap<String, String>) -> Result<JobRecord, QueueError> {
+    let mut take = |name: &str| fields.remove(name).unwrap_or_default();
+    let (id, hash, envelope, outcome, tries) =
+        (take("id"), take("hash"), take("envelope"), take("outcome"), take("tries"));
+    let progress = fields.remove("progress");
+    let lines: Vec<&str> = hash.lines().collect();
+    let pairs = lines.chunks_exact(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned()));
+    let hash: HashMap<String, String> = pairs.collect();
+    let uuid = Uuid::try_parse(&id).map_err(|_| QueueError::Corrupt(format!("the job id {id:?} in the outbox")))?;
+    let id = JobId::from_parts(queue.clone(), uuid);
+    let runs =
+        tries.lines().map(|line| run_report(line).ok_or_else(|| QueueError::Corrupt(format!("a run of job {id}"))));
+    let runs = runs.collect::<Result<_, _>>()?;
+    let worker = hash.get("worker").cloned();
+    let outcome = Some(outcome).filter(|text| !text.is_empty());
+    let missing = || QueueError::Corrupt(format!("the entry of job {id} in the outbox"));
+    let job = document(id.clone(), (hash, Some(envelope), outcome, progress))?.ok_or_else(missing)?;
+    Ok(JobRecord { job, worker, runs })
 }
 
 pub(crate) async fn counts(link: &Link, queue: &QueueName) -> Result<Counts, QueueError> {

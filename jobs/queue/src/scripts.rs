@@ -13,7 +13,9 @@ macro_rules! scripts {
 }
 
 scripts! {
+    ACKNOWLEDGE = "acknowledge.lua",
     CANCEL = "cancel.lua",
+    CONSUME = "consume.lua",
     EXPIRE = "expire.lua",
     FETCH = "fetch.lua",
     GET = "get.lua",

@@ -277,7 +277,8 @@ impl Transitions {
         // Half a lease without a call means that nobody could renew either.
         let gap = (lease / 2).max(2_000);
         let mut call = self.call(&scripts::RECLAIM);
-        call.arg(limit.min(STEP)).arg(lease).arg(gap).arg(milliseconds(Retention::default().failed));
+        let Retention { done, failed } = Retention::default();
+        call.arg(limit.min(STEP)).arg(lease).arg(gap).arg(milliseconds(failed)).arg(milliseconds(done));
         self.link.invoke(&call).await
     }
 

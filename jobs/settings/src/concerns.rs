@@ -141,10 +141,14 @@ pub struct Worker {
     pub drain: Duration,
     /// How long a job is held without a sign of life.
     pub lease: Duration,
+    /// Succeeded and cancelled jobs that its queue keeps at most.
+    pub keep_done: u64,
+    /// Failed jobs that its queue keeps at most.
+    pub keep_failed: u64,
 }
 
 impl Worker {
-    /// Reads `FOURMI_SLOTS`, `FOURMI_DRAIN_SECONDS` and `FOURMI_LEASE_MS`.
+    /// Reads `FOURMI_SLOTS`, `FOURMI_DRAIN_SECONDS`, `FOURMI_LEASE_MS`, `FOURMI_KEEP_DONE` and `FOURMI_KEEP_FAILED`.
     ///
     /// # Errors
     /// If one is no number or out of its range.
@@ -155,7 +159,28 @@ impl Worker {
         })?;
         let lease = environment.parsed(&table::LEASE_MS, |text| within(text, 500, 3_600_000))?;
         let drain = environment.parsed(&table::DRAIN_SECONDS, |text| within(text, 0, 86_400))?;
-        Ok(Self { slots, drain: Duration::from_secs(drain), lease: Duration::from_millis(lease) })
+        let keep_done = environment.parsed(&table::KEEP_DONE, |text| within(text, 0, 10_000_000))?;
+        let keep_failed = environment.parsed(&table::KEEP_FAILED, |text| within(text, 0, 10_000_000))?;
+        let (drain, lease) = (Duration::from_secs(drain), Duration::from_millis(lease));
+        Ok(Self { slots, drain, lease, keep_done, keep_failed })
+    }
+}
+
+/// Finished jobs on their way into the records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbox {
+    /// How many of a queue wait at most.
+    pub limit: u64,
+}
+
+impl Outbox {
+    /// Reads `FOURMI_OUTBOX_LIMIT`.
+    ///
+    /// # Errors
+    /// If it is no number or out of its range.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let limit = environment.parsed(&table::OUTBOX_LIMIT, |text| within(text, 1_000, 10_000_000))?;
+        Ok(Self { limit })
     }
 }
 

@@ -49,6 +49,11 @@ impl Data {
         self.folder.join("files")
     }
 
+    /// What is left of finished jobs that the queues have forgotten: a file of SQLite.
+    pub fn records(&self) -> PathBuf {
+        self.folder.join("records.db")
+    }
+
     /// Folders of running jobs; nothing in it outlives its run.
     pub fn scratch(&self) -> PathBuf {
         self.folder.join("scratch")

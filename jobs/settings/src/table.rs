@@ -103,6 +103,12 @@ settings! {
     DRAIN_SECONDS = "FOURMI_DRAIN_SECONDS", default "30", form "a whole number of seconds from 0 to 86400, such as 30", Public;
     /// How long a worker holds a job without a sign of life before another may take it.
     LEASE_MS = "FOURMI_LEASE_MS", default "15000", form "a whole number of milliseconds from 500 to 3600000, such as 15000", Public;
+    /// Succeeded and cancelled jobs that a queue keeps in Redis at most; the oldest go first.
+    KEEP_DONE = "FOURMI_KEEP_DONE", default "100000", form "a whole number from 0 to 10000000, such as 100000", Public;
+    /// Failed jobs that a queue keeps in Redis at most; the oldest go first.
+    KEEP_FAILED = "FOURMI_KEEP_FAILED", default "100000", form "a whole number from 0 to 10000000, such as 100000", Public;
+    /// Finished jobs of a queue that wait in Redis to be recorded at most; beyond that the oldest go without a record.
+    OUTBOX_LIMIT = "FOURMI_OUTBOX_LIMIT", default "100000", form "a whole number from 1000 to 10000000, such as 100000", Public;
     /// Hosts on the inside that jobs may fetch from, separated by commas; all others of the inside are refused.
     EGRESS_ALLOW = "FOURMI_EGRESS_ALLOW", default "", form "hosts, host:port pairs, addresses or networks separated by commas, such as nas.local,10.1.0.0/16", Public;
     /// The program yt-dlp.

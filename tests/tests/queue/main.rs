@@ -4,6 +4,7 @@
 
 mod conformance;
 mod guards;
+mod history;
 mod model;
 mod outages;
 mod topologies;

@@ -53,6 +53,7 @@ async fn serve(worker: Worker, environment: &Environment) -> anyhow::Result<()> 
     config.slots = settings.slots;
     config.lease = settings.lease;
     config.prefetch = worker.prefetch;
+    config.kept = (settings.keep_done, settings.keep_failed);
     let (queues, backend) = tokio::select! {
         connected = connect(&redis, &queue, &config) => connected?,
         () = asked_to_stop() => return Ok(()),

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
-use fourmi_model::{Job, JobId, KindName, QueueName, RunReport, State, Submission};
+use fourmi_model::{Job, JobId, JobRecord, KindName, QueueName, RunReport, State, Submission};
 use fourmi_queue::{Cancelled, Pushed, QueueError, Queues, Refusal, Retried, Update, Watcher};
+use fourmi_records::Records;
 use salvo::{
     Depot, Request, Response, handler,
     http::{
@@ -39,6 +40,8 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 pub struct Jobs {
     /// Where they wait.
     pub queues: Queues,
+    /// What is left of those that the queues have forgotten.
+    pub records: Records,
     /// What happens to them.
     pub watcher: Watcher,
     /// The files that they name.
@@ -64,7 +67,7 @@ pub(crate) fn table() -> Group {
         submit_operation(),
         list_operation(),
         identified("get_job", Method::GET, "/api/v1/jobs/{id}", get_job)
-            .says("Reads a job", "With `Prefer: wait=N`, the answer comes when the job is over or N seconds have passed.")
+            .says("Reads a job", "With `Prefer: wait=N`, the answer comes when the job is over or N seconds have passed. A finished job that the queue has forgotten is read from its record, if its kind keeps one; it is `archived` then.")
             .takes(Place::Header, "Prefer", schema::<String>, WAIT)
             .takes(Place::Header, "If-None-Match", schema::<String>, "The ETag of what you have.")
             .answers(StatusCode::OK, JSON, schema::<Job>, "The job.")
@@ -156,7 +159,11 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
 async fn get_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
     let wait = headers::wait(request.headers());
-    let job = jobs.read(&job_id(request)?, wait).await?.ok_or_else(unknown_job)?;
+    let id = job_id(request)?;
+    let job = match jobs.read(&id, wait).await? {
+        Some(job) => job,
+        None => jobs.record(&id).await?.ok_or_else(unknown_job)?.job,
+    };
     say_waited(response, wait);
     if headers::has_already(request.headers(), &etag(&job)) {
         response.headers_mut().insert(ETAG, headers::value(etag(&job))?);
@@ -173,8 +180,11 @@ async fn cancel_job(request: &mut Request, depot: &mut Depot, response: &mut Res
     let status = match in_time(jobs.queues.cancel(&id)).await? {
         Cancelled::Now => StatusCode::OK,
         Cancelled::Requested => StatusCode::ACCEPTED,
-        Cancelled::AlreadyOver(state) => return Err(Problem::new(Code::AlreadyOver, format!("It is {state}."))),
-        Cancelled::Unknown => return Err(unknown_job()),
+        Cancelled::AlreadyOver(state) => return Err(already_over(state)),
+        Cancelled::Unknown => {
+            let record = jobs.record(&id).await?;
+            return Err(record.map_or_else(unknown_job, |record| already_over(record.job.state)));
+        }
     };
     answer(response, status, &jobs.read(&id, None).await?.ok_or_else(unknown_job)?)
 }
@@ -186,7 +196,10 @@ async fn retry_job(request: &mut Request, depot: &mut Depot, response: &mut Resp
     match in_time(jobs.queues.retry(&id)).await? {
         Retried::Waiting => {}
         Retried::NotPossible(state) => return Err(Problem::new(Code::NotRetryable, format!("It is {state}."))),
-        Retried::Unknown => return Err(unknown_job()),
+        Retried::Unknown => {
+            let archived = || Problem::new(Code::NotRetryable, "The queue has forgotten it: submit it anew.");
+            return Err(jobs.record(&id).await?.map_or_else(unknown_job, |_| archived()));
+        }
     }
     answer(response, StatusCode::OK, &jobs.read(&id, None).await?.ok_or_else(unknown_job)?)
 }
@@ -195,9 +208,9 @@ async fn retry_job(request: &mut Request, depot: &mut Depot, response: &mut Resp
 async fn list_runs(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
     let id = job_id(request)?;
-    let runs = in_time(jobs.queues.runs(&id)).await?;
+    let mut runs = in_time(jobs.queues.runs(&id)).await?;
     if runs.is_empty() && jobs.read(&id, None).await?.is_none() {
-        return Err(unknown_job());
+        runs = jobs.record(&id).await?.ok_or_else(unknown_job)?.runs;
     }
     body::write(response, StatusCode::OK, &RunList { runs })
 }
@@ -225,6 +238,10 @@ fn job_id(request: &Request) -> Result<JobId, Problem> {
 
 fn unknown_job() -> Problem {
     Problem::new(Code::UnknownJob, "It was never submitted, or has not been kept any longer.")
+}
+
+fn already_over(state: State) -> Problem {
+    Problem::new(Code::AlreadyOver, format!("It is {state}."))
 }
 
 fn etag(job: &Job) -> String {
@@ -259,6 +276,11 @@ impl Jobs {
             Some(wait) if !wait.is_zero() => self.read_when_over(id, wait).await,
             _ => in_time(self.queues.get(id)).await,
         }
+    }
+
+    /// What is left of a job that its queue has forgotten.
+    async fn record(&self, id: &JobId) -> Result<Option<JobRecord>, Problem> {
+        self.records.job(id).await.map_err(Problem::internal)
     }
 
     async fn read_when_over(&self, id: &JobId, wait: Duration) -> Result<Option<Job>, Problem> {
@@ -319,5 +341,6 @@ fn as_submitted(id: &JobId, submission: &Submission) -> Result<Job, Problem> {
         result: None,
         error: None,
         payload: serde_json::from_str(envelope.payload.get()).map_err(Problem::internal)?,
+        archived: false,
     })
 }

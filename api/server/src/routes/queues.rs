@@ -27,6 +27,18 @@ struct QueueDocument {
     name: QueueName,
     /// How many of its jobs are in each state.
     counts: BTreeMap<State, u64>,
+    /// Its finished jobs on their way into the records.
+    outbox: OutboxDocument,
+}
+
+/// Finished jobs on their way into the records.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Outbox")]
+struct OutboxDocument {
+    /// How many are not recorded yet.
+    waiting: u64,
+    /// How many were left unrecorded so far because too many waited (`FOURMI_OUTBOX_LIMIT`).
+    dropped: u64,
 }
 
 /// All queues.
@@ -60,7 +72,10 @@ async fn list_queues(depot: &mut Depot, response: &mut Response) -> Result<(), P
     let mut documents = Vec::new();
     for name in catalogue().queues() {
         let counts = in_time(queues.counts(&name)).await?.0;
-        documents.push(QueueDocument { name, counts });
+        let outbox = in_time(queues.outbox(&name)).await?;
+        let outbox = outbox.map_or((0, 0), |outbox| (outbox.waiting, outbox.dropped));
+        let outbox = OutboxDocument { waiting: outbox.0, dropped: outbox.1 };
+        documents.push(QueueDocument { name, counts, outbox });
     }
     body::write(response, StatusCode::OK, &QueueList { queues: documents })
 }

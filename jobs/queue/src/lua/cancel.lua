@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Stops a job: at once if no worker has it, else by asking the worker.
 -- KEYS[1]  {queue}:m
--- ARGV     1 id, 2 keep (ms)
+-- ARGV     1 id, 2 keep (ms), unless its kind says otherwise
 -- States   scheduled | waiting | retrying | parked -> cancelled; running stays until its worker settles it
 -- Returns  the state before, or '' if there is no such job
 -- Cost     O(log n); the entry of a waiting job is left in its lane (field 'left') and skipped when met
@@ -20,7 +20,7 @@ else
   if from == 'parked' then redis.call('ZREM', q .. 'parked:' .. job[4], id) end
   if from == 'waiting' then redis.call('HSET', key, 'left', 1) end
   redis.call('HSET', key, 'state', 'cancelled', 'ver', version, 'end', at)
-  ended(id, 'cancelled', ARGV[2], job[5])
+  ended(id, 'cancelled', kept(id, 'cancelled', ARGV[2]), job[5])
   moved(from, 'cancelled')
   event(id, version, 'cancelled', run)
 end

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Fails jobs whose deadline has passed before a run could start, also where nobody fetches.
 -- KEYS[1]  {queue}:m
--- ARGV     1 how many at most, 2 keep (ms)
+-- ARGV     1 how many at most, 2 keep (ms), unless the job's kind says otherwise
 -- States   scheduled | waiting | retrying | parked -> failed; a run that has started may go on
 -- Returns  how many entries were looked at; call again until it is less than asked for
 -- Cost     O(log n) a job; the entry of a waiting job is left in its lane (field 'left') and skipped when met

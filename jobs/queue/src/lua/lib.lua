@@ -50,12 +50,17 @@ local function ended(id, state, keep, deadline)
   if deadline then redis.call('ZREM', q .. 'expiry', id) end
 end
 
+-- How long (ms) to keep a job that ends without a word of its worker: as its kind says, else `default`.
+local function kept(id, state, default)
+  return redis.call('HGET', q .. 'j:' .. id, state == 'failed' and 'keep:failed' or 'keep:done') or default
+end
+
 -- Fails a job that has not started before its deadline.
 local function expired(id, from, version, run, keep)
   redis.call('HSET', q .. 'j:' .. id, 'state', 'failed', 'ver', version, 'end', at, 'more', 1)
   redis.call('SET', q .. 'r:' .. id, '{"code":"expired","class":"timeout",'
     .. '"message":"the deadline passed before a run could start","retryable":false}')
-  ended(id, 'failed', keep, true)
+  ended(id, 'failed', kept(id, 'failed', keep), true)
   moved(from, 'failed')
   event(id, version, 'failed', run)
 end
@@ -86,6 +91,38 @@ local function promote(limit)
   return #due, head[2] and math.max(0, head[2] - now) or -1
 end
 
+-- Puts the whole record of a job that has ended into the outbox, unless its kind wants none of this end. What has
+-- several parts is one text, a part a line: nothing in them has lines, and Redis carries one text sooner than many.
+local function record(id)
+  local job = redis.call('HGETALL', q .. 'j:' .. id)
+  local state, history, more
+  for n = 1, #job, 2 do
+    if job[n] == 'state' then state = job[n + 1]
+    elseif job[n] == 'hist' then history = job[n + 1]
+    elseif job[n] == 'more' then more = true end
+  end
+  if history == 'n' or (history == 'f' and state ~= 'failed') then return end
+  local entry = { 'id', id, 'hash', table.concat(job, '\n'), 'envelope', redis.call('GET', q .. 'b:' .. id) or '' }
+  if more then
+    local said = redis.call('MGET', q .. 'r:' .. id, q .. 'p:' .. id)
+    entry[7], entry[8], entry[9], entry[10] = 'outcome', said[1] or '', 'progress', said[2] or ''
+    entry[11], entry[12] = 'tries', table.concat(redis.call('LRANGE', q .. 'tries:' .. id, 0, -1), '\n')
+  end
+  redis.call('XADD', q .. 'out', '*', unpack(entry))
+end
+
+-- Records the jobs that have ended if somebody consumes the outbox (field 'out': how many entries it holds at most).
+-- The oldest go where it is full, in whole nodes of the stream, and are counted.
+local function fill_outbox()
+  local most = redis.call('HGET', meta, 'out')
+  if not most then return end
+  for _, entries in pairs(finished) do
+    for n = 2, #entries, 2 do record(entries[n]) end
+  end
+  local dropped = redis.call('XTRIM', q .. 'out', 'MAXLEN', '~', most, 'LIMIT', 1000)
+  if dropped > 0 then redis.call('HINCRBY', meta, 'out:dropped', dropped) end
+end
+
 -- Writes down what was noted. Every script that changes something ends with it.
 local function commit()
   for state, delta in pairs(counts) do
@@ -94,6 +131,7 @@ local function commit()
   for index, entries in pairs(finished) do
     if #entries > 0 then redis.call('ZADD', q .. index, unpack(entries)) end
   end
+  if #finished.done > 0 or #finished.dead > 0 then fill_outbox() end
   if #events > 0 then redis.call('PUBLISH', q .. 'ev', table.concat(events, '\n')) end
   if awake then redis.call('PUBLISH', q .. 'wake', '') end
 end

@@ -3,7 +3,8 @@
 -- KEYS[1]  {queue}:m
 -- ARGV     for each job: id, envelope, options. Options are '' for a plain job, else JSON:
 --          p priority, t not before (ms), i isolated, e endless, d deadline (ms),
---          k idempotency key (hashed), h payload (hashed), l life of the key (ms)
+--          k idempotency key (hashed), h payload (hashed), l life of the key (ms), o history ('f' of failures, 'n' none,
+--          else all), s and f how long to keep it after a success or cancellation and after a failure (ms)
 -- States   none -> waiting | scheduled
 -- Returns  for each job that was not simply accepted, its place (from 1) and why:
 --          '=' this id was accepted before · '=<id>' the key belongs to that equal job ·
@@ -38,6 +39,8 @@ for n = 1, #ARGV, 3 do
     if options.p ~= 2 then redis.call('HSET', key, 'prio', options.p) end
     if options.i then redis.call('HSET', key, 'iso', 1) end
     if options.e then redis.call('HSET', key, 'endless', 1) end
+    if options.o then redis.call('HSET', key, 'hist', options.o) end
+    if options.s then redis.call('HSET', key, 'keep:done', options.s, 'keep:failed', options.f) end
     if options.d then
       redis.call('HSET', key, 'deadline', options.d)
       redis.call('ZADD', q .. 'expiry', options.d, id)

@@ -3,7 +3,7 @@
 -- Every worker calls it each second. After a gap in these calls (Redis was away, or nobody was there) nothing is
 -- reclaimed for one lease, so that workers that could not renew do not lose what they are doing.
 -- KEYS[1]  {queue}:m
--- ARGV     1 how many at most, 2 lease (ms), 3 gap (ms), 4 keep (ms)
+-- ARGV     1 how many at most, 2 lease (ms), 3 gap (ms), 4 keep (ms) if it fails, 5 if it is cancelled, unless its kind says otherwise
 -- States   running -> waiting (isolated: front of its lane; in-process: a suspect, which next runs alone)
 --          running -> cancelled (a caller had asked), running -> failed (crashed alone for the third time)
 -- Returns  how many leases were looked at
@@ -33,7 +33,7 @@ for n = 1, #leases, 2 do
       crashes = crashed(key, crashes, last_sign - job[11])
       if crashes >= 3 then
         to = 'failed'
-        text = '{"code":"crashed","class":"internal",'
+        said = '{"code":"crashed","class":"internal",'
           .. '"message":"the job took its worker down three times while it ran alone","retryable":false}'
       end
     end
@@ -48,7 +48,7 @@ for n = 1, #leases, 2 do
       enlane(id, job[6], alone, not alone)
     else
       redis.call('HSET', key, 'end', at)
-      ended(id, to, ARGV[4], job[12])
+      ended(id, to, kept(id, to, to == 'failed' and ARGV[4] or ARGV[5]), job[12])
     end
     moved('running', to)
     event(id, version, to, job[2])

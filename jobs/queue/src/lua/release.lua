@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Gives runs back that did not do their work for a reason that is not the job's: the run does not count as an attempt.
 -- KEYS[1]  {queue}:m
--- ARGV     1 keep (ms), if a caller asked to stop it; then for each run: id, run, delay (ms; 0: front of its lane now),
---          error (why, for who looks while the job waits), or ''
+-- ARGV     1 keep (ms), if a caller asked to stop it and its kind says nothing else; then for each run: id, run,
+--          delay (ms; 0: front of its lane now), error (why, for who looks while the job waits), or ''
 -- States   running -> waiting | scheduled | cancelled. A suspect stays one: it has not run to an end alone.
 -- Returns  for each run: 1 given back, 0 refused (it is somebody else's or over)
 -- Cost     O(log n) a run
@@ -19,7 +19,7 @@ for n = 2, #ARGV, 4 do
     redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1)
     if to == 'cancelled' then
       redis.call('HSET', key, 'end', at)
-      ended(id, to, ARGV[1], job[8])
+      ended(id, to, kept(id, to, ARGV[1]), job[8])
     elseif to == 'scheduled' then
       redis.call('HSET', key, 'due', now + delay)
       redis.call('ZADD', q .. 'later', now + delay, id)
@@ -27,7 +27,10 @@ for n = 2, #ARGV, 4 do
     else
       enlane(id, job[5], job[7], true)
     end
-    if ARGV[n + 3] ~= '' then redis.call('SET', q .. 'r:' .. id, ARGV[n + 3]) end
+    if ARGV[n + 3] ~= '' then
+      redis.call('SET', q .. 'r:' .. id, ARGV[n + 3])
+      redis.call('HSET', key, 'more', 1)
+    end
     released[#released + 1] = id
     moved('running', to)
     event(id, version, to, run)

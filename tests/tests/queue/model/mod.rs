@@ -15,11 +15,12 @@ mod operation;
 mod reference;
 mod snapshot;
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use fourmi_model::{JobId, Priority, QueueName, State, Submission};
+use fourmi_model::{JobId, JobRecord, Priority, QueueName, Retention, State, Submission};
 use fourmi_queue::{
-    Cancelled, Lease, Outcome, Pushed, QueueError, Queues, Refusal, Retried, Run, Settlement, Transitions,
+    Cancelled, Lease, Outbox, OutboxConfig, Outcome, Pushed, QueueError, Queues, Refusal, Retried, Run, Settlement,
+    Transitions,
 };
 use fourmi_tests::RedisServer;
 use proptest::{
@@ -31,7 +32,7 @@ use uuid::Uuid;
 
 use crate::conformance::{error, payload, submission};
 use operation::{End, NewJob, Operation, REASONS};
-use reference::{Answer, Number, Reference, Submitted};
+use reference::{Answer, Ended, Number, Reference, Submitted};
 use snapshot::Snapshot;
 
 type Checked = Result<(), TestCaseError>;
@@ -162,6 +163,7 @@ impl World {
             Operation::Reclaim { limit } => self.reclaim(limit).await?,
             Operation::Expire { limit } => self.expire(limit).await?,
             Operation::Trim { limit, done, dead } => self.trim(limit, done, dead).await?,
+            Operation::Record { limit } => self.record(limit).await?,
             Operation::Tick => {
                 self.pass(1)?;
                 self.reclaim(100).await?;
@@ -183,6 +185,7 @@ impl World {
         let after = self.look();
         after.check()?;
         after.check_since(&self.before)?;
+        self.model.fill_outbox();
         self.compare(&after)?;
         self.before = after;
         Ok(())
@@ -205,7 +208,7 @@ impl World {
     async fn push(&mut self, new: Vec<NewJob>, many: bool) -> Checked {
         let (mut jobs, mut expected) = (Vec::new(), Vec::new());
         let clock = jiff::Timestamp::now();
-        for NewJob { again, priority, delay, deadline, isolated, endless, key } in new {
+        for NewJob { again, priority, delay, deadline, isolated, endless, key, history, keep } in new {
             let known: Vec<Number> = self.model.jobs.keys().copied().collect();
             let number = again.and_then(|back| newest(&known, back)).unwrap_or_else(|| {
                 self.made += 1;
@@ -214,6 +217,10 @@ impl World {
             let mut submission: Submission = submission();
             submission.priority = Priority::ALL[priority];
             (submission.isolated, submission.endless) = (isolated, endless);
+            submission.history = history;
+            if let Some((done, failed)) = keep {
+                submission.retention = Retention { done: hours(done), failed: hours(failed) };
+            }
             submission.not_before = delay.map(|delay| clock + hours(delay));
             // In the middle of an hour, so that it is never now.
             submission.envelope.deadline =
@@ -222,7 +229,8 @@ impl World {
                 submission.idempotency_key = Some(name.to_string());
                 submission.envelope.payload = payload(&contents.to_string());
             }
-            let answer = self.model.push(&Submitted { number, priority, delay, deadline, isolated, endless, key });
+            let submitted = Submitted { number, priority, delay, deadline, isolated, endless, key, history, keep };
+            let answer = self.model.push(&submitted);
             if answer == Answer::Accepted {
                 self.jobs.push(number);
             }
@@ -357,7 +365,7 @@ impl World {
             }
             job.attempts -= 1;
             if job.cancel {
-                self.model.end(number, State::Cancelled, reference::KEEP_DONE);
+                self.model.end_as_its_kind_says(number, State::Cancelled);
             } else if *delay > 0 {
                 (job.state, job.due) = (State::Scheduled, clock + delay);
             } else {
@@ -484,6 +492,27 @@ impl World {
         Ok(())
     }
 
+    /// The first call opens the outbox.
+    async fn record(&mut self, limit: u64) -> Checked {
+        let outbox = Outbox::of(&self.queues, queue(), OutboxConfig::default()).await.map_err(failed)?;
+        let batch = outbox.take(limit).await.map_err(failed)?;
+        outbox.acknowledge(&batch).await.map_err(failed)?;
+        self.model.consumed = true;
+        let taken = outbox_of(&self.before).into_iter().take(limit.try_into().unwrap()).collect::<Vec<_>>();
+        let records = batch.records.iter().map(|JobRecord { job, runs, .. }| {
+            let outcome = job.result.as_ref().map(ToString::to_string);
+            let outcome = outcome.or_else(|| job.error.as_ref().map(|error| error.code.clone()));
+            let tries = runs.iter().map(|run| run.run).collect();
+            (number(job.id.uuid()), job.state.to_string(), job.run, outcome, tries)
+        });
+        prop_assert_eq!(&records.collect::<Vec<_>>(), &taken, "the oldest entries");
+        for entry in taken {
+            let at = self.model.outbox.iter().position(|other| *other == entry).unwrap();
+            self.model.outbox.remove(at);
+        }
+        Ok(())
+    }
+
     /// Which of the two indexes is trimmed first is not said; of each, its front goes, and no more than has to.
     async fn trim(&mut self, limit: u64, done: u64, dead: u64) -> Checked {
         let looked_at = self.transitions.trim(limit, (done, dead)).await.map_err(failed)?;
@@ -558,8 +587,26 @@ impl World {
             let line: Vec<Number> = real.list(&name).iter().map(|id| read(id)).collect();
             prop_assert_eq!(&line, expected, "{}", name);
         }
+        let (mut outbox, mut expected) = (outbox_of(real), self.model.outbox.clone());
+        outbox.sort_unstable();
+        expected.sort_unstable();
+        prop_assert_eq!(outbox, expected, "the outbox");
         Ok(())
     }
+}
+
+/// The entries of the outbox, oldest first.
+fn outbox_of(real: &Snapshot) -> Vec<Ended> {
+    let entries = real.stream("out").into_iter().map(|entry| {
+        let text = |name: &str| entry.get(name).copied().unwrap_or("");
+        let outcome = Some(text("outcome")).filter(|text| !text.is_empty()).map(code);
+        let run = |line: &str| line.split(' ').next().unwrap().parse::<u64>().unwrap();
+        let hash: Vec<&str> = entry["hash"].lines().collect();
+        let hash: HashMap<&str, &str> = hash.chunks(2).map(|pair| (pair[0], pair[1])).collect();
+        let newest = hash.get("run").map_or(0, |run| run.parse().unwrap());
+        (read(entry["id"]), hash["state"].to_owned(), newest, outcome, text("tries").lines().map(run).collect())
+    });
+    entries.collect()
 }
 
 /// Less than an hour has really passed since the time was noted.

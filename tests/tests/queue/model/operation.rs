@@ -1,6 +1,7 @@
 //! What may happen to a queue, chosen at random. Jobs and runs are named by how new they are (0: the newest), so that
 //! every operation makes sense in every sequence and a failing one shrinks.
 
+use fourmi_model::History;
 use proptest::{collection::vec, option::weighted, prelude::*};
 
 pub(super) const REASONS: [&str; 3] = ["not_configured", "offline", "provider_down"];
@@ -47,6 +48,10 @@ pub(super) enum Operation {
         done: u64,
         dead: u64,
     },
+    /// Somebody takes finished jobs out of the outbox.
+    Record {
+        limit: u64,
+    },
     /// An hour passes and a process keeps house.
     Tick,
     /// Hours pass in which nobody looks.
@@ -68,6 +73,9 @@ pub(super) struct NewJob {
     pub(super) isolated: bool,
     pub(super) endless: bool,
     pub(super) key: Option<(u8, u8)>,
+    pub(super) history: History,
+    /// How long it is kept after a success or cancellation and after a failure, if its kind says so.
+    pub(super) keep: Option<(i64, i64)>,
 }
 
 #[derive(Debug, Clone)]
@@ -100,8 +108,10 @@ prop_compose! {
         isolated in any::<bool>(),
         endless in any::<bool>(),
         key in weighted(0.2, (0..3_u8, 0..2_u8)),
+        history in prop_oneof![2 => Just(History::All), 1 => Just(History::Failures), 1 => Just(History::None)],
+        keep in weighted(0.2, (0..5_i64, 0..5_i64)),
     ) -> NewJob {
-        NewJob { again, priority, delay, deadline, isolated, endless, key }
+        NewJob { again, priority, delay, deadline, isolated, endless, key, history, keep }
     }
 }
 
@@ -135,6 +145,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => limit().prop_map(|limit| Operation::Reclaim { limit }),
         2 => limit().prop_map(|limit| Operation::Expire { limit }),
         2 => (limit(), 0..8_u64, 0..8_u64).prop_map(|(limit, done, dead)| Operation::Trim { limit, done, dead }),
+        3 => limit().prop_map(|limit| Operation::Record { limit }),
         14 => Just(Operation::Tick),
         1 => (2..30_i64).prop_map(|hours| Operation::Away { hours }),
         1 => any::<bool>().prop_map(Operation::Pause),

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use fourmi_model::State;
+use fourmi_model::{History, State};
 
 /// How long a cancelled and a failed job is kept when no run says it: a day and thirty days.
-pub(super) const KEEP_DONE: i64 = 24;
-pub(super) const KEEP_DEAD: i64 = 30 * 24;
+const KEEP_DONE: i64 = 24;
+const KEEP_DEAD: i64 = 30 * 24;
 
 /// How long an idempotency key is remembered.
 const KEY_LIFE: i64 = 24;
@@ -31,6 +31,11 @@ pub(super) struct Reference {
     pub(super) paused: bool,
     pub(super) cap: Option<usize>,
     pub(super) limit: Option<usize>,
+    /// Whether somebody consumes the outbox.
+    pub(super) consumed: bool,
+    pub(super) outbox: Vec<Ended>,
+    /// Jobs that have ended in this step.
+    ended: Vec<Number>,
 }
 
 #[derive(Debug)]
@@ -69,6 +74,8 @@ pub(super) struct Job {
     pub(super) progress: Option<u64>,
     /// Runs that did not succeed, the newest fifty.
     pub(super) tries: Vec<u64>,
+    pub(super) history: History,
+    pub(super) keep: Option<(i64, i64)>,
 }
 
 impl Job {
@@ -79,6 +86,9 @@ impl Job {
     }
 }
 
+/// An entry of the outbox: job, state, run, outcome, failed runs.
+pub(super) type Ended = (Number, String, u64, Option<String>, Vec<u64>);
+
 /// A job as it is handed in.
 pub(super) struct Submitted {
     pub(super) number: Number,
@@ -88,6 +98,8 @@ pub(super) struct Submitted {
     pub(super) isolated: bool,
     pub(super) endless: bool,
     pub(super) key: Option<(u8, u8)>,
+    pub(super) history: History,
+    pub(super) keep: Option<(i64, i64)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -147,6 +159,8 @@ impl Reference {
             outcome: None,
             progress: None,
             tries: Vec::new(),
+            history: new.history,
+            keep: new.keep,
         };
         self.jobs.insert(new.number, job);
         if delay.is_none() {
@@ -179,6 +193,29 @@ impl Reference {
         let due = self.clock + keep;
         let job = self.job(number);
         (job.state, job.due) = (state, due);
+        let wanted = match job.history {
+            History::All => true,
+            History::Failures => state == State::Failed,
+            History::None => false,
+        };
+        if wanted && self.consumed {
+            self.ended.push(number);
+        }
+    }
+
+    /// Ends a job without a word of its worker.
+    pub(super) fn end_as_its_kind_says(&mut self, number: Number, state: State) {
+        let (done, dead) = self.jobs[&number].keep.unwrap_or((KEEP_DONE, KEEP_DEAD));
+        self.end(number, state, if state == State::Failed { dead } else { done });
+    }
+
+    /// Closes a step: what has ended in it is in the outbox.
+    pub(super) fn fill_outbox(&mut self) {
+        for number in std::mem::take(&mut self.ended) {
+            let job = &self.jobs[&number];
+            let entry = (number, job.state.to_string(), job.run, job.outcome.clone(), job.tries.clone());
+            self.outbox.push(entry);
+        }
     }
 
     /// The deadline of a job has passed; a run that has started may go on.
@@ -195,7 +232,7 @@ impl Reference {
 
     fn too_late(&mut self, number: Number) {
         self.job(number).outcome = Some("expired".into());
-        self.end(number, State::Failed, KEEP_DEAD);
+        self.end_as_its_kind_says(number, State::Failed);
     }
 
     /// Whether the run may still write; the others are refused.
@@ -271,7 +308,7 @@ impl Reference {
             State::Running => self.job(number).cancel = true,
             _ if state.is_final() => {}
             _ => {
-                self.end(number, State::Cancelled, KEEP_DONE);
+                self.end_as_its_kind_says(number, State::Cancelled);
                 self.job(number).left = state == State::Waiting;
             }
         }
@@ -327,7 +364,7 @@ impl Reference {
         if state == State::Waiting {
             self.wait(number, isolated);
         } else {
-            self.end(number, state, KEEP_DEAD);
+            self.end_as_its_kind_says(number, state);
         }
     }
 

@@ -5,6 +5,11 @@ for n, key in ipairs(redis.call('KEYS', '*')) do
   local contents
   if sort == 'string' then contents = { redis.call('GET', key) }
   elseif sort == 'hash' then contents = redis.call('HGETALL', key)
+  elseif sort == 'stream' then
+    contents = {}
+    for _, entry in ipairs(redis.call('XRANGE', key, '-', '+')) do
+      contents[#contents + 1] = table.concat(entry[2], '\0')
+    end
   elseif sort == 'list' then contents = redis.call('LRANGE', key, 0, -1)
   else contents = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end
   all[n] = { key, sort, redis.call('PTTL', key), contents }

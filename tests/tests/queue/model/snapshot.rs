@@ -49,6 +49,15 @@ impl Snapshot {
         self.list(name).chunks(2).map(|pair| (pair[0].as_str(), pair[1].parse::<f64>().unwrap() as i64)).collect()
     }
 
+    /// The entries of a stream, in order.
+    pub(super) fn stream<'a>(&'a self, name: &str) -> Vec<HashMap<&'a str, &'a str>> {
+        let fields = |entry: &'a String| {
+            let texts: Vec<&str> = entry.split('\0').collect();
+            texts.chunks(2).map(|pair| (pair[0], pair[1])).collect()
+        };
+        self.list(name).iter().map(fields).collect()
+    }
+
     /// The jobs, by id.
     pub(super) fn jobs(&self) -> BTreeMap<&str, HashMap<&str, &str>> {
         let jobs = self.keys.keys().filter_map(|key| Some((key.strip_prefix("j:")?, self.hash(key))));
@@ -72,7 +81,7 @@ impl Snapshot {
                 Some(("i", _)) => prop_assert!(*life > 0, "{name} is kept for ever"),
                 None if name == "volunteer" => prop_assert!(*life > 0, "{name} is kept for ever"),
                 None => {
-                    let known = ["m", "suspects", "later", "lease", "done", "dead", "expiry"];
+                    let known = ["m", "suspects", "later", "lease", "done", "dead", "expiry", "out"];
                     prop_assert!(known.contains(&name.as_str()), "{name} is nobody's");
                 }
                 _ => prop_assert!(false, "{name} is nobody's"),
