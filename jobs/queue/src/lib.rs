@@ -2,6 +2,7 @@
 
 mod address;
 mod backend;
+mod dead;
 mod error;
 mod link;
 mod push;
@@ -13,7 +14,8 @@ mod transitions;
 mod watch;
 
 pub use backend::{BackendHandle, Delivery, QueueBackend, SettleLayer, Stop, StopSignal, WorkerConfig};
+pub use dead::{DeadAction, DeadStep};
 pub use error::{QueueError, Refusal};
-pub use queues::{Cancelled, Counts, JobFilter, Page, Pushed, Queues, RedisHealth, Retried};
+pub use queues::{Cancelled, Counts, JobFilter, Page, Pushed, Queues, RedisHealth, Retried, Unparked};
 pub use transitions::{Claim, Fetched, Lease, Outcome, Run, Settlement, Transitions};
 pub use watch::{Update, Watch, Watcher};

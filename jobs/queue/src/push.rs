@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fourmi_model::{Envelope, JobId, Priority, QueueName, Submission};
+use fourmi_model::{Envelope, JobId, KEY_LIVES, Priority, QueueName, Submission};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -12,15 +12,13 @@ use uuid::Uuid;
 use crate::{
     Pushed, QueueError, Refusal,
     link::Link,
+    queues::milliseconds,
     read::{meta_key, priority_number},
     scripts,
 };
 
 /// Jobs that one script call accepts at most: about two milliseconds of Redis's time.
 const BATCH: usize = 400;
-
-/// How long an idempotency key is remembered.
-const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// When a full queue is worth another try.
 const FULL_RETRY: Duration = Duration::from_secs(5);
@@ -81,7 +79,7 @@ impl Options {
             d: submission.envelope.deadline.map(|time| time.as_millisecond()),
             k: key.map(|key| hash(&[key])),
             h: key.map(|_| payload_hash(&submission.envelope)),
-            l: key.and(KEY_LIFE.as_millis().try_into().ok()),
+            l: key.map(|_| milliseconds(submission.key_life.clamp(*KEY_LIVES.start(), *KEY_LIVES.end()))),
         }
     }
 

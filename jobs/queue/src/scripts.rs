@@ -14,11 +14,15 @@ macro_rules! scripts {
 
 scripts! {
     CANCEL = "cancel.lua",
+    DEAD = "dead.lua",
     EXPIRE = "expire.lua",
     FETCH = "fetch.lua",
     GET = "get.lua",
+    LINES = "lines.lua",
+    LOG = "log.lua",
     PROGRESS = "progress.lua",
     PROMOTE = "promote.lua",
+    PURGE = "purge.lua",
     PUSH = "push.lua",
     RECLAIM = "reclaim.lua",
     RELEASE = "release.lua",

@@ -32,6 +32,12 @@ local function ended(id, state, keep, deadline)
   if deadline then redis.call('ZREM', q .. 'expiry', id) end
 end
 
+-- Forgets a job that is over, with every key of its own; its index is the caller's.
+local function forget(id, state)
+  redis.call('DEL', q .. 'b:' .. id, q .. 'j:' .. id, q .. 'r:' .. id, q .. 'p:' .. id, q .. 'tries:' .. id, q .. 'log:' .. id)
+  moved(state, nil)
+end
+
 -- Fails a job that has not started before its deadline.
 local function expired(id, from, version, run, keep)
   redis.call('HSET', q .. 'j:' .. id, 'state', 'failed', 'ver', version, 'end', now)

@@ -19,8 +19,7 @@ for index, most in pairs({ done = tonumber(ARGV[2]), dead = tonumber(ARGV[3]) })
   for _, id in ipairs(ids) do
     local state = redis.call('HGET', q .. 'j:' .. id, 'state')
     if state == 'succeeded' or state == 'failed' or state == 'cancelled' then
-      redis.call('DEL', q .. 'b:' .. id, q .. 'j:' .. id, q .. 'r:' .. id, q .. 'p:' .. id, q .. 'tries:' .. id, q .. 'log:' .. id)
-      moved(state, nil)
+      forget(id, state)
     end
   end
   if #ids > 0 then redis.call('ZREM', name, unpack(ids)) end

@@ -8,9 +8,6 @@ use fourmi_model::State;
 pub(super) const KEEP_DONE: i64 = 24;
 pub(super) const KEEP_DEAD: i64 = 30 * 24;
 
-/// How long an idempotency key is remembered.
-const KEY_LIFE: i64 = 24;
-
 /// The number of a job, in the order in which they were made.
 pub(super) type Number = u64;
 
@@ -64,6 +61,8 @@ pub(super) struct Job {
     pub(super) outcome: Option<String>,
     /// The run that the newest progress is of.
     pub(super) progress: Option<u64>,
+    /// Lines of its log.
+    pub(super) lines: usize,
     /// Runs that did not succeed, the newest fifty.
     pub(super) tries: Vec<u64>,
 }
@@ -75,7 +74,7 @@ pub(super) struct Submitted {
     pub(super) delay: Option<i64>,
     pub(super) deadline: Option<i64>,
     pub(super) isolated: bool,
-    pub(super) key: Option<(u8, u8)>,
+    pub(super) key: Option<(u8, u8, i64)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -98,7 +97,7 @@ impl Reference {
     }
 
     pub(super) fn push(&mut self, new: &Submitted) -> Answer {
-        if let Some((name, payload)) = new.key
+        if let Some((name, payload, _)) = new.key
             && let Some(key) = self.keys.get(&name).filter(|key| key.until > self.clock)
             && self.jobs.contains_key(&key.job)
         {
@@ -110,8 +109,8 @@ impl Reference {
         if self.room() == 0 {
             return Answer::Full;
         }
-        if let Some((name, payload)) = new.key {
-            self.keys.insert(name, Key { job: new.number, payload, until: self.clock + KEY_LIFE });
+        if let Some((name, payload, life)) = new.key {
+            self.keys.insert(name, Key { job: new.number, payload, until: self.clock + life });
         }
         let delay = new.delay.filter(|delay| *delay > 0);
         let deadline = new.deadline.map(|hours| self.clock + hours);
@@ -132,6 +131,7 @@ impl Reference {
             left: false,
             outcome: None,
             progress: None,
+            lines: 0,
             tries: Vec::new(),
         };
         self.jobs.insert(new.number, job);
