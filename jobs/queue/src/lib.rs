@@ -5,6 +5,7 @@ mod backend;
 mod dead;
 mod error;
 mod link;
+mod pressure;
 mod push;
 mod queues;
 mod read;

@@ -38,7 +38,7 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(4);
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_millis(500) };
 
 /// The layout of the keys that this version reads and writes.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// A connection to Redis, whatever it consists of; cheap to clone.
 #[derive(Clone)]

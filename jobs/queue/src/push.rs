@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use fourmi_model::{Envelope, JobId, KEY_LIVES, Priority, QueueName, Submission};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     Pushed, QueueError, Refusal,
     link::Link,
+    pressure::Pressure,
     queues::milliseconds,
     read::{meta_key, priority_number},
     scripts,
@@ -60,6 +62,8 @@ struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     i: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    e: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     d: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     k: Option<String>,
@@ -76,6 +80,7 @@ impl Options {
             p: priority_number(submission.priority),
             t: submission.not_before.map(|time| time.as_millisecond()),
             i: submission.isolated.then_some(1),
+            e: submission.endless.then_some(1),
             d: submission.envelope.deadline.map(|time| time.as_millisecond()),
             k: key.map(|key| hash(&[key])),
             h: key.map(|_| payload_hash(&submission.envelope)),
@@ -87,6 +92,7 @@ impl Options {
         self.p == priority_number(Priority::Normal)
             && self.t.is_none()
             && self.i.is_none()
+            && self.e.is_none()
             && self.d.is_none()
             && self.k.is_none()
     }
@@ -125,15 +131,27 @@ impl Pusher {
 async fn run(link: Link, queue: QueueName, mut inbox: mpsc::Receiver<(Row, oneshot::Sender<Answer>)>) {
     let calls = std::sync::Arc::new(Semaphore::new(2));
     let mut batch = Vec::with_capacity(BATCH);
+    let mut pressure = Pressure::default();
     loop {
         let Ok(permit) = calls.clone().acquire_owned().await else { return };
         if inbox.recv_many(&mut batch, BATCH).await == 0 {
             return;
         }
+        // Callers that were answered together are about to push again: they share a call.
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(waiting) = inbox.try_recv()
+        {
+            batch.push(waiting);
+        }
+        let room = pressure.check(&link).await;
         let (rows, senders): (Vec<Row>, Vec<_>) = batch.drain(..).unzip();
         let (link, queue) = (link.clone(), queue.clone());
         tokio::spawn(async move {
-            let answers = push_rows(&link, &queue, &rows).await;
+            let answers = match room {
+                Ok(()) => push_rows(&link, &queue, &rows).await,
+                Err(full) => Err(full),
+            };
             drop(permit);
             match answers {
                 Ok(answers) => {
@@ -159,8 +177,14 @@ async fn push_rows(link: &Link, queue: &QueueName, rows: &[Row]) -> Result<Vec<R
     for row in rows {
         call.arg(&*row.id.uuid().hyphenated().encode_lower(&mut uuid)).arg(&row.envelope).arg(&row.options);
     }
-    let answers: Vec<String> = link.invoke(&call).await?;
-    rows.iter().zip(answers).map(|(row, answer)| read_answer(&row.id, &answer)).collect()
+    let others: Vec<(usize, String)> = link.invoke(&call).await?;
+    let mut answers: Vec<_> = rows.iter().map(|row| Ok(Pushed { id: row.id.clone(), existing: false })).collect();
+    for (place, answer) in others {
+        let corrupt = || QueueError::Corrupt(format!("the answer to a push at place {place}"));
+        let at = place.checked_sub(1).filter(|at| *at < rows.len()).ok_or_else(corrupt)?;
+        answers[at] = read_answer(&rows[at].id, &answer)?;
+    }
+    Ok(answers)
 }
 
 /// Pushes any number of rows of one queue.
@@ -169,11 +193,11 @@ pub(crate) async fn push_many(
     queue: &QueueName,
     rows: &[Row],
 ) -> Result<Vec<Result<Pushed, Refusal>>, QueueError> {
-    let mut answers = Vec::with_capacity(rows.len());
-    for chunk in rows.chunks(BATCH) {
-        answers.extend(push_rows(link, queue, chunk).await?);
-    }
-    Ok(answers)
+    Pressure::default().check(link).await?;
+    let calls: Vec<BoxFuture<'_, _>> = rows.chunks(BATCH).map(|chunk| push_rows(link, queue, chunk).boxed()).collect();
+    // One runs in Redis while the next is written. They go over one connection, so they keep their order.
+    let answers: Vec<Vec<_>> = stream::iter(calls).buffered(2).try_collect().await?;
+    Ok(answers.into_iter().flatten().collect())
 }
 
 fn read_answer(id: &JobId, answer: &str) -> Result<Result<Pushed, Refusal>, QueueError> {
@@ -183,7 +207,6 @@ fn read_answer(id: &JobId, answer: &str) -> Result<Result<Pushed, Refusal>, Queu
         Ok::<_, QueueError>(JobId::from_parts(id.queue().clone(), uuid))
     };
     Ok(match answer {
-        "" => Ok(Pushed { id: id.clone(), existing: false }),
         "=" => Ok(Pushed { id: id.clone(), existing: true }),
         "full" => Err(Refusal::QueueFull { retry_after: FULL_RETRY }),
         _ => match answer.split_at(1) {

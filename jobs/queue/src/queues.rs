@@ -146,7 +146,7 @@ impl Queues {
     /// Puts any number of jobs into one queue, in steps; one answer a job, in order.
     ///
     /// # Errors
-    /// As [`Queues::push`]; steps before the one that failed are accepted.
+    /// As [`Queues::push`]; some of the jobs may have been accepted then.
     pub async fn push_many(
         &self,
         queue: &QueueName,

@@ -45,9 +45,9 @@ pub(crate) async fn jobs(link: &Link, queue: &QueueName, ids: &[Uuid]) -> Result
 pub(crate) async fn versions(link: &Link, ids: &[JobId]) -> Result<Vec<Option<(u64, u64)>>, QueueError> {
     let asked = ids.iter().map(|id| async move {
         let hash = key(id.queue(), format_args!("j:{}", id.uuid().hyphenated()));
-        let numbers: (Option<u64>, Option<u64>) =
-            link.query(redis::cmd("HMGET").arg(hash).arg("ver").arg("log")).await?;
-        Ok::<_, QueueError>(numbers.0.map(|version| (version, numbers.1.unwrap_or(0))))
+        let (state, version, newest_line): (Option<String>, Option<u64>, Option<u64>) =
+            link.query(redis::cmd("HMGET").arg(hash).arg("state").arg("ver").arg("log")).await?;
+        Ok(state.map(|_| (version.unwrap_or(1), newest_line.unwrap_or(0))))
     });
     // One multiplexed connection: all questions are under way at once.
     futures_util::future::try_join_all(asked).await
@@ -121,7 +121,7 @@ fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> Result<Optio
         queue: id.queue().clone(),
         id,
         state,
-        version: number("ver").unwrap_or(0),
+        version: number("ver").unwrap_or(1),
         priority: number("prio").and_then(|n| Priority::ALL.get(usize::try_from(n).ok()?).copied()).unwrap_or_default(),
         tags: envelope.tags,
         correlation_id: envelope.correlation_id,

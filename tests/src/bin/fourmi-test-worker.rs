@@ -6,7 +6,9 @@ use std::{io::Write, path::Path, process::ExitCode, time::Duration};
 
 use fourmi_model::{Failure, LogLevel, Progress};
 use fourmi_runtime::{Context, Worker};
-use fourmi_tests::kinds::{Echo, Fail, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps, Talk, TalkInChild};
+use fourmi_tests::kinds::{
+    Echo, Fail, Greet, GreetOne, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps, Talk, TalkInChild,
+};
 use serde_json::json;
 
 fn main() -> ExitCode {
@@ -18,10 +20,13 @@ fn main() -> ExitCode {
         .kind::<Steps, _, _>(steps)
         .kind::<Talk, _, _>(talk)
         .kind::<TalkInChild, _, _>(async |job: TalkInChild, context| talk(job.0, context).await);
-    // A worker of the version before, which does not know every kind yet.
+    // A worker of the version before, which does not know every kind yet, and one in an older version.
     match std::env::var_os("TEST_WORKER_IS_OLD") {
-        Some(_) => worker.main(),
-        None => worker.kind::<Echo, _, _>(async |job: Echo, _| Ok(job.value)).main(),
+        Some(_) => worker.kind::<GreetOne, _, _>(async |job: GreetOne, _| Ok(format!("old: {}", job.name))).main(),
+        None => worker
+            .kind::<Echo, _, _>(async |job: Echo, _| Ok(job.value))
+            .kind::<Greet, _, _>(async |job: Greet, _| Ok(format!("new: {}", job.names.join(" and "))))
+            .main(),
     }
 }
 

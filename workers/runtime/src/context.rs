@@ -153,7 +153,7 @@ impl Context {
     /// # Errors
     /// A retryable failure `scratch_failed` if it cannot be made.
     pub async fn kept(&self) -> Result<Option<Kept>, Failure> {
-        Kept::open(&self.inner.rooms.kept).await.map_err(|error| scratch_failure(&error))
+        self.inner.rooms.open_kept().await.map_err(|error| scratch_failure(&error))
     }
 
     /// A folder that all jobs of the queue on this machine share, for what can be fetched or made again. Who uses it also

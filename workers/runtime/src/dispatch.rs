@@ -12,7 +12,7 @@ use std::{
 
 use apalis_core::task::Task;
 use fourmi_blobs::Blobs;
-use fourmi_model::{ErrorClass, Failure, Isolation, NextStep, Policy};
+use fourmi_model::{Envelope, ErrorClass, ErrorReport, Failure, Isolation, NextStep, Policy};
 use fourmi_queue::{BackendHandle, Delivery, Outcome, Stop};
 use fourmi_settings::Data;
 use tokio::time::{sleep, timeout};
@@ -31,9 +31,6 @@ use crate::{
 
 /// A job of an unknown kind or schema version goes back for about this long: a newer worker may know it.
 const UNKNOWN_DELAY: Duration = Duration::from_secs(5);
-
-/// Crashes after which a job is given up.
-const MAX_CRASHES: u32 = 3;
 
 /// The service of a worker.
 #[derive(Clone)]
@@ -95,26 +92,31 @@ impl House {
                 job.id = %delivery.id, job.kind = %envelope.kind, job.schema_version = envelope.schema_version,
                 "this worker does not know the kind or its version; the job goes back"
             );
-            return Outcome::Released { delay: UNKNOWN_DELAY.mul_f64(0.5 + rand::random::<f64>()) };
+            let delay = UNKNOWN_DELAY.mul_f64(0.5 + rand::random::<f64>());
+            return Outcome::Misdirected { error: unknown(&envelope, known), delay };
         };
         let policy = handler.policy.clone().with(&envelope.policy);
-        let end = self.run(handler, &policy, &delivery).await;
+        let rooms = Rooms::of(&self.data, &delivery.id);
+        let end = self.run(handler, &policy, &delivery, &rooms).await;
         let outcome = conclude(end, &policy, &delivery);
         log(&delivery, &outcome);
-        if matches!(outcome, Outcome::Succeeded { .. } | Outcome::Cancelled { .. } | Outcome::Failed { .. }) {
-            Rooms::of(&self.data, &delivery.id).forget(&self.blobs).await;
+        let is_over = matches!(outcome, Outcome::Succeeded { .. } | Outcome::Cancelled { .. } | Outcome::Failed { .. });
+        // Looking for a folder costs as much as all else that is done for a short job.
+        let may_have_rooms = delivery.run > 1 || policy.isolation != Isolation::InProcess || rooms.are_used();
+        if is_over && may_have_rooms {
+            rooms.forget(&self.blobs).await;
         }
         outcome
     }
 
-    async fn run(&self, handler: &Handler, policy: &Policy, delivery: &Delivery) -> RunEnd {
+    async fn run(&self, handler: &Handler, policy: &Policy, delivery: &Delivery, rooms: &Rooms) -> RunEnd {
         let folder = self.scratch.run(&format!("{}-{}", delivery.id.uuid(), delivery.run));
         let host = Arc::new(LocalHost {
             id: delivery.id.clone(),
             run: delivery.run,
             backend: self.backend.clone(),
             blobs: self.blobs.clone(),
-            rooms: Rooms::of(&self.data, &delivery.id),
+            rooms: rooms.clone(),
             secrets: self.data.secrets(),
         });
         let run = RunInfo {
@@ -123,7 +125,7 @@ impl House {
             attempts: delivery.attempts,
             correlation_id: delivery.envelope.correlation_id.clone(),
         };
-        let about = About { run, rooms: Rooms::of(&self.data, &delivery.id), settings: self.settings.clone() };
+        let about = About { run, rooms: rooms.clone(), settings: self.settings.clone() };
         match policy.isolation {
             Isolation::InProcess => {
                 let context = Context::new(about, false, folder, host, delivery.stop.clone());
@@ -140,6 +142,19 @@ impl House {
             }
         }
     }
+}
+
+/// Why this worker gives a job back.
+fn unknown(envelope: &Envelope, handler: Option<&Handler>) -> ErrorReport {
+    let (code, what) = match handler {
+        None => ("unknown_kind", format!("the kind {}", envelope.kind)),
+        Some(handler) => {
+            let (wanted, known) = (envelope.schema_version, handler.schema_version);
+            ("unknown_schema_version", format!("version {wanted} of {}, only {known}", envelope.kind))
+        }
+    };
+    let message = format!("the worker that had the job does not know {what}: it waits for a newer worker");
+    Failure::retry(code, message).report()
 }
 
 /// Runs a handler in this process, within its time; stops it by force if it does not stop when asked.
@@ -176,9 +191,8 @@ fn conclude(end: RunEnd, policy: &Policy, delivery: &Delivery) -> Outcome {
             Outcome::Cancelled { error: Failure::cancelled().report(), keep: done }
         }
         RunEnd::Crashed(crash) => {
-            let last = delivery.crashes + 1 >= MAX_CRASHES;
             let delay = policy.backoff.delay(delivery.crashes + 1, rand::random());
-            Outcome::Crashed { error: crash.failure(last).report(), delay, keep: failed }
+            Outcome::Crashed { error: crash.failure().report(), delay, keep: failed }
         }
         RunEnd::Ended(Err(failure)) => conclude_failure(failure, policy, delivery),
     }
@@ -201,7 +215,10 @@ fn conclude_failure(failure: Failure, policy: &Policy, delivery: &Delivery) -> O
 fn log(delivery: &Delivery, outcome: &Outcome) {
     let (job, run, kind) = (&delivery.id, delivery.run, &delivery.envelope.kind);
     match outcome {
-        Outcome::Succeeded { .. } | Outcome::Cancelled { .. } | Outcome::Released { .. } => {
+        Outcome::Succeeded { .. }
+        | Outcome::Cancelled { .. }
+        | Outcome::Released { .. }
+        | Outcome::Misdirected { .. } => {
             tracing::debug!(job.id = %job, job.run = run, job.kind = %kind, "run ended");
         }
         Outcome::Retrying { error, delay, .. } => {

@@ -5,6 +5,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -31,16 +35,32 @@ pub(crate) struct Rooms {
     pub(crate) kept: PathBuf,
     /// Shared by all jobs of the queue.
     pub(crate) cache: PathBuf,
+    /// Whether this process has put something into `kept`.
+    #[serde(skip)]
+    used: Arc<AtomicBool>,
 }
 
 impl Rooms {
     pub(crate) fn of(data: &Data, job: &JobId) -> Self {
         let queue = job.queue().to_string();
-        Self { kept: data.kept().join(&queue).join(job.uuid().to_string()), cache: data.cache().join(queue) }
+        let kept = data.kept().join(&queue).join(job.uuid().to_string());
+        Self { kept, cache: data.cache().join(queue), used: Arc::default() }
+    }
+
+    /// Opens the folder that is kept; `None` if an earlier run is still in it.
+    pub(crate) async fn open_kept(&self) -> io::Result<Option<Kept>> {
+        self.used.store(true, Relaxed);
+        Kept::open(&self.kept).await
+    }
+
+    /// Whether this process has put something into the folder that is kept.
+    pub(crate) fn are_used(&self) -> bool {
+        self.used.load(Relaxed)
     }
 
     /// Notes that a stored file grows for the job, so that it goes with the job if nobody finishes it.
     pub(crate) fn note_growing(&self, file: &BlobId) -> io::Result<()> {
+        self.used.store(true, Relaxed);
         fs::create_dir_all(&self.kept)?;
         File::create(self.kept.join(format!("{GROWING}{file}"))).map(drop)
     }

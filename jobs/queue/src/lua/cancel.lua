@@ -10,7 +10,7 @@ local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'reason', 'deadline'
 local from = job[1]
 if not from then return '' end
 if from == 'succeeded' or from == 'failed' or from == 'cancelled' then return from end
-local version, run = job[2] + 1, job[3] or 0
+local version, run = after(job[2]), job[3] or 0
 if from == 'running' then
   redis.call('HSET', key, 'cancel', 1, 'ver', version)
   event(id, version, from, run)
@@ -19,7 +19,7 @@ else
   if from == 'scheduled' or from == 'retrying' then redis.call('ZREM', q .. 'later', id) end
   if from == 'parked' then redis.call('ZREM', q .. 'parked:' .. job[4], id) end
   if from == 'waiting' then redis.call('HSET', key, 'left', 1) end
-  redis.call('HSET', key, 'state', 'cancelled', 'ver', version, 'end', now)
+  redis.call('HSET', key, 'state', 'cancelled', 'ver', version, 'end', at)
   ended(id, 'cancelled', ARGV[2], job[5])
   moved(from, 'cancelled')
   event(id, version, 'cancelled', run)

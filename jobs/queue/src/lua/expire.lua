@@ -17,7 +17,7 @@ for _, id in ipairs(ids) do
     if from == 'scheduled' or from == 'retrying' then redis.call('ZREM', q .. 'later', id) end
     if from == 'parked' then redis.call('ZREM', q .. 'parked:' .. job[4], id) end
     if from == 'waiting' then redis.call('HSET', key, 'left', 1) end
-    expired(id, from, job[2] + 1, job[3] or 0, ARGV[2])
+    expired(id, from, after(job[2]), job[3] or 0, ARGV[2])
   end
 end
 commit()

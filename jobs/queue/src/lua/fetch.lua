@@ -18,7 +18,7 @@ if control[1] or want < 1 then
   return answer
 end
 
-local ids, leases = {}, {}
+local ids, leases, lost_at = {}, {}, text(now + lease)
 
 local function start(id, alone)
   local key = q .. 'j:' .. id
@@ -26,16 +26,16 @@ local function start(id, alone)
   if job[8] then redis.call('HDEL', key, 'left') end
   -- A suspect is started by its entry among the suspects only.
   if job[1] ~= 'waiting' or (job[7] and not alone) then return false end
-  local version, run, attempts = job[2] + 1, (job[3] or 0) + 1, (job[4] or 0) + 1
+  local version, run, attempts = after(job[2]), text((job[3] or 0) + 1), text((job[4] or 0) + 1)
   if job[6] and tonumber(job[6]) < now then
-    expired(id, 'waiting', version, run - 1, keep)
+    expired(id, 'waiting', version, job[3] or 0, keep)
     return false
   end
-  redis.call('HSET', key, 'state', 'running', 'ver', version, 'run', run, 'att', attempts, 'worker', worker, 'start', now)
+  redis.call('HSET', key, 'state', 'running', 'ver', version, 'run', run, 'att', attempts, 'worker', worker, 'start', at)
   moved('waiting', 'running')
   event(id, version, 'running', run)
   ids[#ids + 1] = q .. 'b:' .. id
-  leases[#leases + 1] = now + lease
+  leases[#leases + 1] = lost_at
   leases[#leases + 1] = id
   local n = #answer
   answer[n + 1], answer[n + 2], answer[n + 3], answer[n + 4], answer[n + 5], answer[n + 6] =

@@ -5,7 +5,19 @@ local q = string.sub(meta, 1, -2)
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
-local counts, events, awake = {}, {}, false
+-- Redis writes a number that it is given as text, at length; what goes to it again and again is text already.
+local texts = {}
+local function text(number)
+  local known = texts[number]
+  if not known then
+    known = string.format('%d', number)
+    texts[number] = known
+  end
+  return known
+end
+local at = text(now)
+
+local counts, events, finished, awake = {}, {}, { done = {}, dead = {} }, false
 
 -- Notes that a job has gone from one state to another (nil: it was not there).
 local function moved(from, to)
@@ -15,37 +27,51 @@ end
 
 -- Notes what to publish of a job: '<id> <version> <state> <run>[ <progress>]'.
 local function event(id, version, state, run, progress)
-  local line = id .. ' ' .. version .. ' ' .. state .. ' ' .. run
-  if progress then line = line .. ' ' .. progress end
-  events[#events + 1] = line
+  if progress then run = run .. ' ' .. progress end
+  events[#events + 1] = id .. ' ' .. version .. ' ' .. state .. ' ' .. run
+end
+
+-- The number of the version after this one. A job that has only been accepted has no 'ver': it is 1.
+local function after(version)
+  return text((version or 1) + 1)
 end
 
 -- Puts a job at the end (or, given back, at the front) of its lane; a suspect ('alone') among those that run alone.
 local function enlane(id, priority, alone, front)
-  redis.call(front and 'LPUSH' or 'RPUSH', q .. (alone and 'suspects' or 'w:' .. priority), id)
+  redis.call(front and 'LPUSH' or 'RPUSH', q .. (alone and 'suspects' or 'w:' .. (priority or 2)), id)
   awake = true
 end
 
 -- Ends a job: it is kept until now + keep (ms) in 'done', or in 'dead' if it failed. `deadline` is that of its hash.
 local function ended(id, state, keep, deadline)
-  redis.call('ZADD', q .. (state == 'failed' and 'dead' or 'done'), now + keep, id)
+  local index = state == 'failed' and finished.dead or finished.done
+  index[#index + 1] = text(now + keep)
+  index[#index + 1] = id
   if deadline then redis.call('ZREM', q .. 'expiry', id) end
 end
 
--- Forgets a job that is over, with every key of its own; its index is the caller's.
-local function forget(id, state)
-  redis.call('DEL', q .. 'b:' .. id, q .. 'j:' .. id, q .. 'r:' .. id, q .. 'p:' .. id, q .. 'tries:' .. id, q .. 'log:' .. id)
+-- Forgets a job that is over, with every key of its own ('more' than its hash and its envelope); its index is the
+-- caller's.
+local function forget(id, state, more)
+  redis.call('DEL', q .. 'j:' .. id, q .. 'b:' .. id)
+  if more then redis.call('DEL', q .. 'r:' .. id, q .. 'p:' .. id, q .. 'tries:' .. id, q .. 'log:' .. id) end
   moved(state, nil)
 end
 
 -- Fails a job that has not started before its deadline.
 local function expired(id, from, version, run, keep)
-  redis.call('HSET', q .. 'j:' .. id, 'state', 'failed', 'ver', version, 'end', now)
+  redis.call('HSET', q .. 'j:' .. id, 'state', 'failed', 'ver', version, 'end', at, 'more', 1)
   redis.call('SET', q .. 'r:' .. id, '{"code":"expired","class":"timeout",'
     .. '"message":"the deadline passed before a run could start","retryable":false}')
   ended(id, 'failed', keep, true)
   moved(from, 'failed')
   event(id, version, 'failed', run)
+end
+
+-- The crashes of a job with one more. An endless job begins anew after a run that went well for ten minutes (ms).
+local function crashed(key, before, lasted)
+  if lasted >= 600000 and redis.call('HEXISTS', key, 'endless') == 1 then return 1 end
+  return (before or 0) + 1
 end
 
 -- Moves up to `limit` jobs whose time has come from 'later' to their lanes. O(log n) each.
@@ -56,7 +82,7 @@ local function promote(limit)
     local key = q .. 'j:' .. id
     local job = redis.call('HMGET', key, 'state', 'ver', 'prio', 'run', 'alone')
     if job[1] == 'scheduled' or job[1] == 'retrying' then
-      local version = job[2] + 1
+      local version = after(job[2])
       redis.call('HSET', key, 'state', 'waiting', 'ver', version)
       enlane(id, job[3], job[5])
       moved(job[1], 'waiting')
@@ -72,6 +98,9 @@ end
 local function commit()
   for state, delta in pairs(counts) do
     if delta ~= 0 then redis.call('HINCRBY', meta, 'n:' .. state, delta) end
+  end
+  for index, entries in pairs(finished) do
+    if #entries > 0 then redis.call('ZADD', q .. index, unpack(entries)) end
   end
   if #events > 0 then redis.call('PUBLISH', q .. 'ev', table.concat(events, '\n')) end
   if awake then redis.call('PUBLISH', q .. 'wake', '') end

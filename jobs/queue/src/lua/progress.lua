@@ -11,8 +11,8 @@ for n = 1, #ARGV, 3 do
   local key = q .. 'j:' .. id
   local job = redis.call('HMGET', key, 'state', 'run', 'ver')
   if job[1] == 'running' and job[2] == run then
-    local version = job[3] + 1
-    redis.call('HSET', key, 'ver', version)
+    local version = after(job[3])
+    redis.call('HSET', key, 'ver', version, 'more', 1)
     redis.call('SET', q .. 'p:' .. id, run .. ' ' .. progress)
     event(id, version, 'running', run, progress)
     answers[#answers + 1] = 1

@@ -2,10 +2,11 @@
 -- Accepts jobs.
 -- KEYS[1]  {queue}:m
 -- ARGV     for each job: id, envelope, options. Options are '' for a plain job, else JSON:
---          p priority, t not before (ms), i isolated, d deadline (ms),
+--          p priority, t not before (ms), i isolated, e endless, d deadline (ms),
 --          k idempotency key (hashed), h payload (hashed), l life of the key (ms)
 -- States   none -> waiting | scheduled
--- Returns  for each job: '' accepted · '=' this id was accepted before · '=<id>' the key belongs to that equal job ·
+-- Returns  for each job that was not simply accepted, its place (from 1) and why:
+--          '=' this id was accepted before · '=<id>' the key belongs to that equal job ·
 --          '!<id>' the key belongs to that other job · 'full' the queue has reached its limit
 -- Cost     O(1) a job, O(log n) with a time
 local state = redis.call('HMGET', meta, 'limit', 'n:waiting', 'n:scheduled')
@@ -33,8 +34,10 @@ for n = 1, #ARGV, 3 do
     if options.k then redis.call('SET', q .. 'i:' .. options.k, id .. options.h, 'PX', options.l) end
     local to = (options.t and options.t > now) and 'scheduled' or 'waiting'
     local key = q .. 'j:' .. id
-    redis.call('HSET', key, 'state', to, 'ver', 1, 'prio', options.p, 'at', now)
+    redis.call('HSET', key, 'state', to, 'at', at)
+    if options.p ~= 2 then redis.call('HSET', key, 'prio', options.p) end
     if options.i then redis.call('HSET', key, 'iso', 1) end
+    if options.e then redis.call('HSET', key, 'endless', 1) end
     if options.d then
       redis.call('HSET', key, 'deadline', options.d)
       redis.call('ZADD', q .. 'expiry', options.d, id)
@@ -52,9 +55,11 @@ for n = 1, #ARGV, 3 do
       lane[#lane + 1] = id
     end
     moved(nil, to)
-    event(id, 1, to, 0)
+    event(id, '1', to, '0')
+  else
+    answers[#answers + 1] = (n + 2) / 3
+    answers[#answers + 1] = answer
   end
-  answers[#answers + 1] = answer
 end
 for priority, ids in pairs(lanes) do
   redis.call('RPUSH', q .. 'w:' .. priority, unpack(ids))

@@ -16,17 +16,21 @@ if not control[1] or now - control[1] > tonumber(ARGV[3]) then
 end
 if control[2] and now < tonumber(control[2]) then return 0 end
 
-local expired = redis.call('ZRANGE', q .. 'lease', '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
-for _, id in ipairs(expired) do
+local expired = {}
+local leases = redis.call('ZRANGE', q .. 'lease', '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1], 'WITHSCORES')
+for n = 1, #leases, 2 do
+  local id, last_sign = leases[n], leases[n + 1] - ARGV[2]
+  expired[#expired + 1] = id
   local key = q .. 'j:' .. id
   local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'att', 'crash', 'prio', 'cancel', 'alone', 'iso', 'worker',
       'start', 'deadline')
   if job[1] == 'running' then
-    local version, to, crashes = job[3] + 1, 'waiting', job[5] or 0
-    local text = '{"code":"worker_lost","class":"unavailable",'
+    local version, to, crashes = after(job[3]), 'waiting', job[5] or 0
+    local lost = '{"code":"worker_lost","class":"unavailable",'
       .. '"message":"the worker stopped renewing its lease: it died, was paused or was cut off","retryable":true}'
+    local said = lost
     if job[8] then
-      crashes = crashes + 1
+      crashes = crashed(key, crashes, last_sign - job[11])
       if crashes >= 3 then
         to = 'failed'
         text = '{"code":"crashed","class":"internal",'
@@ -34,16 +38,16 @@ for _, id in ipairs(expired) do
       end
     end
     if job[7] then to = 'cancelled' end
-    redis.call('RPUSH', q .. 'tries:' .. id, table.concat({ job[2], job[10], job[11], now, text }, ' '))
+    redis.call('RPUSH', q .. 'tries:' .. id, table.concat({ job[2], job[10], job[11], at, lost }, ' '))
     redis.call('LTRIM', q .. 'tries:' .. id, -50, -1)
-    redis.call('SET', q .. 'r:' .. id, text)
-    redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1, 'crash', crashes)
+    redis.call('SET', q .. 'r:' .. id, said)
+    redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1, 'crash', crashes, 'more', 1)
     local alone = not job[9]
     if alone then redis.call('HSET', key, 'alone', 1) end
     if to == 'waiting' then
       enlane(id, job[6], alone, not alone)
     else
-      redis.call('HSET', key, 'end', now)
+      redis.call('HSET', key, 'end', at)
       ended(id, to, ARGV[4], job[12])
     end
     moved('running', to)

@@ -29,10 +29,10 @@ for n = 2, #ARGV, 2 do
   local id, expected, key = ARGV[n], ARGV[n + 1], q .. 'j:' .. ARGV[n]
   local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'prio', 'reason', 'alone', 'left')
   local from = job[1]
-  local wanted = from and (only == '' or only == from) and (expected == '' or expected == job[2])
+  local wanted = from and (only == '' or only == from) and (expected == '' or expected == (job[2] or '1'))
   local moves = wanted and leave(id, key, from, job[5])
   if moves then
-    local version = job[2] + 1
+    local version = after(job[2])
     redis.call('HSET', key, 'state', 'waiting', 'ver', version)
     -- A job that was ended in its lane has its old place again: a second entry would stay there for ever.
     if not job[7] then enlane(id, job[4], job[6]) end

@@ -12,7 +12,7 @@ for _, id in ipairs(ids) do
   local key = q .. 'j:' .. id
   local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'prio', 'alone')
   if job[1] == 'parked' then
-    local version = job[2] + 1
+    local version = after(job[2])
     redis.call('HSET', key, 'state', 'waiting', 'ver', version)
     enlane(id, job[4], job[5])
     moved('parked', 'waiting')

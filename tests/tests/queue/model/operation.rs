@@ -74,6 +74,7 @@ pub(super) struct NewJob {
     pub(super) delay: Option<i64>,
     pub(super) deadline: Option<i64>,
     pub(super) isolated: bool,
+    pub(super) endless: bool,
     /// Name, payload, life.
     pub(super) key: Option<(u8, u8, i64)>,
 }
@@ -87,6 +88,7 @@ pub(super) enum End {
     Parked { reason: ParkReason, keep: i64 },
     Crashed { delay: i64, keep: i64 },
     Released { delay: i64 },
+    Misdirected { delay: i64 },
 }
 
 /// Mostly one of the newest.
@@ -109,9 +111,10 @@ prop_compose! {
         delay in weighted(0.2, 0..4_i64),
         deadline in weighted(0.2, -1..6_i64),
         isolated in any::<bool>(),
+        endless in any::<bool>(),
         key in weighted(0.2, (0..3_u8, 0..2_u8, 1..30_i64)),
     ) -> NewJob {
-        NewJob { again, priority, delay, deadline, isolated, key }
+        NewJob { again, priority, delay, deadline, isolated, endless, key }
     }
 }
 
@@ -125,6 +128,7 @@ fn end() -> impl Strategy<Value = End> {
         2 => (reason(), keep()).prop_map(|(reason, keep)| End::Parked { reason, keep }),
         2 => (0..3_i64, keep()).prop_map(|(delay, keep)| End::Crashed { delay, keep }),
         2 => (0..3_i64).prop_map(|delay| End::Released { delay }),
+        1 => (0..3_i64).prop_map(|delay| End::Misdirected { delay }),
     ]
 }
 

@@ -101,7 +101,7 @@ impl Snapshot {
             let state: State = job["state"].parse().unwrap();
             let index = match state {
                 State::Waiting if job.contains_key("alone") => "suspects".to_owned(),
-                State::Waiting => format!("w:{}", job["prio"]),
+                State::Waiting => format!("w:{}", job.get("prio").copied().unwrap_or("2")),
                 State::Scheduled | State::Retrying => "later".to_owned(),
                 State::Running => "lease".to_owned(),
                 State::Parked => format!("parked:{}", job["reason"]),
@@ -114,7 +114,11 @@ impl Snapshot {
                 // The one entry that may disagree: it is skipped when it is met.
                 prop_assert!(matches!(state, State::Cancelled | State::Failed), "{id} is {state} and left an entry");
                 let alone = job.contains_key("alone");
-                expected.push(if alone { "suspects".to_owned() } else { format!("w:{}", job["prio"]) });
+                expected.push(if alone {
+                    "suspects".to_owned()
+                } else {
+                    format!("w:{}", job.get("prio").copied().unwrap_or("2"))
+                });
             }
             if job.contains_key("deadline") && !state.is_final() {
                 expected.push("expiry".to_owned());
