@@ -9,9 +9,7 @@ use fourmi_model::{Job, JobId, LogLevel, QueueName, State, Submission};
 use fourmi_queue::{Cancelled, Queues, Update, Watcher};
 use fourmi_tests::{
     Program, RedisServer, descriptors, eventually, eventually_async,
-    kinds::{
-        Echo, Fail, Greet, GreetOne, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps, Talk, TalkInChild,
-    },
+    kinds::{Echo, Fail, Greet, GreetOne, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps, Talk, TalkInChild},
 };
 use nix::sys::signal::Signal;
 use serde_json::json;

@@ -33,7 +33,7 @@ for n = 1, #leases, 2 do
       crashes = crashed(key, crashes, last_sign - job[11])
       if crashes >= 3 then
         to = 'failed'
-        text = '{"code":"crashed","class":"internal",'
+        said = '{"code":"crashed","class":"internal",'
           .. '"message":"the job took its worker down three times while it ran alone","retryable":false}'
       end
     end
