@@ -194,6 +194,37 @@ impl JobKind for Steps {
     }
 }
 
+/// Writes lines to the job's log (`line 1`, `line 2` …), waits for the gate, writes `the last word`.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Talk {
+    /// How many lines.
+    pub lines: u64,
+    /// What to wait for.
+    pub gate: Option<PathBuf>,
+}
+
+impl JobKind for Talk {
+    const NAME: &'static str = "test.talk";
+    const QUEUE: &'static str = QUEUE;
+    const SUMMARY: &'static str = "Writes to the job's log.";
+    type Output = ();
+}
+
+/// The same in a child process.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TalkInChild(pub Talk);
+
+impl JobKind for TalkInChild {
+    const NAME: &'static str = "test.talk_in_child";
+    const QUEUE: &'static str = QUEUE;
+    const SUMMARY: &'static str = "Writes to the job's log from a child process.";
+    type Output = ();
+
+    fn policy() -> Policy {
+        Policy { isolation: Isolation::Process { memory_bytes: 64 << 20 }, ..quick() }
+    }
+}
+
 fn quick() -> Policy {
     let backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_millis(50) };
     Policy { attempts: Some(3), backoff, ..Policy::default() }

@@ -256,6 +256,100 @@ fn outcomes_are_exit_codes_and_documents() {
 }
 
 #[test]
+fn failed_jobs_are_looked_at_replayed_and_purged() {
+    let folder = TempDir::new().unwrap();
+    let up = Up::start(folder.path(), &[]);
+    let garbage = folder.path().join("garbage.mp4");
+    std::fs::write(&garbage, vec![7_u8; 10_000]).unwrap();
+    let file = up.json(&["upload", garbage.to_str().unwrap()]);
+    let payload = json!({"source": {"upload": file["id"]}}).to_string();
+    let mut ids = Vec::new();
+    for tag in ["a", "b", "b"] {
+        let key = ["--idempotency-key", &format!("key {}", ids.len()), "--idempotency-ttl", "1h"];
+        let job = up.json(&[&["submit", "media.probe", "--payload", &payload, "--tag", tag], &key[..]].concat());
+        ids.push(job["id"].as_str().unwrap().to_owned());
+        assert_eq!(code(&up.fourmi(&["watch", &ids[ids.len() - 1], "--quiet"])), 1);
+    }
+    let list = up.json(&["dead", "list", "--error", "not_media", "--tag", "b", "--since", "1h"]);
+    assert_eq!(list["jobs"].as_array().unwrap().len(), 2);
+    assert_eq!(up.json(&["dead", "list", "--until", "1h"])["jobs"], json!([]));
+    let table = String::from_utf8(up.fourmi(&["dead", "list"]).stdout).unwrap();
+    assert!(table.contains(&ids[0]) && table.contains("not_media"), "{table}");
+    let shown = up.json(&["dead", "show", &ids[0]]);
+    let run = &shown["runs"][0];
+    assert_eq!((&run["run"], &run["error"]["code"]), (&json!(1), &json!("not_media")));
+    assert!(run["duration_ms"].is_u64() && run["worker"].as_str().unwrap().starts_with("media."), "{run}");
+
+    let counted = up.json(&["dead", "replay", "--tag", "b", "--dry-run"]);
+    assert_eq!((&counted["matched"], &counted["done"]), (&json!(2), &json!(0)));
+    assert_eq!(up.json(&["dead", "replay", &ids[1]])["done"], 1);
+    assert_eq!(code(&up.fourmi(&["watch", &ids[1], "--quiet"])), 1);
+    assert_eq!(up.json(&["job", &ids[1]])["run"], 2);
+    // A forgotten filter does not mean all, and nothing is purged unasked.
+    assert_eq!(code(&up.fourmi(&["dead", "replay"])), 2);
+    assert_eq!(code(&up.fourmi(&["dead", "purge", "--all"])), 2);
+    assert_eq!(up.json(&["dead", "purge", "--all", "--dry-run"])["matched"], 3);
+    assert_eq!(up.json(&["dead", "purge", "--tag", "b", "--yes"])["done"], 2);
+    assert_eq!(up.json(&["dead", "purge", &ids[0], &ids[1], "--yes"])["done"], 1);
+    assert_eq!(up.json(&["dead", "list", "--all"])["jobs"], json!([]));
+    assert_eq!(code(&up.fourmi(&["job", &ids[0]])), 4);
+    up.stop();
+}
+
+#[test]
+fn parked_jobs_are_listed_and_released() {
+    let folder = TempDir::new().unwrap();
+    let up = Up::start(folder.path(), &[]);
+    // The operator keeps no such cookies.
+    let payload = json!({"source": {"url": "https://example.org/talk"}, "cookies_ref": "nobody"}).to_string();
+    let job = up.json(&["submit", "audio.extract", "--payload", &payload]);
+    let id = job["id"].as_str().unwrap();
+    let parked = |run: u64| {
+        eventually("it is parked", || {
+            let job = up.json(&["job", id]);
+            job["state"] == "parked" && job["run"] == run
+        });
+    };
+    parked(1);
+    assert_eq!(up.json(&["parked", "list", "--reason", "not_configured"])["jobs"][0]["id"], id);
+    assert_eq!(up.json(&["parked", "list", "--reason", "offline"])["jobs"], json!([]));
+    assert_eq!(code(&up.fourmi(&["parked", "list", "--reason", "tired"])), 2);
+    assert_eq!(code(&up.fourmi(&["parked", "release"])), 2);
+    assert_eq!(up.json(&["parked", "release", "--reason", "not_configured"])["released"], 1);
+    parked(2);
+    assert_eq!(up.json(&["parked", "release", id])["released"], 1);
+    parked(3);
+    up.json(&["cancel", id]);
+    assert_eq!(code(&up.fourmi(&["parked", "release", id])), 2);
+    up.stop();
+}
+
+#[test]
+fn the_log_of_a_job_is_shown_and_followed() {
+    let folder = TempDir::new().unwrap();
+    let up = Up::start(folder.path(), &[]);
+    let file = up.json(&["upload", recording(folder.path()).to_str().unwrap()]);
+    let payload = json!({"source": {"upload": file["id"]}, "format": "opus"}).to_string();
+    let job = up.json(&["submit", "audio.extract", "--payload", &payload]);
+    let id = job["id"].as_str().unwrap();
+    let followed = up.fourmi(&["log", id, "--follow"]);
+    assert_eq!(code(&followed), 0, "{followed:?}");
+    let text = String::from_utf8(followed.stdout).unwrap();
+    assert!(text.contains("info   the sound is encoded: opus"), "{text}");
+    // Afterwards it is still there.
+    assert_eq!(String::from_utf8(up.fourmi(&["log", id]).stdout).unwrap(), text);
+    let page = up.json(&["log", id]);
+    assert_eq!((&page["lines"][0]["n"], &page["lines"][0]["level"]), (&json!(1), &json!("info")));
+    let again = up.fourmi(&["log", id, "--follow", "--json"]);
+    let lines: Vec<Value> =
+        again.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    assert_eq!((&lines[0]["event"], &lines[0]["line"]), (&json!("log"), &page["lines"][0]));
+    assert_eq!(up.json(&["log", id, "--after", "1000"])["lines"], json!([]));
+    assert_eq!(code(&up.fourmi(&["log", "media-0198c0de-0000-7000-8000-000000000001"])), 4);
+    up.stop();
+}
+
+#[test]
 fn the_settings_in_effect_are_shown_without_secrets() {
     let show = |variables: &[(&str, &str)]| {
         let mut command = Command::new(Program::path("fourmi"));

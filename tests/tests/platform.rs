@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use fourmi_client::Update;
 use fourmi_kinds::{AudioExtracted, MediaInfo};
-use fourmi_model::{Job, State};
+use fourmi_model::{Failure, Job, JobId, LogEntry, LogLevel, ParkReason, State};
+use fourmi_queue::{Outcome, Queues, Run, Settlement, Transitions};
 use fourmi_tests::{Platform, Recording, eventually_async, long_recording};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -138,7 +139,7 @@ async fn every_route_but_health_and_documents_asks_for_the_key() {
             if !["get", "post", "put", "delete", "head", "patch"].contains(&method.as_str()) {
                 continue;
             }
-            let path = path.replace("{id}", "x").replace("{name}", "x");
+            let path = path.replace("{id}", "x").replace("{name}", "x").replace("{queue}", "x");
             let answer = platform.open_request(&method.to_uppercase(), &path).send().await.unwrap();
             if operation["security"].as_array().is_some_and(Vec::is_empty) {
                 assert!(answer.status().is_success(), "{method} {path}: {}", answer.status());
@@ -415,7 +416,9 @@ async fn read_stream(answer: reqwest::Response) -> Vec<(String, u64, Value)> {
     blocks
         .map(|block| {
             let data = serde_json::from_str(&field(block, "data")).unwrap();
-            (field(block, "event"), field(block, "id").parse().unwrap(), data)
+            let id = field(block, "id");
+            let (version, _line) = id.split_once('.').unwrap();
+            (field(block, "event"), version.parse().unwrap(), data)
         })
         .collect()
 }
@@ -463,6 +466,220 @@ async fn streams_start_with_a_snapshot_and_end_with_the_job() {
     assert_eq!(missed[0].2["state"], "succeeded");
     let nonsense = platform.request("GET", &path).header("last-event-id", "x\u{e9}").send().await.unwrap();
     assert_eq!(read_stream(nonsense).await.len(), 1);
+}
+
+/// A platform whose jobs of the queue `media` are run by the test itself.
+struct ByHand {
+    platform: Platform,
+    transitions: Transitions,
+}
+
+impl ByHand {
+    async fn start() -> Self {
+        let platform = Platform::with(&[], 0).await;
+        let queues = Queues::connect(&platform.redis.url()).await.unwrap();
+        let transitions = Transitions::of(&queues, "media".parse().unwrap()).await.unwrap();
+        Self { platform, transitions }
+    }
+
+    /// Submits a job and starts its run.
+    async fn run(&self, tag: &str) -> (JobId, Run) {
+        let file = self.platform.upload_bytes("x.txt", "x").await;
+        let body = json!({"kind": "media.probe", "payload": {"source": {"upload": file}}, "tags": [tag]});
+        let answer = self.platform.request("POST", "/jobs").json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 202);
+        let claims = self.transitions.fetch("by-hand", 1, Duration::from_secs(60), false).await.unwrap().claims;
+        (claims[0].id.clone(), claims[0].key())
+    }
+
+    async fn settle(&self, run: Run, outcome: Outcome) {
+        assert_eq!(self.transitions.settle(&[Settlement { run, outcome }]).await.unwrap(), [true]);
+    }
+
+    async fn fail(&self, tag: &str, code: &str) -> JobId {
+        let (id, run) = self.run(tag).await;
+        let error = Failure::permanent(code, "it did not work").report();
+        self.settle(run, Outcome::Failed { error, keep: PATIENCE }).await;
+        id
+    }
+
+    async fn park(&self, reason: ParkReason) -> JobId {
+        let (id, run) = self.run("t").await;
+        let error = Failure::park(reason, "not now").report();
+        self.settle(run, Outcome::Parked { error, reason, keep: PATIENCE }).await;
+        id
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Value {
+        let answer = self.platform.request("POST", path).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}: {}", answer.status(), answer.text().await.unwrap());
+        answer.json().await.unwrap()
+    }
+
+    async fn refused(&self, path: &str, body: Value, status: u16) -> String {
+        problem(self.platform.request("POST", path).json(&body).send().await.unwrap(), status).await
+    }
+
+    async fn state(&self, id: &JobId) -> State {
+        self.platform.client.job(id).await.unwrap().state
+    }
+}
+
+#[tokio::test]
+async fn the_dead_letter_is_listed_replayed_and_purged_over_http() {
+    let hand = ByHand::start().await;
+    let [busy, night, broken] =
+        [hand.fail("day", "busy").await, hand.fail("night", "busy").await, hand.fail("day", "broken").await];
+    let list = hand.platform.get("/jobs?state=failed&error=busy&tag=night").await;
+    assert_eq!((list["jobs"].as_array().unwrap().len(), &list["jobs"][0]["id"]), (1, &json!(night)));
+    let end = hand.platform.client.job(&broken).await.unwrap().finished_at.unwrap();
+    let none = hand.platform.get(&format!("/jobs?state=failed&finished_after={}", end + PATIENCE)).await;
+    assert_eq!(none["jobs"], json!([]));
+    let runs = hand.platform.get(&format!("/jobs/{busy}/runs")).await;
+    assert_eq!((&runs["runs"][0]["worker"], &runs["runs"][0]["run"]), (&json!("by-hand"), &json!(1)));
+    assert!(runs["runs"][0]["duration_ms"].is_u64(), "{runs}");
+
+    let (replay, purge) = ("/queues/media/dead/replay", "/queues/media/dead/purge");
+    let counted = hand.post(purge, json!({"error": "busy", "dry_run": true})).await;
+    assert_eq!(counted, json!({"matched": 2, "done": 0, "next": null}));
+    assert_eq!(hand.state(&busy).await, State::Failed);
+    assert_eq!(hand.post(replay, json!({"error": "busy", "tag": "night"})).await["done"], 1);
+    assert_eq!(hand.post(replay, json!({"ids": [busy, night]})).await["done"], 1, "only what has failed");
+    assert_eq!((hand.state(&busy).await, hand.state(&night).await), (State::Waiting, State::Waiting));
+    assert_eq!(hand.post(purge, json!({})).await, json!({"matched": 1, "done": 1, "next": null}));
+    let gone = hand.platform.request("GET", &format!("/jobs/{broken}")).send().await.unwrap();
+    assert_eq!(problem(gone, 404).await, "unknown_job");
+    let queues = hand.platform.get("/queues").await;
+    assert_eq!(
+        (&queues["queues"][0]["counts"]["failed"], &queues["queues"][0]["counts"]["waiting"]),
+        (&json!(0), &json!(2))
+    );
+
+    assert_eq!(hand.refused("/queues/nothing/dead/purge", json!({}), 404).await, "unknown_queue");
+    assert_eq!(hand.refused(purge, json!({"cursor": "x"}), 400).await, "invalid_cursor");
+    assert_eq!(hand.refused(purge, json!({"colour": "red"}), 422).await, "invalid_request");
+    let other = "vision-0198c0de-0000-7000-8000-000000000001";
+    assert_eq!(hand.refused(purge, json!({"ids": [other]}), 422).await, "invalid_request");
+    assert_eq!(hand.refused(purge, json!({"ids": [busy], "error": "busy"}), 422).await, "invalid_request");
+    assert_eq!(hand.refused(purge, json!({"finished_after": "soon"}), 422).await, "invalid_request");
+}
+
+#[tokio::test]
+async fn parked_jobs_are_counted_listed_and_released_over_http() {
+    let hand = ByHand::start().await;
+    let [offline, missing] = [hand.park(ParkReason::Offline).await, hand.park(ParkReason::NotConfigured).await];
+    let queues = hand.platform.get("/queues").await;
+    assert_eq!(queues["queues"][0]["parked"], json!({"not_configured": 1, "offline": 1}));
+    let list = hand.platform.get("/jobs?parked_reason=offline").await;
+    assert_eq!((list["jobs"].as_array().unwrap().len(), &list["jobs"][0]["id"]), (1, &json!(offline)));
+    assert_eq!(list["jobs"][0]["parked_reason"], "offline");
+
+    let released = hand.post("/queues/media/unpark", json!({"reason": "offline"})).await;
+    assert_eq!(released, json!({"released": 1, "next": null}));
+    assert_eq!((hand.state(&offline).await, hand.state(&missing).await), (State::Waiting, State::Parked));
+    let one = hand.platform.request("POST", &format!("/jobs/{missing}/retry")).send().await.unwrap();
+    assert_eq!(one.json::<Job>().await.unwrap().state, State::Waiting);
+    assert_eq!(hand.refused("/queues/media/unpark", json!({"reason": "tired"}), 422).await, "invalid_request");
+    let wrong = hand.platform.request("GET", "/jobs?parked_reason=tired").send().await.unwrap();
+    let body: Value = wrong.json().await.unwrap();
+    assert!(body["detail"].as_str().unwrap().contains("not_configured, offline, provider_down"), "{body}");
+}
+
+#[tokio::test]
+async fn the_log_of_a_job_is_read_and_streamed_over_http() {
+    let hand = ByHand::start().await;
+    let (id, run) = hand.run("t").await;
+    let say = async |text: &str| {
+        let news = [(run, vec![LogEntry::new(LogLevel::Warn, text)])];
+        assert_eq!(hand.transitions.log(&news).await.unwrap(), [true]);
+    };
+    say("one").await;
+    say("two").await;
+    let page = hand.platform.get(&format!("/jobs/{id}/log?after=1&limit=5")).await;
+    assert_eq!((page["lines"].as_array().unwrap().len(), &page["next"]), (1, &json!(2)));
+    let line = &page["lines"][0];
+    assert_eq!(
+        (&line["n"], &line["run"], &line["level"], &line["text"]),
+        (&json!(2), &json!(1), &json!("warn"), &json!("two"))
+    );
+    for query in ["after=x", "limit=0", "limit=1001", "colour=red"] {
+        let wrong = hand.platform.request("GET", &format!("/jobs/{id}/log?{query}")).send().await.unwrap();
+        assert_eq!(problem(wrong, 400).await, "invalid_query");
+    }
+    let unknown = hand.platform.request("GET", "/jobs/media-0198c0de-0000-7000-8000-000000000001/log");
+    assert_eq!(problem(unknown.send().await.unwrap(), 404).await, "unknown_job");
+
+    let path = format!("/jobs/{id}/events");
+    let from_now = hand.platform.request("GET", &path).send().await.unwrap();
+    let whole = hand.platform.request("GET", &format!("{path}?log_after=0")).send().await.unwrap();
+    let mut updates = hand.platform.client.events_with_log(&id, 1);
+    assert!(matches!(updates.next().await, Some(Ok(Update::Snapshot(_)))));
+    say("three").await;
+    hand.settle(run, Outcome::Succeeded { result: "1".into(), keep: PATIENCE }).await;
+
+    let version = hand.platform.client.job(&id).await.unwrap().version;
+    let events = |text: String| {
+        let field = |block: &str, name: &str| {
+            block.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+        };
+        let blocks = text.split("\n\n").filter(|block| block.contains("event:"));
+        blocks.map(|block| format!("{} {}", field(block, "event:"), field(block, "id:"))).collect::<Vec<_>>()
+    };
+    let read = async |answer: reqwest::Response| events(timeout(PATIENCE, answer.text()).await.unwrap().unwrap());
+    let before = version - 1;
+    let expected = [format!("snapshot {before}.2"), format!("log {before}.3"), format!("state {version}.3")];
+    assert_eq!(read(from_now).await, expected);
+    let expected = [
+        format!("snapshot {before}.0"),
+        format!("log {before}.1"),
+        format!("log {before}.2"),
+        format!("log {before}.3"),
+        format!("state {version}.3"),
+    ];
+    assert_eq!(read(whole).await, expected);
+    // Who was cut off goes on where that was.
+    let again =
+        hand.platform.request("GET", &path).header("last-event-id", format!("{before}.2")).send().await.unwrap();
+    assert_eq!(read(again).await, [format!("snapshot {version}.2"), format!("log {version}.3")]);
+    let over =
+        hand.platform.request("GET", &path).header("last-event-id", format!("{version}.3")).send().await.unwrap();
+    assert_eq!(over.status(), 204);
+
+    let mut followed = Vec::new();
+    while let Some(update) = timeout(PATIENCE, updates.next()).await.unwrap() {
+        match update.unwrap() {
+            Update::Log { line, missed: 0 } => followed.push(line.text),
+            Update::State(job) => followed.push(job.state.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(followed, ["two", "three", "succeeded"]);
+}
+
+#[tokio::test]
+async fn a_caller_says_how_long_an_idempotency_key_lives() {
+    let platform = Platform::with(&[], 0).await;
+    let file = platform.upload_bytes("x.txt", "x").await;
+    let submit = |key: Option<&'static str>, ttl: Value| {
+        let payload = json!({"source": {"upload": file}});
+        let request = platform.request("POST", "/jobs");
+        let request = key.iter().fold(request, |it, key| it.header("idempotency-key", *key));
+        request.json(&json!({"kind": "media.probe", "payload": payload, "idempotency_ttl_s": ttl})).send()
+    };
+    for ttl in [json!(0), json!(2_592_001)] {
+        assert_eq!(problem(submit(Some("k"), ttl).await.unwrap(), 422).await, "invalid_request");
+    }
+    assert_eq!(problem(submit(None, json!(60)).await.unwrap(), 422).await, "invalid_request");
+    let first: Job = submit(Some("k"), json!(60)).await.unwrap().json().await.unwrap();
+    let again: Job = submit(Some("k"), json!(60)).await.unwrap().json().await.unwrap();
+    assert_eq!(first.id, again.id);
+    let mut redis = platform.redis.connection();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("{media}:i:*").query(&mut redis).unwrap();
+    let left: i64 = redis::cmd("PTTL").arg(&keys[0]).query(&mut redis).unwrap();
+    assert!(keys.len() == 1 && (30_000..=60_000).contains(&left), "{keys:?} {left}");
+    let () = redis::cmd("PEXPIRE").arg(&keys[0]).arg(0).query(&mut redis).unwrap();
+    let later: Job = submit(Some("k"), json!(60)).await.unwrap().json().await.unwrap();
+    assert_ne!(first.id, later.id);
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use fourmi_kinds::JobKind;
-use fourmi_model::{Job, JobId, QueueName, State, Submission};
+use fourmi_model::{Job, JobId, LogLevel, QueueName, State, Submission};
 use fourmi_queue::{Cancelled, Queues, Update, Watcher};
 use fourmi_tests::{
     Program, RedisServer, descriptors, eventually, eventually_async,
-    kinds::{Echo, Fail, Greet, GreetOne, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps},
+    kinds::{Echo, Fail, Greet, GreetOne, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps, Talk, TalkInChild},
 };
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -68,7 +68,7 @@ impl Yard {
             while !there(&job) {
                 match watch.next().await.expect("more to come") {
                     Update::State(newer) => job = *newer,
-                    Update::Progress { .. } => {}
+                    Update::Progress { .. } | Update::Log { .. } => {}
                 }
             }
             job
@@ -521,6 +521,7 @@ async fn progress_never_goes_back_and_the_last_is_kept() {
                     yard.open_gate();
                 }
             }
+            Update::Log { .. } => panic!("it logs nothing"),
             Update::State(job) if job.state.is_final() => break job,
             Update::State(job) => seen.extend(job.progress.map(|progress| progress.percent)),
         }
@@ -530,6 +531,58 @@ async fn progress_never_goes_back_and_the_last_is_kept() {
     };
     assert!(seen.is_sorted() && seen.contains(&50.0), "{seen:?}");
     assert_eq!(end.progress.unwrap().percent, 100.0);
+}
+
+#[tokio::test]
+async fn lines_of_a_log_come_in_order_and_before_the_end_wherever_a_job_runs() {
+    let yard = Yard::new().await;
+    let _worker = yard.worker_with(&[("FOURMI_SLOTS", "2")]);
+    let talk = |gate: &str| Talk { lines: 50, gate: Some(yard.file(gate)) };
+    let here = yard.push(&talk("here")).await;
+    let in_child = yard.push(&TalkInChild(talk("child"))).await;
+    for (id, gate) in [(here, "here"), (in_child, "child")] {
+        let (_, mut watch) = yard.watcher.watch(&id).await.unwrap().unwrap();
+        watch.log_after(0);
+        let (mut lines, mut end) = (Vec::new(), None);
+        while let Some(update) = tokio::time::timeout(Duration::from_secs(60), watch.next()).await.expect("in time") {
+            match update {
+                Update::Log { line, missed: 0 } => {
+                    // Lines arrive while the job runs.
+                    if line.n == 50 {
+                        std::fs::write(yard.file(gate), "").unwrap();
+                    }
+                    lines.push(line);
+                }
+                Update::State(job) => end = job.state.is_final().then_some((job.state, job.log_lines, lines.len())),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(end, Some((State::Succeeded, 51, 51)), "the last word comes before the end");
+        for (n, line) in (1..).zip(&lines[..50]) {
+            assert_eq!((line.n, line.run, line.level), (n, 1, LogLevel::Info));
+            assert_eq!(line.text, format!("line {n}"));
+        }
+        assert_eq!((lines[50].text.as_str(), lines[50].level), ("the last word", LogLevel::Warn));
+    }
+}
+
+#[tokio::test]
+async fn a_run_away_handler_does_not_flood_the_log_and_what_is_missing_is_counted() {
+    let yard = Yard::new().await;
+    let _worker = yard.worker();
+    let flood = || Talk { lines: 20_000, gate: None };
+    for id in [yard.push(&flood()).await, yard.push(&TalkInChild(flood())).await] {
+        let job = yard.end(&id).await;
+        assert!(job.state == State::Succeeded && job.log_lines < 2_000, "{} lines", job.log_lines);
+        let page = yard.queues.log(&id, 0, 1_000).await.unwrap().unwrap();
+        let left_out = page.lines.iter().filter_map(|line| line.text.split_once(" lines were left out"));
+        let counts: Vec<u64> = left_out.map(|(count, _)| count.parse().unwrap()).collect();
+        assert!(!counts.is_empty());
+        if page.missed == 0 {
+            let said = (page.lines.len() - counts.len()) as u64;
+            assert_eq!(said + counts.iter().sum::<u64>(), 20_001);
+        }
+    }
 }
 
 #[tokio::test]

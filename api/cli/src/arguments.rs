@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, builder::styling::Styles};
 use fourmi_model::JobId;
-use jiff::{Span, SpanRelativeTo};
+use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use crate::{commands, up};
 
@@ -75,10 +75,18 @@ pub(crate) enum Command {
     Jobs(commands::jobs::JobsArguments),
     /// Show a job and the runs of it that failed
     Job(OneJob),
+    /// Show what a job has written to its log
+    Log(commands::log::LogArguments),
     /// Stop a job
     Cancel(OneJob),
     /// Run a job again that failed or was cancelled
     Retry(commands::jobs::RetryArguments),
+    /// Look at failed jobs, run them again or forget them
+    #[command(subcommand)]
+    Dead(commands::dead::DeadCommand),
+    /// Look at jobs that wait for a cause to go away, or let them run
+    #[command(subcommand)]
+    Parked(commands::parked::ParkedCommand),
     /// List the kinds of jobs, or show one with its schemas
     Kinds(commands::kinds::KindsArguments),
     /// Show the settings in effect and where they come from
@@ -101,6 +109,13 @@ pub(crate) fn lasting(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a length of time is written 30s, 90m, 1h30m or 7d".to_owned())
 }
 
+/// A moment as it is written on the command line: itself, or how long ago it was.
+pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
+    let ago = lasting(text).ok().and_then(|ago| Timestamp::now().checked_sub(ago).ok());
+    ago.or_else(|| text.parse().ok())
+        .ok_or_else(|| "a moment is written 2027-01-31T08:00:00Z, or 2h for two hours ago".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -110,6 +125,14 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_moment_is_a_time_or_how_long_ago_it_was() {
+        assert_eq!(moment("2027-01-31T08:00:00Z"), Ok("2027-01-31T08:00:00Z".parse().unwrap()));
+        let ago = Timestamp::now().duration_since(moment("2h").unwrap());
+        assert!((7_200..7_210).contains(&ago.as_secs()), "{ago:?}");
+        assert!(moment("yesterday").is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Following a job to its end, in front of someone's eyes.
 
 use fourmi_client::{Client, Update};
-use fourmi_model::{BlobId, Job, JobId, State};
+use fourmi_model::{BlobId, Job, JobId, LogLevel, State};
 use futures_util::StreamExt;
 use serde_json::json;
 
@@ -15,8 +15,10 @@ use crate::{
 /// How the way of a job is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Telling {
-    /// Progress for a person, on standard error.
+    /// Progress for a person and what the job warns of, on standard error.
     Progress,
+    /// Progress for a person and every line of the job's log, on standard error.
+    ProgressAndLog,
     /// Every update as a line of JSON, on standard output.
     Lines,
 }
@@ -95,6 +97,12 @@ async fn to_the_end(
                 progress.run(&far);
                 tell_growing(session, growing, Some(&far));
             }
+            Update::Log { line, missed } => {
+                let wanted = telling == Telling::ProgressAndLog || line.level > LogLevel::Info;
+                if telling != Telling::Lines && wanted {
+                    session.note(&crate::commands::log::as_text(&line, missed));
+                }
+            }
             Update::Interrupted { reason, .. } => progress.wait("the API is away", &print::one_line(&reason)),
         }
     }
@@ -114,13 +122,14 @@ fn tell_growing(session: &Session, told: &mut Option<BlobId>, progress: Option<&
     }
 }
 
-fn as_json(update: &Update) -> serde_json::Value {
+pub(crate) fn as_json(update: &Update) -> serde_json::Value {
     match update {
         Update::Snapshot(job) => json!({"event": "snapshot", "job": job}),
         Update::State(job) => json!({"event": "state", "job": job}),
         Update::Progress { version, run, progress } => {
             json!({"event": "progress", "version": version, "run": run, "progress": progress})
         }
+        Update::Log { line, missed } => json!({"event": "log", "line": line, "missed": missed}),
         Update::Interrupted { reason, again_in } => {
             json!({"event": "interrupted", "reason": reason, "again_in_ms": again_in.as_millis() as u64})
         }

@@ -43,10 +43,13 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Fetch(arguments) => commands::files::fetch(session, arguments).await,
         Command::Submit(arguments) => commands::submit::run(session, arguments).await,
         Command::Watch(arguments) => commands::jobs::watch(session, arguments).await,
+        Command::Log(arguments) => commands::log::run(session, arguments).await,
         Command::Jobs(arguments) => commands::jobs::list(session, arguments).await,
         Command::Job(arguments) => commands::jobs::show(session, arguments).await,
         Command::Cancel(arguments) => commands::jobs::cancel(session, arguments).await,
         Command::Retry(arguments) => commands::jobs::retry(session, arguments).await,
+        Command::Dead(command) => commands::dead::run(session, command).await,
+        Command::Parked(command) => commands::parked::run(session, command).await,
         Command::Kinds(arguments) => commands::kinds::run(session, arguments).await,
         Command::Config => commands::config::run(session),
     }

@@ -295,7 +295,7 @@ fn describe(job: &Job) -> String {
 
 fn note(job: &Job) -> String {
     let error = job.error.as_ref().map(|error| error.message.clone());
-    print::one_line(&job.parked_reason.clone().or(error).unwrap_or_default())
+    print::one_line(&job.parked_reason.map(|reason| reason.to_string()).or(error).unwrap_or_default())
 }
 
 #[cfg(test)]

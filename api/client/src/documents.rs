@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fourmi_model::{BlobId, Job, KindName, QueueName, State};
+use fourmi_model::{BlobId, Job, KindName, ParkReason, QueueName, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -47,6 +47,14 @@ pub struct JobQuery {
     pub queue: Option<QueueName>,
     /// Only jobs with this tag.
     pub tag: Option<String>,
+    /// Only jobs whose newest error has this code.
+    pub error: Option<String>,
+    /// Only jobs that are parked for this reason.
+    pub parked_reason: Option<ParkReason>,
+    /// Only jobs that were over at this time (RFC 3339) or later.
+    pub finished_after: Option<String>,
+    /// Only jobs that were over before this time (RFC 3339).
+    pub finished_before: Option<String>,
     /// The most jobs of a page.
     pub limit: Option<usize>,
     /// Where the page starts: [`JobPage::next`] of the page before.
@@ -60,6 +68,10 @@ impl JobQuery {
         add("kind", self.kind.as_ref().map(ToString::to_string));
         add("queue", self.queue.as_ref().map(ToString::to_string));
         add("tag", self.tag.clone());
+        add("error", self.error.clone());
+        add("parked_reason", self.parked_reason.map(|reason| reason.to_string()));
+        add("finished_after", self.finished_after.clone());
+        add("finished_before", self.finished_before.clone());
         add("limit", self.limit.map(|limit| limit.to_string()));
         add("cursor", self.cursor.clone());
         pairs
@@ -107,6 +119,9 @@ pub struct QueueDocument {
     pub name: QueueName,
     /// How many of its jobs are in each state.
     pub counts: BTreeMap<State, u64>,
+    /// How many of its parked jobs wait for what.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parked: BTreeMap<ParkReason, u64>,
     /// Its finished jobs on their way into the records.
     #[serde(default)]
     pub outbox: OutboxDocument,

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use fourmi_model::{Job, JobId, Progress};
+use fourmi_model::{Job, JobId, LogLine, Progress};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use reqwest::{Method, Response, StatusCode, header};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -32,6 +32,13 @@ pub enum Update {
         /// How far it is.
         progress: Progress,
     },
+    /// A run has written a line to the job's log. Each line comes once, in order.
+    Log {
+        /// The line.
+        line: LogLine,
+        /// Lines before it that are gone: the log keeps its newest only.
+        missed: u64,
+    },
     /// The API does not answer at the moment; it will be asked again.
     Interrupted {
         /// Why.
@@ -48,7 +55,17 @@ impl Client {
     /// given already. An error is its last item: `unknown_job`, or [`ClientError::Unreachable`] once the API has been
     /// away for two minutes.
     pub fn events(&self, id: &JobId) -> Updates {
-        stream::unfold(Some(Following::new(self, id)), |following| async {
+        self.follow(Following::new(self, id, None))
+    }
+
+    /// [`events`](Self::events) with the lines of the log after the one of this number (0: all that are kept), also those
+    /// that were written before.
+    pub fn events_with_log(&self, id: &JobId, after: u64) -> Updates {
+        self.follow(Following::new(self, id, Some(after)))
+    }
+
+    fn follow(&self, following: Following) -> Updates {
+        stream::unfold(Some(following), |following| async {
             let mut following = following?;
             let update = following.next().await?;
             let more = if update.is_ok() && !following.over { Some(following) } else { None };
@@ -64,6 +81,10 @@ struct Following {
     connection: Option<(Response, Parser)>,
     ready: VecDeque<Event>,
     seen: Option<u64>,
+    /// The newest line of the log that was given, or where the log is to begin.
+    logged: Option<u64>,
+    /// The number of the last line, once the job is over.
+    last_line: Option<u64>,
     over: bool,
     patience: Patience,
     again_in: Duration,
@@ -76,14 +97,24 @@ struct ProgressEvent {
     progress: Progress,
 }
 
+#[derive(Deserialize)]
+struct LogEvent {
+    #[serde(flatten)]
+    line: LogLine,
+    #[serde(default)]
+    missed: u64,
+}
+
 impl Following {
-    fn new(client: &Client, id: &JobId) -> Self {
+    fn new(client: &Client, id: &JobId, logged: Option<u64>) -> Self {
         Self {
             client: client.clone(),
             id: id.clone(),
             connection: None,
             ready: VecDeque::new(),
             seen: None,
+            logged,
+            last_line: None,
             over: false,
             patience: Patience::default(),
             again_in: Duration::ZERO,
@@ -125,8 +156,11 @@ impl Following {
         tokio::time::sleep(std::mem::take(&mut self.again_in)).await;
         let mut request = self.client.request(Method::GET, ["jobs", &self.id.to_string(), "events"]);
         request = request.header(header::ACCEPT, "text/event-stream");
-        if let Some(seen) = self.seen {
-            request = request.header("last-event-id", seen);
+        match (self.seen, self.logged) {
+            (Some(seen), None) => request = request.header("last-event-id", seen),
+            (Some(seen), Some(line)) => request = request.header("last-event-id", format!("{seen}.{line}")),
+            (None, Some(line)) => request = request.query(&[("log_after", line)]),
+            (None, None) => {}
         }
         let answer = self.client.send(request).await?;
         if answer.status() == StatusCode::NO_CONTENT {
@@ -152,12 +186,26 @@ impl Following {
 
     /// The update of an event, if it is news.
     fn read(&mut self, event: &Event) -> Result<Option<Update>, ClientError> {
+        if self.logged.is_none() {
+            // Where the lines begin that this stream will give.
+            let place = event.id.as_deref().and_then(|id| id.split_once('.'));
+            self.logged = place.and_then(|(_, line)| line.parse().ok()).filter(|_| event.name != "log");
+        }
         match event.name.as_str() {
             "snapshot" => Ok(self.job(event)?.map(Update::Snapshot)),
             "state" => Ok(self.job(event)?.map(Update::State)),
             "progress" => {
                 let ProgressEvent { version, run, progress } = self.data(event)?;
                 Ok(self.is_news(version).then_some(Update::Progress { version, run, progress }))
+            }
+            "log" => {
+                let LogEvent { line, missed } = self.data(event)?;
+                let news = self.logged.is_none_or(|logged| line.n > logged);
+                if news {
+                    self.logged = Some(line.n);
+                }
+                self.over = self.last_line.is_some_and(|last| line.n >= last);
+                Ok(news.then_some(Update::Log { line, missed }))
             }
             // A later API may say more.
             _ => Ok(None),
@@ -166,9 +214,12 @@ impl Following {
 
     fn job(&mut self, event: &Event) -> Result<Option<Box<Job>>, ClientError> {
         let job: Box<Job> = self.data(event)?;
-        self.over = job.state.is_final();
+        let is_final = job.state.is_final();
+        // Of a job that was over before, the lines that were asked for are still to come.
+        self.last_line = Some(job.log_lines).filter(|_| is_final);
+        self.over = is_final && self.logged.is_none_or(|line| line >= job.log_lines);
         // Versions fall if Redis was put back to an earlier time; the end of a job is news all the same.
-        Ok((self.is_news(job.version) || self.over).then_some(job))
+        Ok((self.is_news(job.version) || is_final).then_some(job))
     }
 
     fn is_news(&mut self, version: u64) -> bool {
@@ -221,6 +272,7 @@ mod tests {
                 Ok(Update::Snapshot(job)) => format!("snapshot {}", job.version),
                 Ok(Update::State(job)) => format!("{} {}", job.state, job.version),
                 Ok(Update::Progress { version, .. }) => format!("progress {version}"),
+                Ok(Update::Log { line, missed }) => format!("line {} after {missed}", line.n),
                 Ok(Update::Interrupted { .. }) => "interrupted".to_owned(),
                 Err(error) => error.problem().unwrap().code.clone(),
             })
@@ -253,6 +305,33 @@ mod tests {
         ])
         .await;
         assert_eq!(versions_of(&api).await, ["snapshot 9", "snapshot 7"]);
+    }
+
+    #[tokio::test]
+    async fn lines_come_once_also_over_a_cut_and_after_the_end() {
+        let line = |n: u64| {
+            let data = format!(r#"{{"n":{n},"time":"2026-01-01T00:00:00Z","run":1,"level":"info","text":"x"}}"#);
+            format!("id: 3.{n}\nevent: log\ndata: {data}\n\n")
+        };
+        let snapshot = |state: &str, version: u64, lines: u64| {
+            let job = job(state, version).replacen('{', &format!("{{\"log_lines\":{lines},"), 1);
+            event("snapshot", version, &job)
+        };
+        let api = Scripted::start([
+            stream(&[snapshot("running", 3, 2), line(1), line(2)]),
+            stream(&[line(2), line(3), snapshot("succeeded", 4, 5), line(4)]),
+            stream(&[line(5)]),
+        ])
+        .await;
+        let updates = api.client().events_with_log(&ID.parse().unwrap(), 0);
+        let lines = updates.filter_map(async |update| match update.unwrap() {
+            Update::Log { line, .. } => Some(line.n),
+            _ => None,
+        });
+        assert_eq!(lines.collect::<Vec<_>>().await, [1, 2, 3, 4, 5]);
+        let asked = api.requests();
+        assert!(asked[0].contains("/events?log_after=0 "), "{}", asked[0]);
+        assert!(asked[1].contains("last-event-id: 3.2\r\n") && asked[2].contains("last-event-id: 4.4\r\n"));
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fourmi_model::{BlobId, Job, JobId, RunReport};
+use fourmi_model::{BlobId, Job, JobId, LogPage, RunReport};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -72,6 +72,15 @@ impl Client {
     pub async fn runs(&self, id: &JobId) -> Result<Vec<RunReport>, ClientError> {
         let answer: Runs = self.json(self.request(Method::GET, ["jobs", &id.to_string(), "runs"])).await?;
         Ok(answer.runs)
+    }
+
+    /// The lines of a job's log after the one of this number (0: from the beginning), `limit` (1 to 1,000) of them.
+    ///
+    /// # Errors
+    /// `unknown_job` if there is none.
+    pub async fn log(&self, id: &JobId, after: u64, limit: usize) -> Result<LogPage, ClientError> {
+        let request = self.request(Method::GET, ["jobs", &id.to_string(), "log"]);
+        self.json(request.query(&[("after", after), ("limit", limit as u64)])).await
     }
 
     /// Every kind that the API knows.

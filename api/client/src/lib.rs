@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod client;
+mod dead;
 mod documents;
 mod download;
 mod error;
@@ -14,6 +15,7 @@ mod submit;
 mod upload;
 
 pub use client::Client;
+pub use dead::{DeadAction, DeadQuery, DeadTotal, DeadWalk, ParkedWalk};
 pub use documents::{FileLink, Health, JobPage, JobQuery, KindDocument, OutboxDocument, QueueDocument, StoredFile};
 pub use download::Download;
 pub use error::{ClientError, FieldError, Problem};

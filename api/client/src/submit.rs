@@ -1,6 +1,6 @@
 //! Submitting a job.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, time::Duration};
 
 use fourmi_kinds::JobKind;
 use fourmi_model::{Job, JobId, PolicyOverrides, Priority, State};
@@ -39,6 +39,8 @@ struct Body {
     tags: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_ttl_s: Option<u64>,
 }
 
 impl Client {
@@ -64,6 +66,7 @@ impl<K> Submit<K> {
             policy: PolicyOverrides::default(),
             tags: Vec::new(),
             correlation_id: None,
+            idempotency_ttl_s: None,
         });
         Self { client: client.clone(), body, idempotency_key: None, kind: PhantomData }
     }
@@ -105,10 +108,15 @@ impl<K> Submit<K> {
         self.with(|body| body.correlation_id = Some(id.into()))
     }
 
-    /// The same key and payload give the same job, however often they are sent.
+    /// The same key and payload give the same job, however often they are sent within a day.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.idempotency_key = Some(key.into());
         self
+    }
+
+    /// How long the idempotency key is remembered instead of a day, between a second and thirty days.
+    pub fn idempotency_ttl(self, life: Duration) -> Self {
+        self.with(|body| body.idempotency_ttl_s = Some(life.as_secs()))
     }
 
     /// Submits the job. Once this returns, the job is kept.

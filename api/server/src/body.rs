@@ -77,6 +77,11 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
     Ok(value)
 }
 
+/// The schema of a moment.
+pub(crate) fn time(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "format": "date-time" })
+}
+
 /// Answers with JSON.
 ///
 /// # Errors

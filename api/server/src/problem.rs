@@ -54,6 +54,7 @@ codes! {
     NotFound = NOT_FOUND "not_found", "There is nothing at this address";
     UnknownJob = NOT_FOUND "unknown_job", "There is no such job";
     UnknownFile = NOT_FOUND "unknown_file", "There is no such file";
+    UnknownQueue = NOT_FOUND "unknown_queue", "There is no such queue";
     KindNotFound = NOT_FOUND "unknown_kind", "There is no such kind of job";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed", "This address does not know this method";
     NotAcceptable = NOT_ACCEPTABLE "not_acceptable", "The answer does not come in a form that the caller accepts";

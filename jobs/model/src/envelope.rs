@@ -1,5 +1,7 @@
 //! What a caller hands in, and the part of a job that never changes.
 
+use std::{ops::RangeInclusive, time::Duration};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -11,6 +13,12 @@ pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 
 /// The most tags that a job may carry.
 pub const MAX_TAGS: usize = 16;
+
+/// How long an idempotency key is remembered when nothing else is said.
+pub const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// How long an idempotency key may be remembered: a second to thirty days.
+pub const KEY_LIVES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
 
 /// The part of a job that never changes after it was accepted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -60,6 +68,8 @@ pub struct Submission {
     pub endless: bool,
     /// The same key and payload give the same job; the same key with another payload is refused.
     pub idempotency_key: Option<String>,
+    /// How long that key is remembered, within [`KEY_LIVES`]; what lies outside is taken for the nearer end.
+    pub key_life: Duration,
     /// What is recorded of it when it is over.
     pub history: History,
     /// How long it is kept in Redis when it is over.
@@ -84,6 +94,7 @@ impl Submission {
             isolated: false,
             endless: false,
             idempotency_key: None,
+            key_life: KEY_LIFE,
             history: History::All,
             retention: Retention::default(),
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ParkReason;
+
 /// Why a run did not succeed, and what happens next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -38,8 +40,8 @@ pub enum NextStep {
     GiveUp,
     /// Wait until a cause has gone away.
     Park {
-        /// Which: `not_configured`, `offline`, `provider_down`.
-        reason: String,
+        /// Which.
+        reason: ParkReason,
     },
     /// The caller asked to stop, and the run did.
     Cancelled,
@@ -67,10 +69,12 @@ impl Failure {
     }
 
     /// The job waits for `reason` to go away; this does not count as an attempt.
-    pub fn park(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        let reason = reason.into();
-        let class = if reason == "not_configured" { ErrorClass::NotConfigured } else { ErrorClass::Unavailable };
-        Self::new(NextStep::Park { reason: reason.clone() }, class, reason, message)
+    pub fn park(reason: ParkReason, message: impl Into<String>) -> Self {
+        let class = match reason {
+            ParkReason::NotConfigured => ErrorClass::NotConfigured,
+            ParkReason::Offline | ParkReason::ProviderDown => ErrorClass::Unavailable,
+        };
+        Self::new(NextStep::Park { reason }, class, reason.as_str(), message)
     }
 
     /// The run stopped because it was asked to.

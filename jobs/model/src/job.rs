@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ErrorReport, JobId, KindName, Priority, Progress, QueueName, State};
+use crate::{ErrorReport, JobId, KindName, ParkReason, Priority, Progress, QueueName, State};
 
 /// A job at one moment: what the API answers, what a stream sends, what the command line shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -60,10 +60,13 @@ pub struct Job {
     pub worker: Option<String>,
     /// Why it is parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parked_reason: Option<String>,
+    pub parked_reason: Option<ParkReason>,
     /// Whether a caller asked to stop it and the run has not stopped yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancel_requested: bool,
+    /// Lines that its runs have written to its log: the number of the newest.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub log_lines: u64,
     /// How far the newest run is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -80,6 +83,11 @@ pub struct Job {
     pub archived: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// A run that did not succeed, as the job's record keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunReport {
@@ -93,7 +101,9 @@ pub struct RunReport {
     /// When it ended.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub ended_at: Timestamp,
-    /// Why it did not succeed.
+    /// How long it lasted, in milliseconds.
+    pub duration_ms: u64,
+    /// Why it did not succeed. Of a run whose process died, the message names the signal, the exit status or the memory.
     pub error: ErrorReport,
 }
 

@@ -1,11 +1,11 @@
-//! Where a job is in its life, and how urgent it is.
+//! The closed sets of words: where a job is in its life, what it waits for, how urgent it is, how grave a line of its log.
 
 use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A word that names no state or priority.
+/// A word that names none of a closed set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not one of {1}")]
 pub struct UnknownWord(String, String);
@@ -14,7 +14,7 @@ macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-        #[serde(rename_all = "lowercase")]
+        #[serde(rename_all = "snake_case")]
         pub enum $name {
             $($(#[$doc])* $variant),+
         }
@@ -92,5 +92,29 @@ words! {
         Normal = "normal",
         /// Whenever there is room.
         Low = "low",
+    }
+}
+
+words! {
+    /// What a parked job waits for.
+    ParkReason {
+        /// The operator has not set something up yet.
+        NotConfigured = "not_configured",
+        /// The other side cannot be reached from here.
+        Offline = "offline",
+        /// The other side is down.
+        ProviderDown = "provider_down",
+    }
+}
+
+words! {
+    /// How grave a line of a job's log is.
+    LogLevel {
+        /// What happens.
+        Info = "info",
+        /// What may matter.
+        Warn = "warn",
+        /// What went wrong.
+        Error = "error",
     }
 }

@@ -2,6 +2,7 @@
 
 mod address;
 mod backend;
+mod dead;
 mod error;
 mod link;
 mod outbox;
@@ -15,8 +16,9 @@ mod transitions;
 mod watch;
 
 pub use backend::{BackendHandle, Delivery, QueueBackend, SettleLayer, Stop, StopSignal, WorkerConfig};
+pub use dead::{DeadAction, DeadStep};
 pub use error::{QueueError, Refusal};
 pub use outbox::{Batch, Outbox, OutboxConfig, OutboxState};
-pub use queues::{Cancelled, Counts, JobFilter, Page, Pushed, Queues, RedisHealth, Retried};
+pub use queues::{Cancelled, Counts, JobFilter, Page, Pushed, Queues, RedisHealth, Retried, Unparked};
 pub use transitions::{Claim, Fetched, Lease, Outcome, Run, Settlement, Transitions};
 pub use watch::{Update, Watch, Watcher};

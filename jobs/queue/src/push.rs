@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fourmi_model::{Envelope, History, JobId, Priority, QueueName, Retention, Submission};
+use fourmi_model::{Envelope, History, JobId, KEY_LIVES, Priority, QueueName, Retention, Submission};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -21,9 +21,6 @@ use crate::{
 
 /// Jobs that one script call accepts at most: about two milliseconds of Redis's time.
 const BATCH: usize = 400;
-
-/// How long an idempotency key is remembered.
-const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// When a full queue is worth another try.
 const FULL_RETRY: Duration = Duration::from_secs(5);
@@ -95,7 +92,7 @@ impl Options {
             d: submission.envelope.deadline.map(|time| time.as_millisecond()),
             k: key.map(|key| hash(&[key])),
             h: key.map(|_| payload_hash(&submission.envelope)),
-            l: key.and(KEY_LIFE.as_millis().try_into().ok()),
+            l: key.map(|_| milliseconds(submission.key_life.clamp(*KEY_LIVES.start(), *KEY_LIVES.end()))),
             o: match submission.history {
                 History::All => None,
                 History::Failures => Some('f'),

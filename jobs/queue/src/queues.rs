@@ -1,16 +1,17 @@
 //! Submitting, reading and steering jobs: everything but running them.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use fourmi_model::{Job, JobId, KindName, QueueName, Retention, RunReport, State, Submission};
+use fourmi_model::{Job, JobId, KindName, LogPage, ParkReason, QueueName, Retention, RunReport, State, Submission};
+use jiff::Timestamp;
 
 use crate::{
-    OutboxState, QueueError, Refusal,
+    DeadAction, DeadStep, OutboxState, QueueError, Refusal, dead,
     link::Link,
     outbox,
     push::{self, Pusher, Row},
@@ -57,6 +58,15 @@ pub enum Retried {
     Unknown,
 }
 
+/// What a step of releasing parked jobs did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unparked {
+    /// Jobs that wait for a worker now.
+    pub released: u64,
+    /// Where the next step starts; `None` at the end. Opaque.
+    pub next: Option<String>,
+}
+
 /// Which jobs to list.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
@@ -66,6 +76,14 @@ pub struct JobFilter {
     pub kind: Option<KindName>,
     /// Only jobs with this tag.
     pub tag: Option<String>,
+    /// Only jobs whose newest error has this code.
+    pub error: Option<String>,
+    /// Only jobs that are parked for this reason.
+    pub parked_reason: Option<ParkReason>,
+    /// Only jobs that were over at this time or later.
+    pub finished_after: Option<Timestamp>,
+    /// Only jobs that were over before this time.
+    pub finished_before: Option<Timestamp>,
 }
 
 /// A part of a list.
@@ -79,7 +97,7 @@ pub struct Page {
 
 /// How many jobs of a queue are in each state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts(pub std::collections::BTreeMap<State, u64>);
+pub struct Counts(pub BTreeMap<State, u64>);
 
 /// How Redis is.
 #[derive(Debug, Clone)]
@@ -162,8 +180,9 @@ impl Queues {
         Ok(read::jobs(&self.link, id.queue(), &[id.uuid()]).await?.pop().flatten())
     }
 
-    /// The versions of jobs of any queues; `None` for one that is not there.
-    pub(crate) async fn versions(&self, ids: &[JobId]) -> Result<Vec<Option<u64>>, QueueError> {
+    /// The versions of jobs of any queues, each with the number of the newest line of its log; `None` for one that is not
+    /// there.
+    pub(crate) async fn versions(&self, ids: &[JobId]) -> Result<Vec<Option<(u64, u64)>>, QueueError> {
         read::versions(&self.link, ids).await
     }
 
@@ -175,6 +194,15 @@ impl Queues {
         read::runs(&self.link, id).await
     }
 
+    /// The lines of a job's log after the line of that number (0: from the beginning), `limit` (at most 1,000) of them;
+    /// `None` if there is no such job.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn log(&self, id: &JobId, after: u64, limit: usize) -> Result<Option<LogPage>, QueueError> {
+        read::log(&self.link, id, after, limit).await
+    }
+
     /// Stops a job: at once if it has not started, else by asking its run.
     ///
     /// # Errors
@@ -182,7 +210,8 @@ impl Queues {
     pub async fn cancel(&self, id: &JobId) -> Result<Cancelled, QueueError> {
         let mut call = scripts::CANCEL.key(read::meta_key(id.queue()));
         call.arg(id.uuid().hyphenated().to_string()).arg(milliseconds(Retention::default().done));
-        Ok(match self.state_before(call).await? {
+        let before: String = self.link.invoke(&call).await?;
+        Ok(match state(&before)? {
             None => Cancelled::Unknown,
             Some(State::Running) => Cancelled::Requested,
             Some(state) if state.is_final() => Cancelled::AlreadyOver(state),
@@ -197,39 +226,71 @@ impl Queues {
     /// If Redis does not answer.
     pub async fn retry(&self, id: &JobId) -> Result<Retried, QueueError> {
         let mut call = scripts::RETRY.key(read::meta_key(id.queue()));
-        call.arg(id.uuid().hyphenated().to_string());
-        Ok(match self.state_before(call).await? {
+        call.arg("").arg(id.uuid().hyphenated().to_string()).arg("");
+        let (before, done): (String, u8) = self.link.invoke(&call).await?;
+        Ok(match state(&before)? {
             None => Retried::Unknown,
-            Some(state @ (State::Waiting | State::Running | State::Blocked | State::Succeeded)) => {
-                Retried::NotPossible(state)
-            }
-            Some(_) => Retried::Waiting,
+            Some(_) if done == 1 => Retried::Waiting,
+            Some(state) => Retried::NotPossible(state),
         })
     }
 
-    async fn state_before(&self, call: scripts::Invocation<'_>) -> Result<Option<State>, QueueError> {
-        let word: String = self.link.invoke(&call).await?;
-        match word.as_str() {
-            "" => Ok(None),
-            word => word.parse().map(Some).map_err(|error| QueueError::Corrupt(format!("a job's state: {error}"))),
-        }
+    /// Does something with the failed jobs that `filter` wants (its states do not matter), in one step that looks at a
+    /// thousand at most. Jobs that fail after the first step began are not met by the following ones.
+    ///
+    /// # Errors
+    /// If Redis does not answer: part of the step may have been done. [`QueueError::Corrupt`] if the cursor is none of
+    /// ours.
+    pub async fn dead_step(
+        &self,
+        queue: &QueueName,
+        action: DeadAction,
+        filter: &JobFilter,
+        cursor: Option<&str>,
+    ) -> Result<DeadStep, QueueError> {
+        let filter = JobFilter { states: Vec::new(), ..filter.clone() };
+        dead::step(&self.link, queue, action, &filter, cursor).await
     }
 
-    /// Lets all jobs of a queue run that are parked for `reason`; gives their number.
+    /// Does something with those of these jobs of a queue that have failed.
+    ///
+    /// # Errors
+    /// If Redis does not answer: some may have been done.
+    pub async fn dead_jobs(
+        &self,
+        queue: &QueueName,
+        action: DeadAction,
+        ids: &[JobId],
+    ) -> Result<DeadStep, QueueError> {
+        dead::each(&self.link, queue, action, ids).await
+    }
+
+    /// Lets jobs of a queue run that are parked for `reason`, the oldest thousand at most. Jobs that are parked again after
+    /// the first step began are not released by the following ones.
+    ///
+    /// # Errors
+    /// If Redis does not answer; [`QueueError::Corrupt`] if the cursor is none of ours.
+    pub async fn unpark(
+        &self,
+        queue: &QueueName,
+        reason: ParkReason,
+        cursor: Option<&str>,
+    ) -> Result<Unparked, QueueError> {
+        if cursor.is_some_and(|latest| latest.parse::<u64>().is_err()) {
+            return Err(QueueError::Corrupt("the cursor is none of this queue's parked jobs".into()));
+        }
+        let mut call = scripts::UNPARK.key(read::meta_key(queue));
+        call.arg(reason.as_str()).arg(STEP).arg(cursor.unwrap_or_default());
+        let (released, latest): (u64, u64) = self.link.invoke(&call).await?;
+        Ok(Unparked { released, next: (released == STEP).then(|| latest.to_string()) })
+    }
+
+    /// How many jobs are parked for each reason; reasons without jobs are left out.
     ///
     /// # Errors
     /// If Redis does not answer.
-    pub async fn unpark(&self, queue: &QueueName, reason: &str) -> Result<u64, QueueError> {
-        let mut total = 0;
-        loop {
-            let mut call = scripts::UNPARK.key(read::meta_key(queue));
-            call.arg(reason).arg(STEP);
-            let moved: u64 = self.link.invoke(&call).await?;
-            total += moved;
-            if moved < STEP {
-                return Ok(total);
-            }
-        }
+    pub async fn parked(&self, queue: &QueueName) -> Result<BTreeMap<ParkReason, u64>, QueueError> {
+        read::parked(&self.link, queue).await
     }
 
     /// A page of the jobs of a queue. `limit` is capped at 200; a page may hold fewer and still have a next one.
@@ -268,6 +329,14 @@ impl Queues {
     /// If Redis does not answer within two seconds.
     pub async fn health(&self) -> Result<RedisHealth, QueueError> {
         self.link.health().await
+    }
+}
+
+/// The state that a script names; `None` if there is no such job.
+fn state(word: &str) -> Result<Option<State>, QueueError> {
+    match word {
+        "" => Ok(None),
+        word => word.parse().map(Some).map_err(|error| QueueError::Corrupt(format!("a job's state: {error}"))),
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use fourmi_model::{Envelope, ErrorReport, Job, JobId, JobRecord, Priority, QueueName, RunReport, State};
+use fourmi_model::{
+    Envelope, ErrorReport, Job, JobId, JobRecord, LogLine, LogPage, MAX_LOG_LINES, ParkReason, Priority, QueueName,
+    RunReport, State,
+};
 use jiff::Timestamp;
 use redis::Value;
 use uuid::Uuid;
@@ -38,16 +41,47 @@ pub(crate) async fn jobs(link: &Link, queue: &QueueName, ids: &[Uuid]) -> Result
     Ok(jobs)
 }
 
-/// The versions of jobs; `None` for one that is not there.
-pub(crate) async fn versions(link: &Link, ids: &[JobId]) -> Result<Vec<Option<u64>>, QueueError> {
+/// The versions of jobs, each with the number of the newest line of its log; `None` for one that is not there.
+pub(crate) async fn versions(link: &Link, ids: &[JobId]) -> Result<Vec<Option<(u64, u64)>>, QueueError> {
     let asked = ids.iter().map(|id| async move {
         let hash = key(id.queue(), format_args!("j:{}", id.uuid().hyphenated()));
-        let (state, version): (Option<String>, Option<u64>) =
-            link.query(redis::cmd("HMGET").arg(hash).arg("state").arg("ver")).await?;
-        Ok(state.map(|_| version.unwrap_or(1)))
+        let (state, version, newest_line): (Option<String>, Option<u64>, Option<u64>) =
+            link.query(redis::cmd("HMGET").arg(hash).arg("state").arg("ver").arg("log")).await?;
+        Ok(state.map(|_| (version.unwrap_or(1), newest_line.unwrap_or(0))))
     });
     // One multiplexed connection: all questions are under way at once.
     futures_util::future::try_join_all(asked).await
+}
+
+/// The lines of a job's log after the line of that number, `limit` at most; `None` if there is no such job.
+pub(crate) async fn log(link: &Link, id: &JobId, after: u64, limit: usize) -> Result<Option<LogPage>, QueueError> {
+    let mut call = scripts::LINES.key(meta_key(id.queue()));
+    // Numbers beyond this are beyond every log, and Lua would round them.
+    let place = after.min(1 << 53);
+    call.arg(id.uuid().hyphenated().to_string()).arg(place).arg(limit.clamp(1, MAX_LOG_LINES));
+    let answer: Vec<Value> = link.invoke(&call).await?;
+    let [newest, lines @ ..] = answer.as_slice() else {
+        return Err(QueueError::Corrupt(format!("the log of job {id}")));
+    };
+    let Ok(newest) = u64::try_from(number(newest)) else { return Ok(None) };
+    let lines = lines.iter().map(|line| log_line(text(line)));
+    let lines: Vec<LogLine> =
+        lines.collect::<Option<_>>().ok_or_else(|| QueueError::Corrupt(format!("the log of job {id}")))?;
+    let next = lines.last().map_or(after.min(newest), |line| line.n);
+    let missed = lines.first().map_or(0, |first| first.n.saturating_sub(after.saturating_add(1)));
+    Ok(Some(LogPage { lines, next, missed }))
+}
+
+/// '<n> <ms> <run> <level> <text>'
+pub(crate) fn log_line(line: &str) -> Option<LogLine> {
+    let mut parts = line.splitn(5, ' ');
+    Some(LogLine {
+        n: parts.next()?.parse().ok()?,
+        time: timestamp(parts.next()?.parse().ok()?)?,
+        run: parts.next()?.parse().ok()?,
+        level: parts.next()?.parse().ok()?,
+        text: parts.next()?.to_owned(),
+    })
 }
 
 /// The hash, the envelope, the result or error, the progress.
@@ -61,6 +95,11 @@ fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> Result<Optio
     let number = |name: &str| text(name).and_then(|text| text.parse::<u64>().ok());
     let time = |name: &str| number(name).and_then(timestamp);
     let state: State = text("state").and_then(|word| word.parse().ok()).ok_or_else(|| corrupt("state"))?;
+
+    let parked_reason: Option<ParkReason> = match text("reason").filter(|_| state == State::Parked) {
+        Some(word) => Some(word.parse().map_err(|_| corrupt("park reason"))?),
+        None => None,
+    };
 
     let (mut result, mut error) = (None, None);
     match outcome {
@@ -95,8 +134,9 @@ fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> Result<Optio
         finished_at: time("end").filter(|_| state.is_final()),
         deadline: envelope.deadline,
         worker: text("worker").filter(|_| state == State::Running).map(str::to_owned),
-        parked_reason: text("reason").filter(|_| state == State::Parked).map(str::to_owned),
+        parked_reason,
         cancel_requested: state == State::Running && hash.contains_key("cancel"),
+        log_lines: number("log").unwrap_or(0),
         progress,
         result,
         error,
@@ -119,11 +159,14 @@ pub(crate) async fn runs(link: &Link, id: &JobId) -> Result<Vec<RunReport>, Queu
 /// '<run> <worker> <start> <end> <error>'
 fn run_report(line: &str) -> Option<RunReport> {
     let mut parts = line.splitn(5, ' ');
+    let (run, worker) = (parts.next()?.parse().ok()?, parts.next()?.to_owned());
+    let (start, end): (u64, u64) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     Some(RunReport {
-        run: parts.next()?.parse().ok()?,
-        worker: parts.next()?.to_owned(),
-        started_at: timestamp(parts.next()?.parse().ok()?)?,
-        ended_at: timestamp(parts.next()?.parse().ok()?)?,
+        run,
+        worker,
+        started_at: timestamp(start)?,
+        ended_at: timestamp(end)?,
+        duration_ms: end.saturating_sub(start),
         error: serde_json::from_str::<ErrorReport>(parts.next()?).ok()?,
     })
 }
@@ -237,7 +280,9 @@ async fn indexes(link: &Link, queue: &QueueName, filter: &JobFilter) -> Result<V
     let mut indexes: Vec<Index> = INDEXES.into_iter().filter(|index| wanted(filter, index.states)).collect();
     if wanted(filter, &[State::Parked]) {
         let at = indexes.iter().position(|index| index.newest_first).unwrap_or(indexes.len());
-        for name in ["parked:not_configured", "parked:offline", "parked:provider_down"].into_iter().rev() {
+        for reason in ParkReason::ALL.iter().rev().filter(|reason| filter.parked_reason.is_none_or(|it| it == **reason))
+        {
+            let name = parked_index(*reason);
             indexes.insert(at, Index { name, list: false, newest_first: false, states: &[State::Parked] });
         }
     }
@@ -247,14 +292,42 @@ async fn indexes(link: &Link, queue: &QueueName, filter: &JobFilter) -> Result<V
     Ok(if known { indexes } else { Vec::new() })
 }
 
-fn wanted(filter: &JobFilter, states: &[State]) -> bool {
-    filter.states.is_empty() || filter.states.iter().any(|state| states.contains(state))
+fn parked_index(reason: ParkReason) -> &'static str {
+    match reason {
+        ParkReason::NotConfigured => "parked:not_configured",
+        ParkReason::Offline => "parked:offline",
+        ParkReason::ProviderDown => "parked:provider_down",
+    }
 }
 
-fn matches(filter: &JobFilter, job: &Job) -> bool {
+/// How many jobs are parked for each reason that has some.
+pub(crate) async fn parked(link: &Link, queue: &QueueName) -> Result<BTreeMap<ParkReason, u64>, QueueError> {
+    let counted = ParkReason::ALL.iter().map(|reason| async move {
+        let count = link.query::<u64>(redis::cmd("ZCARD").arg(key(queue, parked_index(*reason)))).await?;
+        Ok::<_, QueueError>((*reason, count))
+    });
+    let counted = futures_util::future::try_join_all(counted).await?;
+    Ok(counted.into_iter().filter(|(_, count)| *count > 0).collect())
+}
+
+/// Whether jobs in these states may be what the filter wants.
+fn wanted(filter: &JobFilter, states: &[State]) -> bool {
+    let any = |wanted: &dyn Fn(State) -> bool| states.iter().any(|state| wanted(*state));
+    let by_time = filter.finished_after.is_some() || filter.finished_before.is_some();
+    (filter.states.is_empty() || any(&|state| filter.states.contains(&state)))
+        && (filter.parked_reason.is_none() || any(&|state| state == State::Parked))
+        && (!by_time || any(&State::is_final))
+}
+
+pub(crate) fn matches(filter: &JobFilter, job: &Job) -> bool {
+    let error = job.error.as_ref().map(|error| &error.code);
     (filter.states.is_empty() || filter.states.contains(&job.state))
         && filter.kind.as_ref().is_none_or(|kind| *kind == job.kind)
         && filter.tag.as_ref().is_none_or(|tag| job.tags.contains(tag))
+        && (filter.error.is_none() || filter.error.as_ref() == error)
+        && (filter.parked_reason.is_none() || filter.parked_reason == job.parked_reason)
+        && filter.finished_after.is_none_or(|start| job.finished_at.is_some_and(|end| end >= start))
+        && filter.finished_before.is_none_or(|stop| job.finished_at.is_some_and(|end| end < stop))
 }
 
 fn read_cursor(text: &str) -> Option<(usize, usize)> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fourmi_model::{Envelope, ErrorReport, JobId, QueueName, Retention};
+use fourmi_model::{Envelope, ErrorReport, JobId, LogEntry, MAX_LOG_LINES, ParkReason, QueueName, Retention};
 use redis::Value;
 use uuid::Uuid;
 
@@ -127,7 +127,7 @@ pub enum Outcome {
         /// Why.
         error: ErrorReport,
         /// Which cause.
-        reason: String,
+        reason: ParkReason,
         /// How long to keep the job if a caller has cancelled it meanwhile.
         keep: Duration,
     },
@@ -328,6 +328,65 @@ impl Transitions {
         }
         Ok(answers)
     }
+
+    /// Appends lines to the logs of jobs; for each run, in order, whether they were appended. Lines of an older run are
+    /// dropped.
+    ///
+    /// # Errors
+    /// If Redis does not answer or has no memory left; the lines may have been appended then.
+    pub async fn log(&self, news: &[(Run, Vec<LogEntry>)]) -> Result<Vec<bool>, QueueError> {
+        let mut answers = vec![false; news.len()];
+        let mut step = LogStep::new(self);
+        for (at, (run, entries)) in news.iter().enumerate() {
+            for entries in entries.chunks(LOG_STEP) {
+                if step.lines + entries.len() > LOG_STEP {
+                    std::mem::replace(&mut step, LogStep::new(self)).send(&self.link, &mut answers).await?;
+                }
+                step.add(at, *run, entries);
+            }
+        }
+        step.send(&self.link, &mut answers).await?;
+        Ok(answers)
+    }
+}
+
+/// Lines that one script call appends at most: half a megabyte, if they are long.
+const LOG_STEP: usize = 200;
+
+/// The lines of one script call.
+struct LogStep<'a> {
+    call: Invocation<'a>,
+    /// Which runs they are of.
+    of: Vec<usize>,
+    lines: usize,
+}
+
+impl LogStep<'_> {
+    fn new(transitions: &Transitions) -> Self {
+        let mut call = transitions.call(&scripts::LOG);
+        call.arg(MAX_LOG_LINES);
+        Self { call, of: Vec::new(), lines: 0 }
+    }
+
+    fn add(&mut self, at: usize, run: Run, entries: &[LogEntry]) {
+        self.call.arg(run.job.hyphenated().to_string()).arg(run.number).arg(entries.len());
+        for entry in entries {
+            self.call.arg(entry.level().as_str()).arg(entry.text());
+        }
+        self.of.push(at);
+        self.lines += entries.len();
+    }
+
+    async fn send(self, link: &Link, answers: &mut [bool]) -> Result<(), QueueError> {
+        if self.of.is_empty() {
+            return Ok(());
+        }
+        let appended: Vec<u8> = link.invoke(&self.call).await?;
+        for (at, answer) in self.of.into_iter().zip(appended) {
+            answers[at] = answer == 1;
+        }
+        Ok(())
+    }
 }
 
 /// Adds the arguments of a settlement to the script that writes it; whether that is the first.
@@ -345,7 +404,7 @@ fn add(settlement: &Settlement, settle: &mut Invocation<'_>, release: &mut Invoc
         Outcome::Retrying { error, delay, keep } => {
             write("retrying", *delay, &json(error), &milliseconds(*keep).to_string());
         }
-        Outcome::Parked { error, reason, keep } => write("parked", *keep, &json(error), reason),
+        Outcome::Parked { error, reason, keep } => write("parked", *keep, &json(error), reason.as_str()),
         Outcome::Crashed { error, delay, keep } => {
             write("crashed", *delay, &json(error), &milliseconds(*keep).to_string());
         }

@@ -3,23 +3,29 @@
 //! Events only say that something happened; what happened is read from the job itself. After every gap in the
 //! subscription, and every ten seconds, the versions of all watched jobs are compared, so that a final state reaches
 //! every watcher even when its event was lost.
+//!
+//! Lines of the log come with their events. Their numbers tell when one is missing, and then they are read from the log
+//! itself: so every line is given once and in order, and a slow reader holds a handful of them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use fourmi_model::{Job, JobId, Progress, QueueName};
+use fourmi_model::{Job, JobId, LogLine, Progress, QueueName};
 use tokio::{sync::Notify, time::interval};
 use uuid::Uuid;
 
 use crate::{
-    QueueError, Queues,
+    QueueError, Queues, read,
     subscription::{Signal, subscribe},
 };
 
 const COMPARE_EVERY: Duration = Duration::from_secs(10);
+
+/// Lines that a watch holds at most.
+const LINES_HELD: usize = 64;
 
 /// Follows any number of jobs over one subscription; cheap to clone. Stops when the last clone and watch are gone.
 #[derive(Clone)]
@@ -48,6 +54,10 @@ struct Pending {
     stale: bool,
     /// Version, run and progress (JSON).
     progress: Option<(u64, u64, String)>,
+    /// The number of the newest line of the log that was heard of.
+    logged: u64,
+    /// Lines without a gap, the last of which is that one; what is not here is read from the log.
+    lines: VecDeque<LogLine>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -70,10 +80,19 @@ impl Watcher {
         // Listen first, then look: nothing can happen in between.
         let news = Arc::new(News { id: id.clone(), pending: Mutex::default(), arrived: Notify::new() });
         self.watched.add(&news);
-        let mut watch = Watch { watcher: self.clone(), news, version: 0, over: false };
+        let mut watch = Watch {
+            watcher: self.clone(),
+            news,
+            version: 0,
+            logged: 0,
+            read_lines: VecDeque::new(),
+            held: None,
+            over: false,
+        };
         let Some(job) = self.queues.get(id).await? else { return Ok(None) };
         watch.version = job.version;
-        watch.caught_up(job.version);
+        watch.logged = job.log_lines;
+        watch.caught_up(&job);
         watch.over = job.state.is_final();
         Ok(Some((job, watch)))
     }
@@ -100,6 +119,20 @@ impl Watched {
         }
     }
 
+    fn tell_line(&self, id: Uuid, line: &str) -> Option<()> {
+        let watched = lock(&self.0);
+        let Some(all) = watched.get(&id) else { return Some(()) };
+        let line = read::log_line(line)?;
+        all.iter().for_each(|news| news.add_line(&line));
+        Some(())
+    }
+
+    fn tell_logged(&self, id: Uuid, newest: u64) {
+        for news in lock(&self.0).get(&id).into_iter().flatten() {
+            news.logged(newest);
+        }
+    }
+
     fn ids(&self) -> Vec<JobId> {
         lock(&self.0).values().filter_map(|all| all.first().map(|news| news.id.clone())).collect()
     }
@@ -118,6 +151,32 @@ impl News {
         }
         drop(pending);
         self.arrived.notify_one();
+    }
+
+    fn add_line(&self, line: &LogLine) {
+        let mut pending = lock(&self.pending);
+        if line.n <= pending.logged {
+            return;
+        }
+        if line.n > pending.logged + 1 || pending.lines.len() == LINES_HELD {
+            pending.lines.clear();
+        } else {
+            pending.lines.push_back(line.clone());
+        }
+        pending.logged = line.n;
+        drop(pending);
+        self.arrived.notify_one();
+    }
+
+    /// Lines up to this number have been written.
+    fn logged(&self, newest: u64) {
+        let mut pending = lock(&self.pending);
+        if newest > pending.logged {
+            pending.logged = newest;
+            pending.lines.clear();
+            drop(pending);
+            self.arrived.notify_one();
+        }
     }
 }
 
@@ -143,21 +202,28 @@ async fn listen(queues: Queues, names: Vec<QueueName>, watched: Arc<Watched>) {
     }
 }
 
-/// '<id> <version> <state> <run>[ <progress>]'; `None` if the line is none of ours.
-fn deliver(watched: &Watched, line: &str) -> Option<()> {
-    let mut parts = line.splitn(5, ' ');
+/// '<id> <version> <state> <run>[ <progress>]' or '<id> <version> log <line>'; `None` if it is none of ours.
+fn deliver(watched: &Watched, event: &str) -> Option<()> {
+    let mut parts = event.splitn(4, ' ');
     let id = Uuid::try_parse(parts.next()?).ok()?;
     let version = parts.next()?.parse().ok()?;
-    let run = parts.nth(1)?.parse().ok()?;
-    watched.tell(id, version, parts.next().map(|json| (run, json)));
+    let (what, rest) = (parts.next()?, parts.next()?);
+    if what == "log" {
+        return watched.tell_line(id, rest);
+    }
+    let (run, progress) = rest.split_once(' ').map_or((rest, None), |(run, json)| (run, Some(json)));
+    let run = run.parse().ok()?;
+    watched.tell(id, version, progress.map(|json| (run, json)));
     Some(())
 }
 
 async fn compare_versions(queues: &Queues, watched: &Watched) -> Result<(), QueueError> {
     for ids in watched.ids().chunks(500) {
-        for (id, version) in ids.iter().zip(queues.versions(ids).await?) {
+        for (id, there) in ids.iter().zip(queues.versions(ids).await?) {
             // A job that is gone has no version: its watch must look, and ends.
-            watched.tell(id.uuid(), version.unwrap_or(u64::MAX), None);
+            let (version, newest_line) = there.unwrap_or((u64::MAX, 0));
+            watched.tell_logged(id.uuid(), newest_line);
+            watched.tell(id.uuid(), version, None);
         }
     }
     Ok(())
@@ -169,6 +235,13 @@ pub struct Watch {
     news: Arc<News>,
     /// The newest version that was given out.
     version: u64,
+    /// The number of the newest line that was given out.
+    logged: u64,
+    /// Lines that were read from the log because their events were missed.
+    read_lines: VecDeque<LogLine>,
+    /// A newer document, which waits for the lines before it.
+    held: Option<Box<Job>>,
+    /// Whether the final state was given out.
     over: bool,
 }
 
@@ -186,34 +259,63 @@ pub enum Update {
         /// How far it is.
         progress: Progress,
     },
+    /// A run has written a line.
+    Log {
+        /// The line.
+        line: LogLine,
+        /// Lines before it that are gone: the log keeps its newest only.
+        missed: u64,
+    },
 }
 
 impl Watch {
+    /// Goes back to the line of this number (0: the beginning): what the log has after it is given too. Without this, the
+    /// lines that were there with the snapshot are not.
+    pub fn log_after(&mut self, line: u64) {
+        // A number that is ahead of the log belongs to something else.
+        self.logged = line.min(self.logged);
+    }
+
+    /// The version of the job and the number of the line that were given out last.
+    pub fn place(&self) -> (u64, u64) {
+        (self.version, self.logged)
+    }
+
     /// The next thing that happens; `None` once the job is over and that was given out, or if it is no longer kept.
     ///
-    /// Progress is coalesced: a slow reader gets the newest, not all. The final state is always given. Dropping the
-    /// future loses nothing.
+    /// Progress is coalesced: a slow reader gets the newest, not all. The final state is always given, after all lines of
+    /// the log that the log still has. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Update> {
-        while !self.over {
-            let (stale, progress) = {
+        loop {
+            let (stale, progress, logged) = {
                 let pending = lock(&self.news.pending);
-                (pending.stale, pending.progress.clone())
+                (pending.stale, pending.progress.clone(), pending.logged)
             };
+            // A state comes after the lines before it, and waits for no later ones.
+            if self.logged < self.held.as_ref().map_or(logged, |job| job.log_lines) {
+                match self.next_line().await {
+                    Ok(Some(line)) => return Some(line),
+                    Ok(None) => {}
+                    Err(_) => self.until_redis_may_be_back().await,
+                }
+                continue;
+            }
+            if let Some(job) = self.held.take() {
+                self.version = job.version;
+                self.over = job.state.is_final();
+                return Some(Update::State(job));
+            }
+            if self.over {
+                return None;
+            }
             if stale {
                 match self.watcher.queues.get(&self.news.id).await {
                     Ok(None) => self.over = true,
                     Ok(Some(job)) => {
-                        self.caught_up(job.version);
-                        if job.version > self.version {
-                            self.version = job.version;
-                            self.over = job.state.is_final();
-                            return Some(Update::State(Box::new(job)));
-                        }
+                        self.caught_up(&job);
+                        self.held = Some(Box::new(job)).filter(|job| job.version > self.version);
                     }
-                    // Redis is away: look again when the subscription stands again, or soon.
-                    Err(_) => {
-                        let _ = tokio::time::timeout(Duration::from_secs(1), self.news.arrived.notified()).await;
-                    }
+                    Err(_) => self.until_redis_may_be_back().await,
                 }
                 continue;
             }
@@ -229,11 +331,52 @@ impl Watch {
             }
             self.news.arrived.notified().await;
         }
-        None
     }
 
-    /// Forgets news that a document of `version` holds already.
-    fn caught_up(&self, version: u64) {
+    /// Redis is away: look again when the subscription stands again, or soon.
+    async fn until_redis_may_be_back(&self) {
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.news.arrived.notified()).await;
+    }
+
+    /// The line after the one that was given out last: as it came, or from the log. `None` if there is none.
+    async fn next_line(&mut self) -> Result<Option<Update>, QueueError> {
+        if let Some(line) = self.held_line() {
+            return Ok(Some(self.give(line)));
+        }
+        match self.watcher.queues.log(&self.news.id, self.logged, LINES_HELD).await {
+            Ok(Some(page)) if !page.lines.is_empty() => self.read_lines = page.lines.into(),
+            Err(error @ QueueError::Unavailable(_)) => return Err(error),
+            // The log is gone with its job, cannot be read, or Redis was put back to an earlier time.
+            _ => {
+                let newest = lock(&self.news.pending).logged;
+                self.logged = self.held.as_ref().map_or(newest, |job| job.log_lines);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The line to be given next, if it is held here.
+    fn held_line(&mut self) -> Option<LogLine> {
+        if let Some(line) = self.read_lines.pop_front() {
+            return Some(line);
+        }
+        let mut pending = lock(&self.news.pending);
+        while pending.lines.front().is_some_and(|line| line.n <= self.logged) {
+            pending.lines.pop_front();
+        }
+        if pending.lines.front()?.n == self.logged + 1 { pending.lines.pop_front() } else { None }
+    }
+
+    fn give(&mut self, line: LogLine) -> Update {
+        let missed = line.n.saturating_sub(self.logged + 1);
+        self.logged = line.n;
+        Update::Log { line, missed }
+    }
+
+    /// Forgets news that this document holds already.
+    fn caught_up(&self, job: &Job) {
+        self.news.logged(job.log_lines);
+        let version = job.version;
         let mut pending = lock(&self.news.pending);
         // `u64::MAX` stands for a job that was not found; it is here after all.
         if pending.version <= version || pending.version == u64::MAX {

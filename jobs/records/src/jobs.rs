@@ -134,6 +134,8 @@ impl Columns<'_> {
             worker: None,
             parked_reason: None,
             cancel_requested: false,
+            // The log goes with the job.
+            log_lines: 0,
             progress: self.json("progress")?,
             result: self.json("result")?,
             error: self.json("error")?,

@@ -186,7 +186,7 @@ async fn first_events(platform: &Platform, folder: &Path) -> Figure {
         while let Some(update) = updates.next().await {
             let runs = match update.unwrap() {
                 Update::Snapshot(job) | Update::State(job) => job.run > 0,
-                Update::Progress { .. } => true,
+                Update::Progress { .. } | Update::Log { .. } => true,
                 Update::Interrupted { .. } => false,
             };
             if runs {

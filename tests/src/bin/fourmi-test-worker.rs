@@ -4,9 +4,11 @@
 
 use std::{io::Write, path::Path, process::ExitCode, time::Duration};
 
-use fourmi_model::{Failure, Progress};
+use fourmi_model::{Failure, LogLevel, Progress};
 use fourmi_runtime::{Context, Worker};
-use fourmi_tests::kinds::{Echo, Fail, Greet, GreetOne, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps};
+use fourmi_tests::kinds::{
+    Echo, Fail, Greet, GreetOne, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps, Talk, TalkInChild,
+};
 use serde_json::json;
 
 fn main() -> ExitCode {
@@ -15,7 +17,9 @@ fn main() -> ExitCode {
         .kind::<HoldInChild, _, _>(async |job: HoldInChild, context| hold(job.0, context).await)
         .kind::<Fail, _, _>(fail)
         .kind::<Misbehave, _, _>(misbehave)
-        .kind::<Steps, _, _>(steps);
+        .kind::<Steps, _, _>(steps)
+        .kind::<Talk, _, _>(talk)
+        .kind::<TalkInChild, _, _>(async |job: TalkInChild, context| talk(job.0, context).await);
     // A worker of the version before, which does not know every kind yet, and one in an older version.
     match std::env::var_os("TEST_WORKER_IS_OLD") {
         Some(_) => worker.kind::<GreetOne, _, _>(async |job: GreetOne, _| Ok(format!("old: {}", job.name))).main(),
@@ -108,6 +112,17 @@ async fn misbehave(job: Misbehave, context: Context) -> Result<serde_json::Value
             Ok(json!(child.wait().unwrap().code()))
         }
     }
+}
+
+async fn talk(job: Talk, context: Context) -> Result<(), Failure> {
+    for n in 1..=job.lines {
+        context.log(LogLevel::Info, format!("line {n}"));
+    }
+    if let Some(gate) = &job.gate {
+        wait_for(gate).await;
+    }
+    context.log(LogLevel::Warn, "the last word");
+    Ok(())
 }
 
 async fn steps(job: Steps, context: Context) -> Result<(), Failure> {

@@ -142,7 +142,7 @@ pub(crate) async fn until_progress(handle: &JobHandle<Raw>, there: impl Fn(&Prog
                     job.progress
                 }
                 Update::Progress { progress, .. } => Some(progress),
-                Update::Interrupted { .. } => None,
+                Update::Log { .. } | Update::Interrupted { .. } => None,
             };
             if let Some(progress) = progress.filter(&there) {
                 return progress;

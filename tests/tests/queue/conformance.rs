@@ -3,11 +3,12 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use fourmi_model::{
-    ErrorReport, Failure, History, Job, JobId, JobRecord, Priority, QueueName, Retention, State, Submission,
+    ErrorReport, Failure, History, Job, JobId, JobRecord, LogEntry, LogLevel, LogPage, ParkReason, Priority, QueueName,
+    Retention, State, Submission,
 };
 use fourmi_queue::{
-    Batch, Cancelled, JobFilter, Lease, Outbox, OutboxConfig, Outcome, Pushed, QueueError, Queues, Refusal, Retried,
-    Run, Settlement, Transitions, Update, Watcher,
+    Batch, Cancelled, DeadAction, JobFilter, Lease, Outbox, OutboxConfig, Outcome, Pushed, QueueError, Queues, Refusal,
+    Retried, Run, Settlement, Transitions, Update, Watcher,
 };
 use fourmi_tests::Topology;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
@@ -441,13 +442,13 @@ async fn given_back_and_parked_runs_are_no_attempts(bench: Bench) {
     assert_eq!((bench.job(&id).await.attempts, bench.job(&id).await.run), (0, 1));
 
     let (_, run) = bench.fetch_one().await;
-    let parked = Outcome::Parked { error: error(), reason: "offline".into(), keep: KEEP };
+    let parked = Outcome::Parked { error: error(), reason: ParkReason::Offline, keep: KEEP };
     assert!(bench.settle(run, parked).await);
     let job = bench.job(&id).await;
-    assert_eq!((job.state, job.attempts, job.parked_reason.as_deref()), (State::Parked, 0, Some("offline")));
+    assert_eq!((job.state, job.attempts, job.parked_reason), (State::Parked, 0, Some(ParkReason::Offline)));
     assert!(bench.fetch(1).await.is_empty());
 
-    assert_eq!(bench.queues.unpark(&bench.name, "offline").await.unwrap(), 1);
+    assert_eq!(bench.queues.unpark(&bench.name, ParkReason::Offline, None).await.unwrap().released, 1);
     assert_eq!(bench.fetch_one().await.1.number, 3);
 }
 
@@ -658,6 +659,333 @@ async fn a_list_walks_through_all_jobs_page_by_page(bench: Bench) {
     assert!(matches!(bad, Err(QueueError::Corrupt(_))));
 }
 
+pub(crate) fn entries(texts: &[&str]) -> Vec<LogEntry> {
+    texts.iter().map(|text| LogEntry::new(LogLevel::Info, text)).collect()
+}
+
+/// Appends this many lines in steps of some size, called `line 1` and so on.
+async fn log_lines(bench: &Bench, run: Run, lines: std::ops::RangeInclusive<u64>, step: usize) {
+    let all: Vec<_> = lines.map(|n| LogEntry::new(LogLevel::Info, &format!("line {n}"))).collect();
+    for entries in all.chunks(step) {
+        assert_eq!(bench.transitions.log(&[(run, entries.to_vec())]).await.unwrap(), [true]);
+    }
+}
+
+async fn the_lines_of_a_log_keep_their_numbers_and_the_newest_are_kept(bench: Bench) {
+    let id = bench.push_plain().await;
+    assert_eq!(bench.queues.log(&id, 0, 10).await.unwrap(), Some(LogPage::default()));
+    let (_, run) = bench.fetch_one().await;
+    let before = jiff::Timestamp::now() - Duration::from_secs(60);
+    bench.transitions.log(&[(run, vec![LogEntry::new(LogLevel::Warn, "one\n\u{7}two ")])]).await.unwrap();
+    let first = bench.queues.log(&id, 0, 10).await.unwrap().unwrap();
+    let line = &first.lines[0];
+    assert_eq!((line.n, line.run, line.level, line.text.as_str()), (1, 1, LogLevel::Warn, "one  two"));
+    assert!(line.time > before && first.next == 1 && first.missed == 0);
+
+    log_lines(&bench, run, 2..=1_500, 700).await;
+    let page = bench.queues.log(&id, 3, 1_000).await.unwrap().unwrap();
+    assert_eq!((page.lines.len(), page.lines[0].n, page.next, page.missed), (1_000, 501, 1_500, 497));
+    assert!(page.lines.iter().all(|line| line.text == format!("line {}", line.n)));
+    // Another run goes on counting, and a page goes on where the one before ended.
+    bench.settle(run, retrying(Duration::ZERO)).await;
+    bench.queues.retry(&id).await.unwrap();
+    let (_, run) = bench.fetch_one().await;
+    log_lines(&bench, run, 1_501..=1_501, 1).await;
+    let page = bench.queues.log(&id, 1_499, 1).await.unwrap().unwrap();
+    assert_eq!((page.lines.len(), page.lines[0].n, page.next), (1, 1_500, 1_500));
+    let page = bench.queues.log(&id, page.next, 100).await.unwrap().unwrap();
+    assert_eq!((page.lines.len(), page.lines[0].n, page.lines[0].run), (1, 1_501, 2));
+    for beyond in [1_501, 1_502, u64::MAX] {
+        let page = bench.queues.log(&id, beyond, 100).await.unwrap().unwrap();
+        assert_eq!((page.lines.len(), page.next, page.missed), (0, 1_501, 0), "{beyond}");
+    }
+    assert_eq!(bench.job(&id).await.log_lines, 1_501);
+    assert_eq!(bench.queues.log(&bench.new_id(), 0, 10).await.unwrap(), None);
+}
+
+async fn only_the_newest_run_writes_to_the_log(bench: Bench) {
+    let id = bench.push_plain().await;
+    let (_, old) = bench.fetch_one().await;
+    bench.expire(old);
+    bench.reclaim().await;
+    let new = bench.transitions.fetch("w2", 1, LEASE, true).await.unwrap().claims[0].key();
+    let news = [(old, entries(&["late"])), (new, entries(&["in time"]))];
+    assert_eq!(bench.transitions.log(&news).await.unwrap(), [false, true]);
+    bench.settle(new, succeeded()).await;
+    assert_eq!(bench.transitions.log(&news).await.unwrap(), [false, false]);
+    let page = bench.queues.log(&id, 0, 10).await.unwrap().unwrap();
+    assert_eq!(page.lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["in time"]);
+}
+
+async fn a_slow_watcher_gets_every_line_once_in_order_and_before_the_end(bench: Bench) {
+    let watcher = Watcher::start(bench.queues.clone(), vec![bench.name.clone()]);
+    for (lines, missed) in [(40, 0), (900, 0), (1_300, 300)] {
+        let id = bench.push_plain().await;
+        let (_, mut watch) = watcher.watch(&id).await.unwrap().unwrap();
+        let (_, run) = bench.fetch_one().await;
+        log_lines(&bench, run, 1..=lines, 7).await;
+        bench.settle(run, succeeded()).await;
+        // Who comes when all is over gets what was said, if that is asked for.
+        let (job, mut late) = watcher.watch(&id).await.unwrap().unwrap();
+        assert_eq!(job.state, State::Succeeded);
+        late.log_after(lines - 10);
+        for n in lines - 9..=lines {
+            let Some(Update::Log { line, missed: 0 }) = late.next().await else { panic!("no line {n}") };
+            assert_eq!(line.n, n);
+        }
+        assert!(late.next().await.is_none());
+
+        let (mut given, mut gone, mut last) = (Vec::new(), 0, None);
+        while let Some(update) = watch.next().await {
+            match update {
+                Update::Log { line, missed } => {
+                    assert_eq!(line.text, format!("line {}", line.n));
+                    given.push(line.n);
+                    gone += missed;
+                    last = None;
+                }
+                Update::State(job) => last = Some(job.state),
+                Update::Progress { .. } => {}
+            }
+        }
+        assert_eq!(last, Some(State::Succeeded), "the end comes last");
+        assert_eq!((given, gone), ((missed + 1..=lines).collect(), missed));
+    }
+}
+
+async fn a_watcher_that_reads_gets_lines_as_they_come(bench: Bench) {
+    let watcher = Watcher::start(bench.queues.clone(), vec![bench.name.clone()]);
+    let id = bench.push_plain().await;
+    let (_, run) = bench.fetch_one().await;
+    log_lines(&bench, run, 1..=3, 3).await;
+    // What was said before is not said again, unless it is asked for.
+    let (job, mut watch) = watcher.watch(&id).await.unwrap().unwrap();
+    let (_, mut whole) = watcher.watch(&id).await.unwrap().unwrap();
+    whole.log_after(0);
+    assert_eq!((job.log_lines, watch.place()), (3, (job.version, 3)));
+    for n in 4..=120 {
+        log_lines(&bench, run, n..=n, 1).await;
+        let Some(Update::Log { line, missed: 0 }) = watch.next().await else { panic!("no line {n}") };
+        assert_eq!(line.n, n);
+    }
+    for n in 1..=120 {
+        let Some(Update::Log { line, missed: 0 }) = whole.next().await else { panic!("no line {n}") };
+        assert_eq!(line.n, n);
+    }
+}
+
+/// Pushes this many jobs, which fail with this code.
+async fn fail(bench: &Bench, count: usize, code: &str) -> Vec<JobId> {
+    let jobs: Vec<_> = (0..count).map(|_| (bench.new_id(), submission())).collect();
+    bench.queues.push_many(&bench.name, &jobs).await.unwrap();
+    let error = Failure::permanent(code, "no use").report();
+    let settlements: Vec<_> = bench
+        .fetch(count)
+        .await
+        .into_iter()
+        .map(|(_, run)| Settlement { run, outcome: Outcome::Failed { error: error.clone(), keep: KEEP } })
+        .collect();
+    assert!(bench.transitions.settle(&settlements).await.unwrap().iter().all(|written| *written));
+    jobs.into_iter().map(|(id, _)| id).collect()
+}
+
+/// Takes steps until the end; how many, and what they did.
+async fn all_steps(bench: &Bench, action: DeadAction, filter: &JobFilter) -> (usize, u64, u64) {
+    let (mut steps, mut matched, mut done, mut cursor) = (0, 0, 0, None);
+    loop {
+        let step = bench.queues.dead_step(&bench.name, action, filter, cursor.as_deref()).await.unwrap();
+        (steps, matched, done, cursor) = (steps + 1, matched + step.matched, done + step.done, step.next);
+        if cursor.is_none() {
+            return (steps, matched, done);
+        }
+    }
+}
+
+async fn failed_jobs_are_replayed_by_filter_in_bounded_steps(bench: Bench) {
+    // Many at the same moment, so that the place of a step lies among them.
+    for _ in 0..2 {
+        fail(&bench, 700, "busy").await;
+        fail(&bench, 300, "broken").await;
+    }
+    let done = bench.push_plain().await;
+    let (_, run) = bench.fetch_one().await;
+    bench.settle(run, succeeded()).await;
+    let cancelled = bench.push_plain().await;
+    bench.queues.cancel(&cancelled).await.unwrap();
+
+    let busy = JobFilter { error: Some("busy".into()), ..JobFilter::default() };
+    let counted = all_steps(&bench, DeadAction::Count, &busy).await;
+    assert_eq!((counted.1, counted.2, bench.count(State::Failed).await), (1_400, 0, 2_000));
+    let (steps, matched, replayed) = all_steps(&bench, DeadAction::Replay, &busy).await;
+    assert!(steps >= 2, "a step looks at a thousand");
+    assert_eq!((matched, replayed), (1_400, 1_400));
+    assert_eq!((bench.count(State::Failed).await, bench.count(State::Waiting).await), (600, 1_400));
+    let runs = bench.fetch(1_000).await;
+    let job = bench.job(&runs[0].0).await;
+    assert_eq!((job.run, job.attempts), (2, 1));
+    assert_eq!((bench.state(&done).await, bench.state(&cancelled).await), (State::Succeeded, State::Cancelled));
+    let bad = bench.queues.dead_step(&bench.name, DeadAction::Count, &busy, Some("1_2_3")).await;
+    assert!(matches!(bad, Err(QueueError::Corrupt(_))));
+}
+
+async fn what_fails_again_while_the_dead_letter_is_replayed_is_not_replayed_again(bench: Bench) {
+    for _ in 0..2 {
+        fail(&bench, 600, "busy").await;
+    }
+    let filter = JobFilter::default();
+    let first = bench.queues.dead_step(&bench.name, DeadAction::Replay, &filter, None).await.unwrap();
+    assert_eq!(first.done, 1_000);
+    tokio::time::sleep(Duration::from_millis(2)).await; // What fails in this very millisecond would count.
+    for (_, run) in bench.fetch(1_000).await {
+        bench.settle(run, Outcome::Failed { error: error(), keep: KEEP }).await;
+    }
+    let mut cursor = first.next;
+    let mut done = 0;
+    while let Some(next) = cursor {
+        let step = bench.queues.dead_step(&bench.name, DeadAction::Replay, &filter, Some(&next)).await.unwrap();
+        (done, cursor) = (done + step.done, step.next);
+    }
+    assert_eq!(done, 200);
+}
+
+async fn failed_jobs_are_found_by_error_tag_kind_and_time(bench: Bench) {
+    let old = fail(&bench, 2, "busy").await;
+    let end = bench.job(&old[0]).await.finished_at.unwrap();
+    let mut tagged = submission();
+    tagged.envelope.tags = vec!["night".into()];
+    let tagged = bench.push(tagged).await;
+    let (_, run) = bench.fetch_one().await;
+    tokio::time::sleep(Duration::from_millis(2)).await; // Another millisecond.
+    bench.settle(run, Outcome::Failed { error: error(), keep: KEEP }).await;
+    let later = bench.job(&tagged).await.finished_at.unwrap();
+    let all = JobFilter::default;
+    for (filter, count) in [
+        (all(), 3),
+        (JobFilter { error: Some("busy".into()), ..all() }, 3),
+        (JobFilter { error: Some("bus".into()), ..all() }, 0),
+        (JobFilter { tag: Some("night".into()), ..all() }, 1),
+        (JobFilter { kind: Some("test.echo".parse().unwrap()), ..all() }, 3),
+        (JobFilter { kind: Some("test.other".parse().unwrap()), ..all() }, 0),
+        (JobFilter { finished_after: Some(later), ..all() }, 1),
+        (JobFilter { finished_after: Some(end), finished_before: Some(later), ..all() }, 2),
+        (JobFilter { finished_before: Some(end), ..all() }, 0),
+    ] {
+        assert_eq!(all_steps(&bench, DeadAction::Count, &filter).await.1, count, "{filter:?}");
+        let listed = JobFilter { states: vec![State::Failed], ..filter };
+        let page = bench.queues.list(&bench.name, &listed, None, 50).await.unwrap();
+        assert_eq!(page.jobs.len() as u64, count, "{listed:?}");
+    }
+}
+
+async fn purged_jobs_leave_no_key_and_right_counts(bench: Bench) {
+    let succeeds = bench.push_plain().await;
+    let (_, run) = bench.fetch_one().await;
+    bench.settle(run, succeeded()).await;
+    let mut keyed = keyed("k", "{}");
+    keyed.envelope.deadline = Some(jiff::Timestamp::now() + Duration::from_secs(3_600));
+    let failing = bench.push(keyed.clone()).await;
+    let (_, run) = bench.fetch_one().await;
+    bench.transitions.progress(&[(run, r#"{"stage":"x","percent":1}"#.to_owned())]).await.unwrap();
+    bench.transitions.log(&[(run, entries(&["a word"]))]).await.unwrap();
+    bench.settle(run, Outcome::Failed { error: error(), keep: KEEP }).await;
+    let waiting = bench.push_plain().await;
+
+    let purge = async |ids: &[JobId]| {
+        let step = bench.queues.dead_jobs(&bench.name, DeadAction::Purge, ids).await.unwrap();
+        (step.matched, step.done)
+    };
+    assert_eq!(purge(&[succeeds.clone(), waiting.clone(), bench.new_id()]).await, (0, 0));
+    assert_eq!(purge(&[failing.clone(), failing.clone(), succeeds.clone()]).await, (1, 1));
+    assert_eq!(bench.queues.get(&failing).await.unwrap(), None);
+    let of_it = bench.keys().into_iter().filter(|key| key.contains(&failing.uuid().to_string()));
+    assert_eq!(of_it.collect::<Vec<_>>(), Vec::<String>::new());
+    assert!(!bench.keys().contains(&bench.key("dead")));
+    let counts = [State::Failed, State::Succeeded, State::Waiting];
+    let mut counted = Vec::new();
+    for state in counts {
+        counted.push(bench.count(state).await);
+    }
+    assert_eq!(counted, [0, 1, 1]);
+    // The key of a job that is gone is free.
+    assert!(!bench.queues.push(bench.new_id(), keyed).await.unwrap().unwrap().existing);
+}
+
+async fn every_run_that_failed_can_be_inspected(bench: Bench) {
+    let id = bench.push_plain().await;
+    for delay in [Duration::ZERO, SHORT] {
+        bench.queues.retry(&id).await.unwrap(); // Ends a delay.
+        let (_, run) = bench.fetch_one().await;
+        tokio::time::sleep(Duration::from_millis(3)).await; // It lasts.
+        bench.settle(run, retrying(delay)).await;
+    }
+    let runs = bench.queues.runs(&id).await.unwrap();
+    assert_eq!(runs.iter().map(|run| run.run).collect::<Vec<_>>(), [1, 2]);
+    for run in runs {
+        assert_eq!((run.worker.as_str(), run.error.code.as_str()), ("w1", "busy"));
+        let lasted = run.ended_at.duration_since(run.started_at).as_millis();
+        assert!(lasted >= 3 && i128::from(run.duration_ms) == lasted, "{run:?}");
+    }
+}
+
+async fn parked_jobs_are_listed_counted_and_released_by_reason(bench: Bench) {
+    for (count, reason) in [(1_100, ParkReason::Offline), (3, ParkReason::NotConfigured)] {
+        let jobs: Vec<_> = (0..count).map(|_| (bench.new_id(), submission())).collect();
+        bench.queues.push_many(&bench.name, &jobs).await.unwrap();
+        while let runs = bench.fetch(1_000).await
+            && !runs.is_empty()
+        {
+            let parked = || Outcome::Parked { error: error(), reason, keep: KEEP };
+            let settlements: Vec<_> = runs.into_iter().map(|(_, run)| Settlement { run, outcome: parked() }).collect();
+            bench.transitions.settle(&settlements).await.unwrap();
+        }
+    }
+    let parked = bench.queues.parked(&bench.name).await.unwrap();
+    assert_eq!(parked, [(ParkReason::NotConfigured, 3), (ParkReason::Offline, 1_100)].into());
+    let filter = JobFilter { parked_reason: Some(ParkReason::NotConfigured), ..JobFilter::default() };
+    let page = bench.queues.list(&bench.name, &filter, None, 50).await.unwrap();
+    assert_eq!((page.jobs.len(), page.jobs[0].parked_reason), (3, Some(ParkReason::NotConfigured)));
+
+    let first = bench.queues.unpark(&bench.name, ParkReason::Offline, None).await.unwrap();
+    assert_eq!(first.released, 1_000);
+    tokio::time::sleep(Duration::from_millis(2)).await; // What is parked in this very millisecond would count.
+    // Those that are parked again are not released again.
+    for (_, run) in bench.fetch(10).await {
+        bench.settle(run, Outcome::Parked { error: error(), reason: ParkReason::Offline, keep: KEEP }).await;
+    }
+    let second = bench.queues.unpark(&bench.name, ParkReason::Offline, first.next.as_deref()).await.unwrap();
+    assert_eq!((second.released, second.next), (100, None));
+    assert_eq!(bench.queues.parked(&bench.name).await.unwrap()[&ParkReason::Offline], 10);
+    let bad = bench.queues.unpark(&bench.name, ParkReason::Offline, Some("x")).await;
+    assert!(matches!(bad, Err(QueueError::Corrupt(_))));
+}
+
+async fn a_key_lives_as_long_as_it_was_told_to(bench: Bench) {
+    let mut short = keyed("k", "{}");
+    for (life, expected) in [(90, 90), (0, 1), (90 * 24 * 3_600, 30 * 24 * 3_600)] {
+        short.idempotency_key = Some(format!("key of {life}"));
+        short.key_life = Duration::from_secs(life);
+        let first = bench.push(short.clone()).await;
+        let keys = bench.keys();
+        let holds = |key: &&String| {
+            key.starts_with(&bench.key("i:")) && {
+                let held: Option<String> = bench.redis.ask(redis::cmd("GET").arg(key));
+                held.is_some_and(|held| held.starts_with(&first.uuid().to_string()))
+            }
+        };
+        let key = keys.iter().find(holds).expect("the key is there");
+        let left: i64 = bench.redis.ask(redis::cmd("PTTL").arg(key));
+        assert!((expected * 1_000 - 900..=expected * 1_000).contains(&left), "{life} s: {left} ms are left");
+        if life == 90 {
+            let again = bench.queues.push(bench.new_id(), short.clone()).await.unwrap().unwrap();
+            assert_eq!(again, Pushed { id: first.clone(), existing: true });
+            // Its time is over.
+            let () = bench.redis.ask(redis::cmd("PEXPIRE").arg(key).arg(0));
+            let second = bench.queues.push(bench.new_id(), short.clone()).await.unwrap().unwrap();
+            assert!(!second.existing && second.id != first);
+        }
+    }
+}
+
 async fn keys_of_another_layout_are_not_touched(bench: Bench) {
     let () = bench.redis.ask(redis::cmd("HSET").arg(bench.key("m")).arg("layout").arg(99));
     let queues = bench.redis.connect().await.unwrap();
@@ -680,6 +1008,7 @@ async fn a_slow_watcher_gets_the_newest_progress_and_the_end(bench: Bench) {
         versions.push(match update {
             Update::State(job) => job.version,
             Update::Progress { version, .. } => version,
+            Update::Log { .. } => panic!("nobody logs"),
         });
     }
     assert!(versions.is_sorted() && versions.len() < 100, "{versions:?}");
@@ -893,12 +1222,22 @@ pub(crate) async fn a_watched_job_is_followed_through(bench: &Bench, outage: imp
     let (late, mut late_watch) = watcher.watch(&id).await.unwrap().unwrap();
     assert_eq!(late.progress.unwrap().percent, 41.0);
 
-    // The end is seen even if its event is lost with the connection.
+    // The end, and the lines before it, are seen even if their events are lost with the connection.
     outage();
+    while bench.transitions.log(&[(run, entries(&["a last word"]))]).await.is_err() {}
     while bench.transitions.settle(&[Settlement { run, outcome: succeeded() }]).await.is_err() {}
     for watch in [&mut watch, &mut late_watch] {
-        let Some(Update::State(job)) = watch.next().await else { panic!("no end") };
-        assert_eq!(job.state, State::Succeeded);
+        let (mut said, mut end) = (Vec::new(), None);
+        while let Some(update) = watch.next().await {
+            match update {
+                Update::Log { line, missed: 0 } => said.push(line.n),
+                Update::State(job) => end = Some(job.state),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(end, Some(State::Succeeded));
+        // A line whose answer was lost may be there twice, under two numbers.
+        assert!(said.first() == Some(&1) && said.is_sorted_by(|one, next| one + 1 == *next), "{said:?}");
         assert!(watch.next().await.is_none());
     }
     assert!(watcher.watch(&bench.new_id()).await.unwrap().is_none());
@@ -975,4 +1314,15 @@ promises! {
     a_list_walks_through_all_jobs_page_by_page,
     keys_of_another_layout_are_not_touched,
     a_slow_watcher_gets_the_newest_progress_and_the_end,
+    the_lines_of_a_log_keep_their_numbers_and_the_newest_are_kept,
+    only_the_newest_run_writes_to_the_log,
+    a_slow_watcher_gets_every_line_once_in_order_and_before_the_end,
+    a_watcher_that_reads_gets_lines_as_they_come,
+    failed_jobs_are_replayed_by_filter_in_bounded_steps,
+    what_fails_again_while_the_dead_letter_is_replayed_is_not_replayed_again,
+    failed_jobs_are_found_by_error_tag_kind_and_time,
+    purged_jobs_leave_no_key_and_right_counts,
+    every_run_that_failed_can_be_inspected,
+    parked_jobs_are_listed_counted_and_released_by_reason,
+    a_key_lives_as_long_as_it_was_told_to,
 }

@@ -16,7 +16,7 @@ use fourmi_media::{
     pictures::{self, Pictures},
     probe,
 };
-use fourmi_model::{Artifact, ErrorClass, Failure};
+use fourmi_model::{Artifact, ErrorClass, Failure, LogLevel};
 use fourmi_runtime::{Context, Kept};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -122,6 +122,7 @@ impl Work<'_> {
     /// The audio file; what is known of the recording itself, if none is wanted.
     async fn extraction(&self, subject: &Arc<Subject>) -> Result<Extraction, Failure> {
         if let Some(extraction) = self.noted::<Extraction>("extraction") {
+            self.context.log(LogLevel::Info, "an earlier run has made the sound; this one goes on from there");
             return Ok(extraction);
         }
         if !self.wants_file {
@@ -150,6 +151,8 @@ impl Work<'_> {
         };
         let extraction = self.blocking(extract).await?;
         self.note("extraction", &extraction)?;
+        let how = if extraction.codec.copied { "taken as it is" } else { "encoded" };
+        self.context.log(LogLevel::Info, format!("the sound is {how}: {}", extraction.codec.name));
         Ok(extraction)
     }
 

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use fourmi_model::{Artifact, BlobId, Failure, JobId, Progress};
+use fourmi_model::{Artifact, BlobId, Failure, JobId, LogEntry, LogLevel, Progress};
 use fourmi_queue::{Stop, StopSignal};
 use fourmi_settings::Environment;
 use futures_util::future::BoxFuture;
@@ -57,6 +57,10 @@ pub(crate) struct About {
 pub(crate) trait Host: Send + Sync {
     /// Passes progress on; must not block.
     fn progress(&self, progress: Progress);
+    /// Passes a line of the job's log on; must not block.
+    fn log(&self, entry: LogEntry);
+    /// Says that so many lines were left out on their way here.
+    fn log_left_out(&self, lines: u64);
     /// Where the content of a stored file can be read.
     fn input(&self, file: BlobId) -> BoxFuture<'_, Result<InputFile, Failure>>;
     /// Takes over a finished file.
@@ -181,6 +185,13 @@ impl Context {
             if progress.percent.is_finite() { progress.percent.clamp(*furthest, 100.0) } else { *furthest };
         *furthest = progress.percent;
         self.inner.host.progress(progress);
+    }
+
+    /// Writes a line to the job's log, which callers read and follow. It is one line of 2,000 characters at most (control
+    /// characters become blanks, the rest is cut); the newest 1,000 of a job are kept. Of more than 100 lines a second the
+    /// rest is left out, and a line says how many. It comes before the outcome of the run, also if written last.
+    pub fn log(&self, level: LogLevel, text: impl AsRef<str>) {
+        self.inner.host.log(LogEntry::new(level, text.as_ref()));
     }
 
     /// Whether the run must stop. Check it often: what does not stop by itself is stopped by force after a moment.

@@ -226,7 +226,7 @@ fn log(delivery: &Delivery, outcome: &Outcome) {
             tracing::info!(job.id = %job, job.run = run, job.kind = %kind, error.code, error.message, delay_ms, "run failed; will be tried again");
         }
         Outcome::Parked { error, reason, .. } => {
-            tracing::info!(job.id = %job, job.run = run, job.kind = %kind, error.message, reason, "job parked");
+            tracing::info!(job.id = %job, job.run = run, job.kind = %kind, error.message, reason = reason.as_str(), "job parked");
         }
         Outcome::Crashed { error, .. } => {
             tracing::warn!(job.id = %job, job.run = run, job.kind = %kind, error.code, error.message, error.cause, "run crashed");

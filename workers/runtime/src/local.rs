@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use fourmi_blobs::{BlobError, Blobs};
-use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, JobId, Progress};
+use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, JobId, LogEntry, ParkReason, Progress};
 use fourmi_queue::BackendHandle;
 use futures_util::future::BoxFuture;
 
@@ -25,6 +25,14 @@ pub(crate) struct LocalHost {
 impl Host for LocalHost {
     fn progress(&self, progress: Progress) {
         self.backend.progress(&self.id, self.run, &progress);
+    }
+
+    fn log(&self, entry: LogEntry) {
+        self.backend.log(&self.id, self.run, entry);
+    }
+
+    fn log_left_out(&self, lines: u64) {
+        self.backend.log_left_out(&self.id, self.run, lines);
     }
 
     fn input(&self, file: BlobId) -> BoxFuture<'_, Result<InputFile, Failure>> {
@@ -83,7 +91,7 @@ impl Host for LocalHost {
             let is_plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
             let missing = || {
                 let message = format!("the operator keeps no secret {name}: put it into {name} in the folder secrets");
-                Failure::park("not_configured", message)
+                Failure::park(ParkReason::NotConfigured, message)
             };
             if !is_plain {
                 return Err(missing());

@@ -1,5 +1,7 @@
 //! `fourmi jobs`, `job`, `watch`, `cancel`, `retry`: looking at jobs and steering them.
 
+use std::time::Duration;
+
 use clap::Args;
 use fourmi_client::{Client, JobPage, JobQuery};
 use fourmi_model::{Job, JobId, KindName, QueueName, RunReport, State};
@@ -65,15 +67,26 @@ pub(crate) async fn list(session: &Session, arguments: JobsArguments) -> anyhow:
         kind: arguments.kind,
         queue: arguments.queue,
         tag: arguments.tag,
-        limit: None,
         cursor: arguments.cursor,
+        ..JobQuery::default()
     };
-    let page = collect(&client, query, wanted).await?;
+    list_them(session, &client, query, wanted, print_table).await
+}
+
+/// Lists up to `wanted` jobs, as JSON or as this table.
+pub(crate) async fn list_them(
+    session: &Session,
+    client: &Client,
+    query: JobQuery,
+    wanted: usize,
+    table: fn(&[Job]) -> anyhow::Result<()>,
+) -> anyhow::Result<Exit> {
+    let page = collect(client, query, wanted).await?;
     if session.json() {
         print::json(&page)?;
         return Ok(Exit::Done);
     }
-    print_table(&page.jobs)?;
+    table(&page.jobs)?;
     if page.next.is_some() {
         session.note("There are more: --limit N or --all lists them.");
     }
@@ -93,7 +106,7 @@ async fn collect(client: &Client, mut query: JobQuery, wanted: usize) -> anyhow:
     }
 }
 
-fn print_table(jobs: &[Job]) -> anyhow::Result<()> {
+pub(crate) fn print_table(jobs: &[Job]) -> anyhow::Result<()> {
     if jobs.is_empty() {
         return print::line("No jobs.");
     }
@@ -133,7 +146,11 @@ fn note(job: &Job) -> String {
     let error = job.error.as_ref().filter(|_| job.state != State::Succeeded).map(|error| error.code.clone());
     let cancel = job.cancel_requested.then(|| "being cancelled".to_owned());
     let tags = (!job.tags.is_empty()).then(|| job.tags.join(", "));
-    [cancel, job.parked_reason.clone(), error, tags].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    [cancel, job.parked_reason.map(|reason| reason.to_string()), error, tags]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 pub(crate) async fn show(session: &Session, arguments: OneJob) -> anyhow::Result<Exit> {
@@ -169,8 +186,8 @@ fn print_job(job: &Job) -> anyhow::Result<()> {
     if let Some(due) = job.due_at {
         field("due", &format!("{due:.0}"))?;
     }
-    if let Some(reason) = &job.parked_reason {
-        field("parked", &print::one_line(reason))?;
+    if let Some(reason) = job.parked_reason {
+        field("parked", reason.as_str())?;
     }
     field("runs", &format!("{} ({} counted, {} crashed)", job.run, job.attempts, job.crashes))?;
     if let Some(progress) = &job.progress {
@@ -196,7 +213,7 @@ fn print_runs(runs: &[RunReport]) -> anyhow::Result<()> {
         table.row(vec![
             run.run.to_string(),
             format!("{:.0}", run.started_at),
-            print::rough(print::between(run.started_at, run.ended_at)),
+            print::rough(Duration::from_millis(run.duration_ms)),
             run.worker.clone(),
             format!("{}: {}", run.error.code, run.error.message),
         ]);

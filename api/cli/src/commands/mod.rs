@@ -1,11 +1,14 @@
 //! One file per group of commands.
 
 pub(crate) mod config;
+pub(crate) mod dead;
 pub(crate) mod demo;
 pub(crate) mod extract;
 pub(crate) mod files;
 pub(crate) mod jobs;
 pub(crate) mod kinds;
 pub(crate) mod live;
+pub(crate) mod log;
+pub(crate) mod parked;
 pub(crate) mod sample;
 pub(crate) mod submit;

@@ -1,12 +1,13 @@
 //! `fourmi submit`: a job of any kind.
 
-use std::io::Read;
+use std::{io::Read, time::Duration};
 
 use clap::Args;
 use fourmi_model::{Job, PolicyOverrides, Priority, State};
 use serde_json::{Value, json};
 
 use crate::{
+    arguments::lasting,
     exit::{Exit, Stop},
     follow::{self, Telling},
     print,
@@ -44,6 +45,9 @@ pub(crate) struct SubmitArguments {
     /// Submit at most once under this key
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+    /// How long that key is remembered, such as 90m or 7d [default: 1d]
+    #[arg(long, value_name = "TIME", value_parser = lasting, requires = "idempotency_key")]
+    idempotency_ttl: Option<Duration>,
     /// Not before this time, such as 2027-01-31T08:00:00Z
     #[arg(long, value_name = "TIME")]
     not_before: Option<jiff::Timestamp>,
@@ -69,6 +73,9 @@ pub(crate) async fn run(session: &Session, arguments: SubmitArguments) -> anyhow
     }
     if let Some(key) = arguments.idempotency_key {
         submit = submit.idempotency_key(key);
+    }
+    if let Some(life) = arguments.idempotency_ttl {
+        submit = submit.idempotency_ttl(life);
     }
     if let Some(time) = arguments.not_before {
         submit = submit.not_before(time.to_string());
@@ -105,7 +112,7 @@ pub(crate) async fn watch(
         let job = follow::follow(session, client, id, &Progress::silent(), Telling::Lines).await?;
         return Ok(Exit::of(job.state));
     }
-    let job = follow::follow(session, client, id, &session.progress(), Telling::Progress).await?;
+    let job = follow::follow(session, client, id, &session.progress(), Telling::ProgressAndLog).await?;
     if let (State::Succeeded, Some(result)) = (job.state, &job.result) {
         print::line(&serde_json::to_string_pretty(result)?)?;
     }

@@ -71,6 +71,10 @@ fn unknown_cursor() -> Problem {
     Problem::new(Code::InvalidCursor, "Use `next` of the page before, or leave it out to start again.")
 }
 
+/// What the query may hold.
+const KNOWN: [&str; 10] =
+    ["state", "kind", "queue", "tag", "error", "parked_reason", "finished_after", "finished_before", "limit", "cursor"];
+
 #[handler]
 pub(super) async fn list_jobs(
     request: &mut Request,
@@ -78,8 +82,16 @@ pub(super) async fn list_jobs(
     response: &mut Response,
 ) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
-    let query = Query::of(request, &["state", "kind", "queue", "tag", "limit", "cursor"])?;
-    let filter = JobFilter { states: query.many("state")?, kind: query.one("kind")?, tag: query.one("tag")? };
+    let query = Query::of(request, &KNOWN)?;
+    let filter = JobFilter {
+        states: query.many("state")?,
+        kind: query.one("kind")?,
+        tag: query.one("tag")?,
+        error: query.one("error")?,
+        parked_reason: query.one("parked_reason")?,
+        finished_after: query.one("finished_after")?,
+        finished_before: query.one("finished_before")?,
+    };
     let Limit(limit) = query.one("limit")?.unwrap_or(Limit(50));
     let queues = query.one("queue")?.map_or_else(|| catalogue().queues(), |queue| vec![queue]);
     let start = query.one::<String>("cursor")?.map(|text| text.parse()).transpose()?;

@@ -1,10 +1,12 @@
 //! Jobs: submit, follow, steer.
 
-use std::{sync::Arc, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
-use fourmi_model::{Job, JobId, JobRecord, KindName, QueueName, RunReport, State, Submission};
+use fourmi_model::{
+    Job, JobId, JobRecord, KindName, LogPage, MAX_LOG_LINES, ParkReason, QueueName, RunReport, State, Submission,
+};
 use fourmi_queue::{Cancelled, Pushed, QueueError, Queues, Refusal, Retried, Update, Watcher};
 use fourmi_records::Records;
 use salvo::{
@@ -22,6 +24,7 @@ use crate::{
     body, headers,
     operation::{EVENT_STREAM, Group, JSON, Operation, Place, schema, state_of},
     problem::{Code, Problem},
+    query::Query,
     redis::in_time,
     routes::{
         job_list::{self, JobList},
@@ -85,19 +88,28 @@ pub(crate) fn table() -> Group {
         identified("list_runs", Method::GET, "/api/v1/jobs/{id}/runs", list_runs)
             .says("Lists the runs of a job that did not succeed", "")
             .answers(StatusCode::OK, JSON, schema::<RunList>, "The runs."),
+        identified("read_log", Method::GET, "/api/v1/jobs/{id}/log", read_log)
+            .says("Reads the log of a job", "What its runs have written, oldest first; the newest 1,000 lines are kept.")
+            .takes(Place::Query, "after", schema::<u64>, "Only lines after the one of this number: `next` of the page before.")
+            .takes(Place::Query, "limit", schema::<LogLimit>, "The most lines of a page.")
+            .answers(StatusCode::OK, JSON, schema::<LogPage>, "The lines.")
+            .fails(&[Code::InvalidQuery]),
         identified("follow_job", Method::GET, "/api/v1/jobs/{id}/events", follow_job)
             .says("Follows a job", FOLLOW)
             .takes(Place::Header, "Last-Event-ID", schema::<String>, "The newest event that you have; nonsense is ignored.")
+            .takes(Place::Query, "log_after", schema::<u64>, "Also the lines of the log after the one of this number (0: all that are kept). Without it, those from now on.")
             .answers(StatusCode::OK, EVENT_STREAM, schema::<String>, "The events.")
-            .answers_empty(StatusCode::NO_CONTENT, "The job is over, and you have its last event."),
+            .answers_empty(StatusCode::NO_CONTENT, "The job is over, and you have its last event.")
+            .fails(&[Code::InvalidQuery]),
     ];
     Group::new("jobs", "Work to be done, and what became of it.", operations)
 }
 
 const WAIT: &str = "`wait=N`: answer when the job is over, or after N seconds (60 at most).";
 
-const FOLLOW: &str = "Server-sent events. The first is `snapshot` (the job), unless `Last-Event-ID` is its version; then come `state` (the job) \
-    and `progress` (`{version, run, progress}`; a slow reader gets the newest, not all). The id of an event is the job's version. \
+const FOLLOW: &str = "Server-sent events. The first is `snapshot` (the job), unless `Last-Event-ID` is its version; then come `state` (the job), \
+    `progress` (`{version, run, progress}`; a slow reader gets the newest, not all) and `log` (a line of the log: each once, in order; `missed` \
+    says how many before it are gone). The id of an event is the job's version, a dot, and the number of the newest line of its log. \
     A comment comes when nothing has happened for 15 seconds. The stream closes after the job's final state.";
 
 fn submit_operation() -> Operation {
@@ -126,6 +138,10 @@ fn list_operation() -> Operation {
         .takes(Place::Query, "kind", schema::<KindName>, "Only this kind.")
         .takes(Place::Query, "queue", schema::<QueueName>, "Only this queue.")
         .takes(Place::Query, "tag", schema::<String>, "Only jobs with this tag.")
+        .takes(Place::Query, "error", schema::<String>, "Only jobs whose newest error has this code.")
+        .takes(Place::Query, "parked_reason", schema::<ParkReason>, "Only jobs that are parked for this reason.")
+        .takes(Place::Query, "finished_after", body::time, "Only jobs that were over at this time or later.")
+        .takes(Place::Query, "finished_before", body::time, "Only jobs that were over before this time.")
         .takes(Place::Query, "limit", schema::<job_list::Limit>, "The most jobs of a page.")
         .takes(Place::Query, "cursor", schema::<String>, "Where the page starts: `next` of the page before.")
         .answers(StatusCode::OK, JSON, schema::<JobList>, "A page.")
@@ -215,18 +231,46 @@ async fn list_runs(request: &mut Request, depot: &mut Depot, response: &mut Resp
     body::write(response, StatusCode::OK, &RunList { runs })
 }
 
+/// The most lines of a page.
+#[derive(JsonSchema)]
+#[schemars(inline, extend("default" = 200))]
+struct LogLimit(#[schemars(range(min = 1, max = 1_000))] usize);
+
+impl FromStr for LogLimit {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.parse().ok().filter(|number| (1..=MAX_LOG_LINES).contains(number));
+        number.map(Self).ok_or("must be a number from 1 to 1000")
+    }
+}
+
+#[handler]
+async fn read_log(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
+    let jobs: Arc<Jobs> = state_of(depot)?;
+    let query = Query::of(request, &["after", "limit"])?;
+    let after = query.one("after")?.unwrap_or(0);
+    let LogLimit(limit) = query.one("limit")?.unwrap_or(LogLimit(200));
+    let page = in_time(jobs.queues.log(&job_id(request)?, after, limit)).await?.ok_or_else(unknown_job)?;
+    body::write(response, StatusCode::OK, &page)
+}
+
 #[handler]
 async fn follow_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
-    let (job, watch) = in_time(jobs.watcher.watch(&job_id(request)?)).await?.ok_or_else(unknown_job)?;
+    let log_after = Query::of(request, &["log_after"])?.one("log_after")?;
+    let (job, mut watch) = in_time(jobs.watcher.watch(&job_id(request)?)).await?.ok_or_else(unknown_job)?;
     let seen = sse::last_seen(request.headers());
-    if job.state.is_final() && seen.is_some_and(|seen| seen >= job.version) {
+    if let Some(line) = seen.and_then(|seen| seen.line).or(log_after) {
+        watch.log_after(line);
+    }
+    if seen.is_some_and(|seen| seen.is_all_of(&job)) {
         // A browser's EventSource comes back after every end of a stream, but not after this.
         response.status_code(StatusCode::NO_CONTENT);
         return Ok(());
     }
     // An id that is ahead of the job belongs to something else: such a client needs the snapshot too.
-    let snapshot = Some(&job).filter(|job| seen != Some(job.version));
+    let snapshot = Some(&job).filter(|job| seen.map(|seen| seen.version) != Some(job.version));
     sse::answer(response, snapshot, watch, jobs.stop.clone())
 }
 
@@ -245,7 +289,7 @@ fn already_over(state: State) -> Problem {
 }
 
 fn etag(job: &Job) -> String {
-    format!("\"{}\"", job.version)
+    format!("\"{}\"", sse::Place::of_job(job))
 }
 
 fn say_waited(response: &mut Response, wait: Option<Duration>) {
@@ -337,6 +381,7 @@ fn as_submitted(id: &JobId, submission: &Submission) -> Result<Job, Problem> {
         worker: None,
         parked_reason: None,
         cancel_requested: false,
+        log_lines: 0,
         progress: None,
         result: None,
         error: None,

@@ -1,5 +1,6 @@
 //! What the API answers, by subject.
 
+mod dead;
 pub(crate) mod docs;
 mod download;
 pub mod files;
@@ -8,5 +9,6 @@ mod job_list;
 pub mod jobs;
 pub mod kinds;
 mod links;
+mod parked;
 pub mod queues;
 mod submission;

@@ -1,8 +1,12 @@
 //! What a caller sends to have a job done, and what is checked of it.
 
+use std::time::Duration;
+
 use fourmi_blobs::Blobs;
 use fourmi_kinds::{Catalogue, KindInfo};
-use fourmi_model::{BlobId, JobId, KindName, MAX_PAYLOAD_BYTES, MAX_TAGS, PolicyOverrides, Priority, Submission};
+use fourmi_model::{
+    BlobId, JobId, KEY_LIFE, KEY_LIVES, KindName, MAX_PAYLOAD_BYTES, MAX_TAGS, PolicyOverrides, Priority, Submission,
+};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -52,6 +56,10 @@ pub(super) struct JobSubmission<'a> {
     #[serde(default)]
     #[schemars(length(min = 1, max = 128))]
     pub(super) correlation_id: Option<String>,
+    /// How long the `Idempotency-Key` of this request is remembered, in seconds; a day if nothing is said.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 2_592_000))]
+    pub(super) idempotency_ttl_s: Option<u64>,
 }
 
 impl JobSubmission<'_> {
@@ -70,6 +78,7 @@ impl JobSubmission<'_> {
         let payload = check_payload(kind, self.payload)?;
         self.check_times(Timestamp::now())?;
         self.check_labels()?;
+        let key_life = self.key_life(idempotency_key.is_some())?;
         if let Some(problem) = self.policy.problem() {
             let (path, message) = problem.split_once(' ').unwrap_or(("policy", problem));
             return Err(invalid(path, message));
@@ -80,6 +89,7 @@ impl JobSubmission<'_> {
         submission.priority = self.priority.unwrap_or(kind.policy.priority);
         submission.not_before = self.not_before;
         submission.idempotency_key = idempotency_key;
+        submission.key_life = key_life;
         submission.envelope.schema_version = kind.schema_version;
         submission.envelope.policy = self.policy;
         submission.note(&kind.policy);
@@ -98,6 +108,18 @@ impl JobSubmission<'_> {
             return Err(invalid("deadline", "must be after not_before"));
         }
         Ok(())
+    }
+
+    fn key_life(&self, has_key: bool) -> Result<Duration, Problem> {
+        let Some(seconds) = self.idempotency_ttl_s else { return Ok(KEY_LIFE) };
+        let life = Duration::from_secs(seconds);
+        if !has_key {
+            return Err(invalid("idempotency_ttl_s", "is about the header Idempotency-Key, which is missing"));
+        }
+        if !KEY_LIVES.contains(&life) {
+            return Err(invalid("idempotency_ttl_s", "must be between 1 and 2592000 (thirty days)"));
+        }
+        Ok(life)
     }
 
     fn check_labels(&self) -> Result<(), Problem> {

@@ -1,13 +1,14 @@
 //! Running jobs: the storage of an apalis worker.
 //!
 //! Three loops of their own, each of which outlives a restart of Redis: [`fetch`] brings jobs for free slots,
-//! [`settle`] writes outcomes and progress, [`leases`] renews what is held, takes back what others lost and forgets
+//! [`settle`] writes outcomes and progress ([`log`] the lines that runs write), [`leases`] renews what is held, takes back what others lost and forgets
 //! what is old. The worker meets them in `poll_ready` (is a slot free?), `poll_next` (the next delivery) and
 //! `poll_close` (everything is written).
 
 mod fetch;
 mod layer;
 mod leases;
+mod log;
 mod settle;
 
 use std::{
@@ -26,7 +27,7 @@ use apalis_core::{
     task::{Task, task_id::TaskId},
     worker::context::WorkerContext,
 };
-use fourmi_model::{Envelope, JobId, Progress, QueueName};
+use fourmi_model::{Envelope, JobId, LogEntry, Progress, QueueName};
 use futures_util::{FutureExt, task::AtomicWaker};
 use tokio::{
     sync::{Notify, mpsc},
@@ -164,6 +165,7 @@ pub(crate) struct Shared {
     progress: Mutex<HashMap<Run, String>>,
     /// There is progress to send.
     pub(crate) progressed: Notify,
+    pub(crate) logs: log::Logs,
 }
 
 impl std::fmt::Debug for Shared {
@@ -213,6 +215,8 @@ impl Shared {
         if held.get(&run.job).is_some_and(|held| held.number == run.number) {
             held.remove(&run.job);
         }
+        drop(held);
+        self.logs.forget(run);
     }
 
     pub(crate) fn held_runs(&self) -> Vec<Run> {
@@ -233,6 +237,14 @@ impl Shared {
 
     pub(crate) fn take_progress(&self) -> Vec<(Run, String)> {
         lock(&self.progress).drain().collect()
+    }
+
+    /// Does something to the log of a run that is ours: what belongs to no such run would never be forgotten.
+    fn while_held(&self, run: Run, act: impl FnOnce(&log::Logs, Run)) {
+        let held = lock(&self.held);
+        if held.get(&run.job).is_some_and(|held| held.number == run.number) {
+            act(&self.logs, run);
+        }
     }
 
     fn start_one(&self) {
@@ -281,6 +293,18 @@ impl BackendHandle {
             self.0.progressed.notify_one();
         }
     }
+
+    /// Appends a line to the log of a run's job. Lines go out ten times a second, and all of a run before its outcome; of
+    /// more than 100 a second (200 after a silence) the rest is left out, and a line says how many. Lines of a run that is
+    /// not the newest are dropped.
+    pub fn log(&self, id: &JobId, run: u64, entry: LogEntry) {
+        self.0.while_held(Run { job: id.uuid(), number: run }, |logs, run| logs.add(run, entry));
+    }
+
+    /// Says that lines of a run were left out before they came here.
+    pub fn log_left_out(&self, id: &JobId, run: u64, lines: u64) {
+        self.0.while_held(Run { job: id.uuid(), number: run }, |logs, run| logs.left_out(run, lines));
+    }
 }
 
 impl QueueBackend {
@@ -308,6 +332,7 @@ impl QueueBackend {
             settlements,
             progress: Mutex::default(),
             progressed: Notify::new(),
+            logs: log::Logs::default(),
         });
         let others = vec![
             tokio::spawn(fetch::run(shared.clone(), sender, config.poll)).abort_handle(),
@@ -315,6 +340,7 @@ impl QueueBackend {
             tokio::spawn(leases::renew(shared.clone())).abort_handle(),
             tokio::spawn(leases::keep_house(shared.clone(), config.kept)).abort_handle(),
             tokio::spawn(settle::report_progress(shared.clone())).abort_handle(),
+            tokio::spawn(log::report(shared.clone())).abort_handle(),
         ];
         let settling = Some(tokio::spawn(settle::run(shared.clone(), outcomes)));
         Ok(Self { config, shared, deliveries, settling, others })

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use fourmi_model::Backoff;
 use tokio::{sync::mpsc, time::sleep};
 
-use super::Shared;
+use super::{Shared, log};
 use crate::{QueueError, Settlement};
 
 /// Outcomes that one call writes at most: about two milliseconds of Redis's time.
@@ -48,7 +48,12 @@ async fn write(shared: &Shared, batch: &[Settlement]) {
     }
     let mut failures = 0;
     loop {
-        match shared.transitions.settle(batch).await {
+        let written = match log::send(shared).await {
+            Ok(()) => shared.transitions.settle(batch).await,
+            // Lines come before the outcome of their run: afterwards they would be dropped.
+            Err(error) => Err(error),
+        };
+        match written {
             Ok(written) => {
                 // After a failed call the outcome may have been written: then the second try is refused.
                 let refused = batch.iter().zip(written).filter(|(_, written)| !written && failures == 0);

@@ -55,6 +55,14 @@ local function kept(id, state, default)
   return redis.call('HGET', q .. 'j:' .. id, state == 'failed' and 'keep:failed' or 'keep:done') or default
 end
 
+-- Forgets a job that is over, with every key of its own ('more' than its hash and its envelope); its index is the
+-- caller's.
+local function forget(id, state, more)
+  redis.call('DEL', q .. 'j:' .. id, q .. 'b:' .. id)
+  if more then redis.call('DEL', q .. 'r:' .. id, q .. 'p:' .. id, q .. 'tries:' .. id, q .. 'log:' .. id) end
+  moved(state, nil)
+end
+
 -- Fails a job that has not started before its deadline.
 local function expired(id, from, version, run, keep)
   redis.call('HSET', q .. 'j:' .. id, 'state', 'failed', 'ver', version, 'end', at, 'more', 1)

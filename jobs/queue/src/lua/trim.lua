@@ -17,12 +17,9 @@ for index, most in pairs({ done = tonumber(ARGV[2]), dead = tonumber(ARGV[3]) })
     end
   end
   for _, id in ipairs(ids) do
-    local key = q .. 'j:' .. id
-    local job = redis.call('HMGET', key, 'state', 'more')
+    local job = redis.call('HMGET', q .. 'j:' .. id, 'state', 'more')
     if job[1] == 'succeeded' or job[1] == 'failed' or job[1] == 'cancelled' then
-      redis.call('DEL', key, q .. 'b:' .. id)
-      if job[2] then redis.call('DEL', q .. 'r:' .. id, q .. 'p:' .. id, q .. 'tries:' .. id, q .. 'log:' .. id) end
-      moved(job[1], nil)
+      forget(id, job[1], job[2])
     end
   end
   if #ids > 0 then redis.call('ZREM', name, unpack(ids)) end

@@ -17,10 +17,12 @@ mod snapshot;
 
 use std::{collections::HashMap, time::Duration};
 
-use fourmi_model::{JobId, JobRecord, Priority, QueueName, Retention, State, Submission};
+use fourmi_model::{
+    JobId, JobRecord, LogEntry, LogLevel, ParkReason, Priority, QueueName, Retention, State, Submission,
+};
 use fourmi_queue::{
-    Cancelled, Lease, Outbox, OutboxConfig, Outcome, Pushed, QueueError, Queues, Refusal, Retried, Run, Settlement,
-    Transitions,
+    Cancelled, DeadAction, DeadStep, JobFilter, Lease, Outbox, OutboxConfig, Outcome, Pushed, QueueError, Queues,
+    Refusal, Retried, Run, Settlement, Transitions,
 };
 use fourmi_tests::RedisServer;
 use proptest::{
@@ -31,7 +33,7 @@ use redis::Script;
 use uuid::Uuid;
 
 use crate::conformance::{error, payload, submission};
-use operation::{End, NewJob, Operation, REASONS};
+use operation::{End, NewJob, Operation};
 use reference::{Answer, Ended, Number, Reference, Submitted};
 use snapshot::Snapshot;
 
@@ -156,9 +158,11 @@ impl World {
             Operation::Renew { runs, lease } => self.renew(&runs, lease).await?,
             Operation::Settle(ends) => self.settle(&ends).await?,
             Operation::Progress { run } => self.progress(run).await?,
+            Operation::Log { run, lines } => self.log(run, lines).await?,
             Operation::Cancel { job } => self.cancel(job).await?,
             Operation::Retry { job } => self.retry(job).await?,
-            Operation::Unpark { reason } => self.unpark(REASONS[reason]).await?,
+            Operation::Unpark { reason } => self.unpark(reason).await?,
+            Operation::Dead { jobs, purge } => self.dead(jobs.as_deref(), purge).await?,
             Operation::Promote { limit } => self.promote(limit).await?,
             Operation::Reclaim { limit } => self.reclaim(limit).await?,
             Operation::Expire { limit } => self.expire(limit).await?,
@@ -225,7 +229,8 @@ impl World {
             // In the middle of an hour, so that it is never now.
             submission.envelope.deadline =
                 deadline.map(|after| clock + jiff::SignedDuration::from_millis(after * HOUR_MS - HOUR_MS / 2));
-            if let Some((name, contents)) = key {
+            if let Some((name, contents, life)) = key {
+                submission.key_life = hours(life);
                 submission.idempotency_key = Some(name.to_string());
                 submission.envelope.payload = payload(&contents.to_string());
             }
@@ -391,7 +396,7 @@ impl World {
                 self.model.end(number, State::Cancelled, keep);
             }
             End::Parked { reason, .. } => {
-                (job.state, job.reason) = (State::Parked, REASONS[reason]);
+                (job.state, job.reason) = (State::Parked, reason.as_str());
                 job.attempts -= 1;
             }
             End::Retrying { delay, .. } => (job.state, job.due) = (State::Retrying, clock + delay),
@@ -449,8 +454,49 @@ impl World {
         Ok(())
     }
 
-    async fn unpark(&mut self, reason: &str) -> Checked {
-        let moved = self.queues.unpark(&queue(), reason).await.map_err(failed)?;
+    async fn log(&mut self, back: usize, lines: usize) -> Checked {
+        let Some(of) = newest(&self.runs, back) else { return Ok(()) };
+        let news = [(run(of), vec![LogEntry::new(LogLevel::Info, "a line"); lines])];
+        let appended = self.transitions.log(&news).await.map_err(failed)?;
+        let holds = self.model.holds(of.0, of.1);
+        prop_assert_eq!(appended, [holds]);
+        if holds {
+            self.model.job(of.0).lines += lines;
+        }
+        Ok(())
+    }
+
+    async fn dead(&mut self, picks: Option<&[usize]>, purge: bool) -> Checked {
+        let action = if purge { DeadAction::Purge } else { DeadAction::Replay };
+        let (step, mut meant) = match picks {
+            Some(picks) => {
+                let mut picked: Vec<_> = picks.iter().filter_map(|back| newest(&self.jobs, *back)).collect();
+                let ids: Vec<JobId> = picked.iter().copied().map(id).collect();
+                let step = self.queues.dead_jobs(&queue(), action, &ids).await;
+                picked.sort_unstable();
+                picked.dedup();
+                (step, picked)
+            }
+            None => {
+                let step = self.queues.dead_step(&queue(), action, &JobFilter::default(), None).await;
+                (step, self.before.zset("dead").into_iter().map(|(id, _)| read(id)).collect())
+            }
+        };
+        meant.retain(|number| self.model.jobs.get(number).is_some_and(|job| job.state == State::Failed));
+        let count = meant.len() as u64;
+        prop_assert_eq!(step.map_err(failed)?, DeadStep { matched: count, done: count, next: None });
+        for number in meant {
+            if purge {
+                self.model.jobs.remove(&number);
+            } else {
+                self.model.retry(number);
+            }
+        }
+        Ok(())
+    }
+
+    async fn unpark(&mut self, reason: ParkReason) -> Checked {
+        let moved = self.queues.unpark(&queue(), reason, None).await.map_err(failed)?.released;
         let parked: Vec<Number> =
             self.before.zset(&format!("parked:{reason}")).into_iter().map(|(id, _)| read(id)).collect();
         prop_assert_eq!(moved, parked.len() as u64);
@@ -571,6 +617,8 @@ impl World {
             prop_assert_eq!(&outcome, &expected.outcome, "the outcome of job {}", read(name));
             let progress = real.text(&format!("p:{name}")).and_then(|line| line.split(' ').next()?.parse().ok());
             prop_assert_eq!(progress, expected.progress, "the progress of job {}", read(name));
+            let lines = (text("log").parse::<usize>().unwrap(), real.list(&format!("log:{name}")).len());
+            prop_assert_eq!(lines, (expected.lines, expected.lines), "the log of job {}", read(name));
             let first = |line: &String| line.split(' ').next().unwrap().parse::<u64>().unwrap();
             let tries: Vec<u64> = real.list(&format!("tries:{name}")).iter().map(first).collect();
             prop_assert_eq!(&tries, &expected.tries, "the failed runs of job {}", read(name));
@@ -630,7 +678,7 @@ fn outcome(end: &End) -> Outcome {
         End::Failed { keep } => Outcome::Failed { error, keep: hours(keep) },
         End::Cancelled { keep } => Outcome::Cancelled { error, keep: hours(keep) },
         End::Retrying { delay, keep } => Outcome::Retrying { error, delay: hours(delay), keep: hours(keep) },
-        End::Parked { reason, keep } => Outcome::Parked { error, reason: REASONS[reason].into(), keep: hours(keep) },
+        End::Parked { reason, keep } => Outcome::Parked { error, reason, keep: hours(keep) },
         End::Crashed { delay, keep } => Outcome::Crashed { error, delay: hours(delay), keep: hours(keep) },
         End::Released { delay } => Outcome::Released { delay: hours(delay) },
         End::Misdirected { delay } => Outcome::Misdirected { error, delay: hours(delay) },

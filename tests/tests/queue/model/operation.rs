@@ -1,10 +1,8 @@
 //! What may happen to a queue, chosen at random. Jobs and runs are named by how new they are (0: the newest), so that
 //! every operation makes sense in every sequence and a failing one shrinks.
 
-use fourmi_model::History;
+use fourmi_model::{History, ParkReason};
 use proptest::{collection::vec, option::weighted, prelude::*};
-
-pub(super) const REASONS: [&str; 3] = ["not_configured", "offline", "provider_down"];
 
 /// All times are in hours of the test's clock.
 #[derive(Debug, Clone)]
@@ -25,14 +23,23 @@ pub(super) enum Operation {
     Progress {
         run: usize,
     },
+    Log {
+        run: usize,
+        lines: usize,
+    },
     Cancel {
         job: usize,
     },
     Retry {
         job: usize,
     },
+    /// These failed jobs, or all of them, are run again or forgotten.
+    Dead {
+        jobs: Option<Vec<usize>>,
+        purge: bool,
+    },
     Unpark {
-        reason: usize,
+        reason: ParkReason,
     },
     Promote {
         limit: u64,
@@ -72,7 +79,8 @@ pub(super) struct NewJob {
     pub(super) deadline: Option<i64>,
     pub(super) isolated: bool,
     pub(super) endless: bool,
-    pub(super) key: Option<(u8, u8)>,
+    /// Name, payload, life.
+    pub(super) key: Option<(u8, u8, i64)>,
     pub(super) history: History,
     /// How long it is kept after a success or cancellation and after a failure, if its kind says so.
     pub(super) keep: Option<(i64, i64)>,
@@ -84,7 +92,7 @@ pub(super) enum End {
     Failed { keep: i64 },
     Cancelled { keep: i64 },
     Retrying { delay: i64, keep: i64 },
-    Parked { reason: usize, keep: i64 },
+    Parked { reason: ParkReason, keep: i64 },
     Crashed { delay: i64, keep: i64 },
     Released { delay: i64 },
     Misdirected { delay: i64 },
@@ -93,6 +101,10 @@ pub(super) enum End {
 /// Mostly one of the newest.
 fn pick() -> impl Strategy<Value = usize> {
     prop_oneof![4 => 0..4_usize, 1 => 0..40_usize]
+}
+
+fn reason() -> impl Strategy<Value = ParkReason> {
+    proptest::sample::select(ParkReason::ALL)
 }
 
 fn limit() -> impl Strategy<Value = u64> {
@@ -107,7 +119,7 @@ prop_compose! {
         deadline in weighted(0.2, -1..6_i64),
         isolated in any::<bool>(),
         endless in any::<bool>(),
-        key in weighted(0.2, (0..3_u8, 0..2_u8)),
+        key in weighted(0.2, (0..3_u8, 0..2_u8, 1..30_i64)),
         history in prop_oneof![2 => Just(History::All), 1 => Just(History::Failures), 1 => Just(History::None)],
         keep in weighted(0.2, (0..5_i64, 0..5_i64)),
     ) -> NewJob {
@@ -122,7 +134,7 @@ fn end() -> impl Strategy<Value = End> {
         2 => keep().prop_map(|keep| End::Failed { keep }),
         1 => keep().prop_map(|keep| End::Cancelled { keep }),
         2 => (0..3_i64, keep()).prop_map(|(delay, keep)| End::Retrying { delay, keep }),
-        2 => (0..3_usize, keep()).prop_map(|(reason, keep)| End::Parked { reason, keep }),
+        2 => (reason(), keep()).prop_map(|(reason, keep)| End::Parked { reason, keep }),
         2 => (0..3_i64, keep()).prop_map(|(delay, keep)| End::Crashed { delay, keep }),
         2 => (0..3_i64).prop_map(|delay| End::Released { delay }),
         1 => (0..3_i64).prop_map(|delay| End::Misdirected { delay }),
@@ -138,9 +150,11 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => (vec(pick(), 1..4), 1..4_i64).prop_map(|(runs, lease)| Operation::Renew { runs, lease }),
         12 => vec((pick(), end()), 1..4).prop_map(Operation::Settle),
         3 => pick().prop_map(|run| Operation::Progress { run }),
+        3 => (pick(), 1..4_usize).prop_map(|(run, lines)| Operation::Log { run, lines }),
         6 => pick().prop_map(|job| Operation::Cancel { job }),
         6 => pick().prop_map(|job| Operation::Retry { job }),
-        3 => (0..3_usize).prop_map(|reason| Operation::Unpark { reason }),
+        3 => reason().prop_map(|reason| Operation::Unpark { reason }),
+        3 => (weighted(0.7, vec(pick(), 1..4)), any::<bool>()).prop_map(|(jobs, purge)| Operation::Dead { jobs, purge }),
         2 => limit().prop_map(|limit| Operation::Promote { limit }),
         3 => limit().prop_map(|limit| Operation::Reclaim { limit }),
         2 => limit().prop_map(|limit| Operation::Expire { limit }),

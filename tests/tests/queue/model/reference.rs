@@ -8,9 +8,6 @@ use fourmi_model::{History, State};
 const KEEP_DONE: i64 = 24;
 const KEEP_DEAD: i64 = 30 * 24;
 
-/// How long an idempotency key is remembered.
-const KEY_LIFE: i64 = 24;
-
 /// The number of a job, in the order in which they were made.
 pub(super) type Number = u64;
 
@@ -72,6 +69,8 @@ pub(super) struct Job {
     pub(super) outcome: Option<String>,
     /// The run that the newest progress is of.
     pub(super) progress: Option<u64>,
+    /// Lines of its log.
+    pub(super) lines: usize,
     /// Runs that did not succeed, the newest fifty.
     pub(super) tries: Vec<u64>,
     pub(super) history: History,
@@ -97,7 +96,7 @@ pub(super) struct Submitted {
     pub(super) deadline: Option<i64>,
     pub(super) isolated: bool,
     pub(super) endless: bool,
-    pub(super) key: Option<(u8, u8)>,
+    pub(super) key: Option<(u8, u8, i64)>,
     pub(super) history: History,
     pub(super) keep: Option<(i64, i64)>,
 }
@@ -122,7 +121,7 @@ impl Reference {
     }
 
     pub(super) fn push(&mut self, new: &Submitted) -> Answer {
-        if let Some((name, payload)) = new.key
+        if let Some((name, payload, _)) = new.key
             && let Some(key) = self.keys.get(&name).filter(|key| key.until > self.clock)
             && self.jobs.contains_key(&key.job)
         {
@@ -134,8 +133,8 @@ impl Reference {
         if self.room() == 0 {
             return Answer::Full;
         }
-        if let Some((name, payload)) = new.key {
-            self.keys.insert(name, Key { job: new.number, payload, until: self.clock + KEY_LIFE });
+        if let Some((name, payload, life)) = new.key {
+            self.keys.insert(name, Key { job: new.number, payload, until: self.clock + life });
         }
         let delay = new.delay.filter(|delay| *delay > 0);
         let deadline = new.deadline.map(|hours| self.clock + hours);
@@ -158,6 +157,7 @@ impl Reference {
             left: false,
             outcome: None,
             progress: None,
+            lines: 0,
             tries: Vec::new(),
             history: new.history,
             keep: new.keep,

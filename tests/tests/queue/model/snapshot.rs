@@ -76,7 +76,9 @@ impl Snapshot {
         for (name, (life, _)) in &self.keys {
             match name.split_once(':') {
                 Some(("j", id)) => prop_assert!(self.has(&format!("b:{id}")), "{name} has no envelope"),
-                Some(("b" | "r" | "p" | "tries", id)) => prop_assert!(jobs.contains_key(id), "{name} has no job"),
+                Some(("b" | "r" | "p" | "tries" | "log", id)) => {
+                    prop_assert!(jobs.contains_key(id), "{name} has no job")
+                }
                 Some(("w" | "parked", _)) => {}
                 Some(("i", _)) => prop_assert!(*life > 0, "{name} is kept for ever"),
                 None if name == "volunteer" => prop_assert!(*life > 0, "{name} is kept for ever"),

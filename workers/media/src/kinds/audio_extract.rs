@@ -1,7 +1,7 @@
 //! `audio.extract`.
 
 use fourmi_kinds::{AudioExtract, AudioExtracted, Source, SourceInfo};
-use fourmi_model::{ErrorClass, Failure};
+use fourmi_model::{ErrorClass, Failure, ParkReason};
 use fourmi_runtime::Context;
 use fourmi_settings::Media;
 
@@ -19,7 +19,7 @@ pub(crate) async fn run(job: AudioExtract, context: Context) -> Result<AudioExtr
 /// The story of an extraction; `wants_file` if an audio file is wanted, not only what lies beside it.
 pub(crate) async fn extract(job: AudioExtract, wants_file: bool, context: Context) -> Result<AudioExtracted, Failure> {
     let settings =
-        Media::read(context.settings()).map_err(|error| Failure::park("not_configured", error.to_string()))?;
+        Media::read(context.settings()).map_err(|error| Failure::park(ParkReason::NotConfigured, error.to_string()))?;
     let first = if matches!(job.source, Source::Url(_)) { Stage::Resolve } else { Stage::Analyse };
     let stages = Stages::new(&context, first);
     stages.enter(first);

@@ -4,7 +4,7 @@ use fourmi_kinds::{
     AudioExtract, AudioLive, AudioRecorded, Chapter, ChapterOptions, Normalize, Source, Thumbnails, Waveform,
 };
 use fourmi_media::audio::{self, Extras};
-use fourmi_model::{BlobId, Failure};
+use fourmi_model::{BlobId, Failure, ParkReason};
 use fourmi_runtime::Context;
 use fourmi_settings::Media;
 
@@ -16,7 +16,7 @@ use crate::{
 
 pub(crate) async fn run(job: AudioLive, context: Context) -> Result<AudioRecorded, Failure> {
     let settings =
-        Media::read(context.settings()).map_err(|error| Failure::park("not_configured", error.to_string()))?;
+        Media::read(context.settings()).map_err(|error| Failure::park(ParkReason::NotConfigured, error.to_string()))?;
     let kept = context.kept().await?.ok_or_else(|| {
         Failure::retry("worker_lost", "an earlier run is still recording; this one waits until it has ended")
     })?;

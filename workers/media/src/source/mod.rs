@@ -20,7 +20,7 @@ use cache::{Cache, Complete, Entry, Shared};
 pub(crate) use direct::Fetcher;
 use direct::Given;
 use fourmi_kinds::{AudioExtract, Chapter, MediaNote, SourceInfo};
-use fourmi_model::Failure;
+use fourmi_model::{Failure, LogLevel};
 use fourmi_runtime::{Context, Kept};
 use fourmi_settings::Media;
 use serde::{Deserialize, Serialize};
@@ -150,7 +150,10 @@ impl Source<'_> {
         let key = hash(&format!("{} {}", normal(self.url), login.unwrap_or_default()));
         let entry = self.lock(&cache, &key).await?;
         match cache.complete(&entry) {
-            Some(complete) => self.recording(entry, complete, Vec::new()),
+            Some(complete) => {
+                self.context.log(LogLevel::Info, "the recording was fetched before, and is taken from there");
+                self.recording(entry, complete, Vec::new())
+            }
             None => {
                 if entry.complete().is_some() {
                     // Too old: what is beside it is of that time, too.
@@ -186,11 +189,15 @@ impl Source<'_> {
                         cache.owner(&canonical_id, key)?;
                     }
                     let (bytes, sha256) = (recording.bytes, recording.sha256);
+                    self.context.log(LogLevel::Info, format!("the address is that of a recording of {bytes} bytes"));
                     let complete = Complete::new("media".to_owned(), bytes, sha256, canonical_id, Page::default());
                     entry.set_complete(&complete)?;
                     return self.recording(entry, complete, Vec::new());
                 }
-                Given::Other(failure) => refused = failure,
+                Given::Other(failure) => {
+                    self.context.log(LogLevel::Info, "the address is not that of a recording; yt-dlp looks for one");
+                    refused = failure;
+                }
             }
         }
         self.fill_by_ytdlp(entry, cache, &web, noted, refused.as_ref()).await
@@ -246,7 +253,13 @@ impl Source<'_> {
         }
         self.stages.enter(Stage::Download);
         let mut fetched = ytdlp.fetch(&found).await.map_err(explain);
-        if is_noted && fetched.as_ref().is_err_and(|failure| failure.code != "cancelled") {
+        if is_noted
+            && let Err(failure) = &fetched
+            && failure.code != "cancelled"
+        {
+            let text =
+                format!("what an earlier run found cannot be fetched any more ({}); looking again", failure.code);
+            self.context.log(LogLevel::Warn, text);
             // Addresses of recordings run out: what was noted may be too old.
             found = find().await?;
             fetched = ytdlp.fetch(&found).await.map_err(explain);
@@ -268,6 +281,7 @@ impl Source<'_> {
         let mut notes = Vec::new();
         if found.others > 0 {
             let message = format!("the page shows {} more recordings; the first was taken", found.others);
+            self.context.log(LogLevel::Warn, &message);
             notes.push(MediaNote { code: "first_of_several".to_owned(), message });
         }
         self.recording(entry, complete, notes)

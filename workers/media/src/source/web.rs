@@ -1,7 +1,7 @@
 //! The way to the world.
 
 use fourmi_egress::{Client, Guard, Proxy};
-use fourmi_model::{ErrorClass, Failure};
+use fourmi_model::{ErrorClass, Failure, ParkReason};
 use fourmi_runtime::Context;
 use fourmi_settings::Media;
 
@@ -20,7 +20,7 @@ impl Web {
     /// `not_configured`, if the operator's rules cannot be read; `spawn_failed`.
     pub(crate) async fn open(settings: &Media, limits: Limits) -> Result<Self, Failure> {
         let guard = Guard::parse(&settings.egress_allow)
-            .map_err(|error| Failure::park("not_configured", format!("FOURMI_EGRESS_ALLOW: {error}")))?;
+            .map_err(|error| Failure::park(ParkReason::NotConfigured, format!("FOURMI_EGRESS_ALLOW: {error}")))?;
         let failed = |message: &str| Failure::retry("spawn_failed", message).class(ErrorClass::Internal);
         let proxy = Proxy::start(guard).await.map_err(|error| failed("no proxy could be started").because(error))?;
         let client = proxy.client().map_err(|error| {

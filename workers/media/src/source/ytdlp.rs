@@ -11,7 +11,7 @@ use std::{
 };
 
 use fourmi_kinds::Chapter;
-use fourmi_model::{ErrorClass, Failure};
+use fourmi_model::{ErrorClass, Failure, ParkReason};
 use fourmi_runtime::{Context, Program, RunningProgram};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -143,7 +143,7 @@ impl YtDlp<'_> {
                 "yt-dlp is needed for pages and playlists, and {} is not there: run scripts/setup, or set FOURMI_YTDLP",
                 self.program.display()
             );
-            Failure::park("not_configured", message)
+            Failure::park(ParkReason::NotConfigured, message)
         })?;
         // In a file, because everybody can read the arguments of a process.
         let conf = format!("--proxy {}\n", self.proxy);

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use fourmi_model::{Artifact, BlobId, Failure, Progress};
+use fourmi_model::{Artifact, BlobId, Failure, LogEntry, Progress};
 use fourmi_queue::{Stop, StopSignal};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
@@ -25,8 +25,11 @@ use crate::{
     scratch::RunFolder,
 };
 
-/// Progress goes to the parent this often at most.
-const PROGRESS_EVERY: Duration = Duration::from_millis(50);
+/// Progress and lines of the log go to the parent this often at most.
+const REPORT_EVERY: Duration = Duration::from_millis(50);
+
+/// Lines of the log that go to the parent at once; it takes fewer in the long run.
+const LINES_AT_ONCE: usize = 200;
 
 /// Runs one job and says what came of it.
 pub(crate) fn main(handlers: &Handlers) -> ExitCode {
@@ -91,7 +94,8 @@ fn listen(voice: &Voice, stop: &StopSignal) {
 /// Talks to the parent, as the host of the run.
 struct Voice {
     state: Mutex<State>,
-    progressed: Condvar,
+    /// There is progress, or a line, to be sent.
+    reported: Condvar,
 }
 
 struct State {
@@ -100,6 +104,9 @@ struct State {
     questions: HashMap<u64, oneshot::Sender<Answer>>,
     /// What was not sent yet; newer progress replaces older.
     progress: Option<Progress>,
+    /// Lines of the log that were not sent yet, and how many more there were.
+    lines: Vec<LogEntry>,
+    left_out: u64,
 }
 
 enum Answer {
@@ -112,8 +119,9 @@ enum Answer {
 
 impl Voice {
     fn new(out: File) -> Self {
-        let state = State { out, next_number: 0, questions: HashMap::new(), progress: None };
-        Self { state: Mutex::new(state), progressed: Condvar::new() }
+        let (questions, lines) = (HashMap::new(), Vec::new());
+        let state = State { out, next_number: 0, questions, progress: None, lines, left_out: 0 };
+        Self { state: Mutex::new(state), reported: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -122,17 +130,17 @@ impl Voice {
 
     fn end(&self, ended: Ended) -> io::Result<()> {
         let mut state = self.lock();
-        state.send_progress()?;
+        state.send_reports()?;
         state.say(&FromChild::Ended(ended))
     }
 
-    /// Sends progress as it comes, but not too often. A thread of its own, because handlers may block theirs.
+    /// Sends progress and lines as they come, but not too often. A thread of its own, because handlers may block theirs.
     fn report(&self) {
         loop {
-            let waited = self.progressed.wait_while(self.lock(), |state| state.progress.is_none());
+            let waited = self.reported.wait_while(self.lock(), |state| state.has_no_reports());
             // A parent that cannot hear has died; the listener ends this process.
-            let _ = waited.unwrap_or_else(PoisonError::into_inner).send_progress();
-            std::thread::sleep(PROGRESS_EVERY);
+            let _ = waited.unwrap_or_else(PoisonError::into_inner).send_reports();
+            std::thread::sleep(REPORT_EVERY);
         }
     }
 
@@ -155,7 +163,16 @@ impl Voice {
 }
 
 impl State {
-    fn send_progress(&mut self) -> io::Result<()> {
+    fn has_no_reports(&self) -> bool {
+        self.progress.is_none() && self.lines.is_empty()
+    }
+
+    fn send_reports(&mut self) -> io::Result<()> {
+        if !self.lines.is_empty() {
+            let lines = self.lines.drain(..).map(|entry| (entry.level(), entry.text().to_owned())).collect();
+            let left_out = std::mem::take(&mut self.left_out);
+            self.say(&FromChild::Log { lines, left_out })?;
+        }
         match self.progress.take() {
             Some(progress) => self.say(&FromChild::Progress(progress)),
             None => Ok(()),
@@ -172,7 +189,21 @@ impl State {
 impl Host for Voice {
     fn progress(&self, progress: Progress) {
         self.lock().progress = Some(progress);
-        self.progressed.notify_one();
+        self.reported.notify_one();
+    }
+
+    fn log(&self, entry: LogEntry) {
+        let mut state = self.lock();
+        if state.lines.len() < LINES_AT_ONCE {
+            state.lines.push(entry);
+        } else {
+            state.left_out += 1;
+        }
+        self.reported.notify_one();
+    }
+
+    fn log_left_out(&self, lines: u64) {
+        self.lock().left_out += lines;
     }
 
     fn input(&self, file: BlobId) -> BoxFuture<'_, Result<InputFile, Failure>> {

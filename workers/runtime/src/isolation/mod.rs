@@ -10,7 +10,7 @@ pub(crate) mod parent;
 
 use std::path::PathBuf;
 
-use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, KindName, Progress};
+use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, KindName, LogLevel, Progress};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -51,6 +51,11 @@ enum ToChild {
 #[serde(rename_all = "snake_case")]
 enum FromChild {
     Progress(Progress),
+    /// Lines for the job's log, and how many more there were.
+    Log {
+        lines: Vec<(LogLevel, String)>,
+        left_out: u64,
+    },
     /// Where can this file be read?
     Input {
         number: u64,

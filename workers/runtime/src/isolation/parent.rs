@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use fourmi_model::{ErrorClass, Failure, Policy};
+use fourmi_model::{ErrorClass, Failure, LogEntry, Policy};
 use fourmi_queue::{Stop, StopSignal};
 use nix::{
     sys::{
@@ -247,6 +247,12 @@ async fn listen(stdout: ChildStdout, host: Arc<dyn Host>, reply: mpsc::Unbounded
         }
         match serde_json::from_slice::<FromChild>(&line) {
             Ok(FromChild::Progress(progress)) => host.progress(progress),
+            Ok(FromChild::Log { lines, left_out }) => {
+                lines.iter().for_each(|(level, text)| host.log(LogEntry::new(*level, text)));
+                if left_out > 0 {
+                    host.log_left_out(left_out);
+                }
+            }
             Ok(FromChild::Input { number, file }) => {
                 let answer = host.input(file).await;
                 let _ = reply.send(ToChild::Input { number, answer });
