@@ -129,6 +129,53 @@ impl JobKind for Misbehave {
     }
 }
 
+/// Greets people; says which version of the worker it is.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "AnyGreet")]
+pub struct Greet {
+    /// Whom.
+    pub names: Vec<String>,
+}
+
+/// Payloads of both versions.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum AnyGreet {
+    Two { names: Vec<String> },
+    One(GreetOne),
+}
+
+impl From<AnyGreet> for Greet {
+    fn from(any: AnyGreet) -> Self {
+        match any {
+            AnyGreet::Two { names } => Self { names },
+            AnyGreet::One(one) => Self { names: vec![one.name] },
+        }
+    }
+}
+
+impl JobKind for Greet {
+    const NAME: &'static str = "test.greet";
+    const QUEUE: &'static str = QUEUE;
+    const SCHEMA_VERSION: u32 = 2;
+    const SUMMARY: &'static str = "Greets people.";
+    type Output = String;
+}
+
+/// The first version of [`Greet`], as older workers have it.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct GreetOne {
+    /// Whom.
+    pub name: String,
+}
+
+impl JobKind for GreetOne {
+    const NAME: &'static str = Greet::NAME;
+    const QUEUE: &'static str = QUEUE;
+    const SUMMARY: &'static str = Greet::SUMMARY;
+    type Output = String;
+}
+
 /// Reports progress up to 100 %, waiting for the gate at half-way.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Steps {

@@ -103,6 +103,11 @@ impl RedisServer {
         redis::Client::open(self.url()).unwrap().get_connection().unwrap()
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().map(Child::id).expect("it is running")
+    }
+
     /// Ends it as a power cut would.
     pub fn kill(&mut self) {
         self.end(Signal::SIGKILL);

@@ -5,11 +5,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use fourmi_kinds::JobKind;
-use fourmi_model::{Isolation, Job, JobId, QueueName, State, Submission};
+use fourmi_model::{Job, JobId, QueueName, State, Submission};
 use fourmi_queue::{Cancelled, Queues, Update, Watcher};
 use fourmi_tests::{
     Program, RedisServer, descriptors, eventually, eventually_async,
-    kinds::{Echo, Fail, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps},
+    kinds::{Echo, Fail, Greet, GreetOne, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps},
 };
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -52,7 +52,8 @@ impl Yard {
     async fn push<K: JobKind>(&self, job: &K) -> JobId {
         let payload = serde_json::value::to_raw_value(job).unwrap();
         let mut submission = Submission::new(K::NAME.parse().unwrap(), payload);
-        submission.isolated = matches!(K::policy().isolation, Isolation::Process { .. });
+        submission.envelope.schema_version = K::SCHEMA_VERSION;
+        submission.note(&K::policy());
         self.queues.push(JobId::new(queue()), submission).await.unwrap().unwrap().id
     }
 
@@ -172,6 +173,39 @@ async fn a_killed_worker_loses_no_job() {
         assert_eq!(yard.queues.runs(&id).await.unwrap()[0].error.code, "worker_lost");
     }
     yard.scratch_is_empty();
+}
+
+#[tokio::test]
+async fn only_one_worker_makes_itself_idle_for_a_suspect() {
+    let yard = Yard::new().await;
+    let mut first = yard.worker_with(&[("FOURMI_SLOTS", "1")]);
+    let suspect = yard.push(&yard.hold(true)).await;
+    let started = |jobs| {
+        let starts = || yard.lines("journal").iter().filter(|line| line.starts_with("1 started")).count();
+        eventually("a job runs", || starts() == jobs);
+    };
+    started(1);
+    // Both of the others have a job that goes on, and a free slot.
+    let two_slots = [("FOURMI_SLOTS", "2")];
+    let second = yard.worker_with(&two_slots);
+    yard.push(&HoldInChild(yard.hold(true))).await;
+    started(2);
+    second.signal(Signal::SIGSTOP);
+    let _third = yard.worker_with(&two_slots);
+    yard.push(&HoldInChild(yard.hold(true))).await;
+    started(3);
+    second.signal(Signal::SIGCONT);
+    first.kill();
+    yard.until(&suspect, |job| job.state == State::Waiting).await;
+    // For far longer than a lease, one of them takes what comes.
+    let since = std::time::Instant::now();
+    while since.elapsed() < Duration::from_secs(5) {
+        let id = yard.push(&Echo { value: json!(1) }).await;
+        yard.end(&id).await;
+    }
+    assert_eq!(yard.queues.get(&suspect).await.unwrap().unwrap().state, State::Waiting);
+    yard.open_gate();
+    assert_eq!(yard.end(&suspect).await.run, 2);
 }
 
 #[tokio::test]
@@ -296,11 +330,14 @@ async fn what_kills_a_child_is_recorded_and_kills_nothing_else() {
     ] {
         let id = yard.push(&yard.misbehave(how)).await;
         let job = yard.end(&id).await;
-        assert_eq!((job.state, job.crashes), (State::Failed, 3), "{how:?}");
+        assert_eq!((job.state, job.attempts, job.crashes), (State::Failed, 0, 3), "{how:?}");
         assert_eq!(job.error.unwrap().code, "crashed", "{how:?}");
         let runs = yard.queues.runs(&id).await.unwrap();
-        assert_eq!(runs[0].error.code, code, "{how:?}");
-        assert!(runs[0].error.message.contains(text), "{how:?}: {}", runs[0].error.message);
+        assert_eq!(runs.len(), 3);
+        for run in runs {
+            assert_eq!(run.error.code, code, "{how:?}");
+            assert!(run.error.message.contains(text), "{how:?}: {}", run.error.message);
+        }
     }
     let panicked = yard.push(&yard.misbehave(Misdeed::Panic)).await;
     let error = yard.end(&panicked).await.error.unwrap();
@@ -324,7 +361,7 @@ async fn a_killed_child_is_a_crash_and_its_job_runs_again() {
     yard.journal_says("2 started");
     yard.open_gate();
     let job = yard.end(&id).await;
-    assert_eq!((job.state, job.run, job.crashes), (State::Succeeded, 2, 1));
+    assert_eq!((job.state, job.run, job.attempts, job.crashes), (State::Succeeded, 2, 1, 1));
     let runs = yard.queues.runs(&id).await.unwrap();
     assert!(runs[0].error.message.contains("SIGKILL"), "{}", runs[0].error.message);
 }
@@ -387,10 +424,12 @@ async fn a_job_of_an_unknown_kind_or_a_newer_schema_waits_for_a_worker_that_know
     let unknown = Submission::new("test.of_tomorrow".parse().unwrap(), payload());
     let mut newer = Submission::new(Echo::NAME.parse().unwrap(), payload());
     newer.envelope.schema_version = 2;
-    for submission in [unknown, newer] {
+    for (submission, code) in [(unknown, "unknown_kind"), (newer, "unknown_schema_version")] {
         let id = yard.queues.push(JobId::new(queue()), submission).await.unwrap().unwrap().id;
         let job = yard.until(&id, |job| job.state == State::Scheduled && job.run > 0).await;
-        assert_eq!((job.attempts, job.error), (0, None));
+        // Who looks sees why it does not start; nothing of it counts as a failure.
+        assert_eq!((job.attempts, job.error.unwrap().code.as_str()), (0, code));
+        assert!(yard.queues.runs(&id).await.unwrap().is_empty());
     }
     worker.wait_for_line("does not know the kind");
 }
@@ -406,10 +445,41 @@ async fn an_old_worker_beside_a_new_one_loses_no_job_of_a_new_kind() {
         let job = yard.until(&id, |job| job.state == State::Scheduled || job.state.is_final()).await;
         if job.state.is_final() {
             // However often the old one had it, that was no attempt.
-            assert_eq!((job.state, job.attempts), (State::Succeeded, 1));
+            assert_eq!((job.state, job.attempts, job.error), (State::Succeeded, 1, None));
             return;
         }
         yard.queues.retry(&id).await.unwrap(); // Ends the delay.
+    }
+}
+
+#[tokio::test]
+async fn an_old_worker_beside_a_new_one_runs_only_the_versions_that_it_knows() {
+    let yard = Yard::new().await;
+    let _old = yard.worker_with(&[("TEST_WORKER_IS_OLD", "1")]);
+    let first = yard.push(&GreetOne { name: "Ada".into() }).await;
+    assert_eq!(yard.end(&first).await.result, Some(json!("old: Ada")));
+    let of_tomorrow = yard.push(&Greet { names: vec!["Ada".into(), "Alan".into()] }).await;
+    yard.until(&of_tomorrow, |job| job.state == State::Scheduled && job.run > 0).await;
+
+    let _new = yard.worker();
+    let mut jobs = vec![(of_tomorrow, false)];
+    for n in 0..100 {
+        jobs.push((yard.push(&GreetOne { name: n.to_string() }).await, true));
+        jobs.push((yard.push(&Greet { names: vec![n.to_string()] }).await, false));
+    }
+    for (id, for_both) in jobs {
+        let job = loop {
+            let job = yard.until(&id, |job| job.state == State::Scheduled || job.state.is_final()).await;
+            if job.state.is_final() {
+                break job;
+            }
+            yard.queues.retry(&id).await.unwrap(); // Ends the delay.
+        };
+        assert_eq!((job.state, job.attempts, job.error), (State::Succeeded, 1, None));
+        let by = job.result.unwrap().as_str().unwrap().to_owned();
+        assert!(by.starts_with("new: ") || for_both, "{by}");
+        // The new worker reads both versions, so no job of the first goes back.
+        assert!(job.run == 1 || !for_both);
     }
 }
 

@@ -72,7 +72,7 @@ codes! {
     MissingFile = UNPROCESSABLE_ENTITY "unknown_file", "The payload names a file that does not exist";
     ChecksumMismatch = UNPROCESSABLE_ENTITY "checksum_mismatch", "The file is not the one that was announced";
     QueueFull = TOO_MANY_REQUESTS "queue_full", "The queue holds as many jobs as it may";
-    RedisFull = TOO_MANY_REQUESTS "redis_full", "There is no memory left for new jobs";
+    RedisFull = TOO_MANY_REQUESTS "redis_full", "There is no memory to spare for new jobs";
     Internal = INTERNAL_SERVER_ERROR "internal", "Something went wrong on our side";
     RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable", "The jobs cannot be reached just now";
     DiskFull = INSUFFICIENT_STORAGE "disk_full", "There is no room left for files";

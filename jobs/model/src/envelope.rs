@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{History, KindName, PolicyOverrides, Priority, Retention};
+use crate::{History, Isolation, KindName, Policy, PolicyOverrides, Priority, Retention};
 
 /// The largest payload, in bytes of JSON. Larger data is a blob that the payload names.
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
@@ -56,6 +56,8 @@ pub struct Submission {
     pub not_before: Option<Timestamp>,
     /// Whether the handler runs in a child process: then the death of a worker is not held against the job.
     pub isolated: bool,
+    /// Whether it has no budget of attempts: then its crashes are forgotten after a run that went well for ten minutes.
+    pub endless: bool,
     /// The same key and payload give the same job; the same key with another payload is refused.
     pub idempotency_key: Option<String>,
     /// What is recorded of it when it is over.
@@ -80,9 +82,34 @@ impl Submission {
             priority: Priority::Normal,
             not_before: None,
             isolated: false,
+            endless: false,
             idempotency_key: None,
             history: History::All,
             retention: Retention::default(),
+        }
+    }
+
+    /// Notes what the queue must know of the policy of its kind: whether the job is isolated, whether it is endless, which
+    /// it is not if the caller gives it attempts, and what is kept of it when it is over.
+    pub fn note(&mut self, policy: &Policy) {
+        self.isolated = policy.isolation != Isolation::InProcess;
+        self.endless = policy.attempts.is_none() && self.envelope.policy.attempts.is_none();
+        (self.history, self.retention) = (policy.history, policy.retention);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_endless_if_neither_its_kind_nor_its_caller_counts_attempts() {
+        let payload = RawValue::from_string("{}".to_owned()).unwrap();
+        for (of_kind, of_caller, endless) in [(None, None, true), (None, Some(3), false), (Some(3), None, false)] {
+            let mut job = Submission::new("test.watch".parse().unwrap(), payload.clone());
+            job.envelope.policy.attempts = of_caller;
+            job.note(&Policy { attempts: of_kind, ..Policy::default() });
+            assert_eq!((job.endless, job.isolated), (endless, false));
         }
     }
 }

@@ -10,7 +10,8 @@ use crate::Priority;
 /// How a job is treated when nothing else is said; every kind has one (see `JobKind` in the crate `kinds`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// Runs that may fail before the job is given up; `None` for an endless kind such as a camera.
+    /// Runs that may fail before the job is given up; `None` for an endless kind such as a camera,
+    /// whose crashes are forgotten after a run that went well for ten minutes.
     pub attempts: Option<u32>,
     /// The wait between a failed run and the next one.
     pub backoff: Backoff,

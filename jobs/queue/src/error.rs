@@ -11,8 +11,8 @@ pub enum QueueError {
     /// Redis does not answer. A push that was under way may have been accepted: send it again with the same id.
     #[error("Redis does not answer: {0}")]
     Unavailable(String),
-    /// Redis has no memory left for new jobs.
-    #[error("Redis has no memory left for new jobs; try again in {} s", .retry_after.as_secs())]
+    /// Redis has used 90 % of its memory limit, or all of it: it takes no new jobs.
+    #[error("Redis has no memory to spare for new jobs; try again in {} s", .retry_after.as_secs())]
     Full {
         /// When to try again.
         retry_after: Duration,

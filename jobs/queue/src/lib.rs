@@ -5,6 +5,7 @@ mod backend;
 mod error;
 mod link;
 mod outbox;
+mod pressure;
 mod push;
 mod queues;
 mod read;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     Pushed, QueueError, Refusal,
     link::Link,
+    pressure::Pressure,
     queues::milliseconds,
     read::{meta_key, priority_number},
     scripts,
@@ -64,6 +65,8 @@ struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     i: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    e: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     d: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     k: Option<String>,
@@ -88,6 +91,7 @@ impl Options {
             p: priority_number(submission.priority),
             t: submission.not_before.map(|time| time.as_millisecond()),
             i: submission.isolated.then_some(1),
+            e: submission.endless.then_some(1),
             d: submission.envelope.deadline.map(|time| time.as_millisecond()),
             k: key.map(|key| hash(&[key])),
             h: key.map(|_| payload_hash(&submission.envelope)),
@@ -106,6 +110,7 @@ impl Options {
         self.p == priority_number(Priority::Normal)
             && self.t.is_none()
             && self.i.is_none()
+            && self.e.is_none()
             && self.d.is_none()
             && self.k.is_none()
             && self.o.is_none()
@@ -146,15 +151,27 @@ impl Pusher {
 async fn run(link: Link, queue: QueueName, mut inbox: mpsc::Receiver<(Row, oneshot::Sender<Answer>)>) {
     let calls = std::sync::Arc::new(Semaphore::new(2));
     let mut batch = Vec::with_capacity(BATCH);
+    let mut pressure = Pressure::default();
     loop {
         let Ok(permit) = calls.clone().acquire_owned().await else { return };
         if inbox.recv_many(&mut batch, BATCH).await == 0 {
             return;
         }
+        // Callers that were answered together are about to push again: they share a call.
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(waiting) = inbox.try_recv()
+        {
+            batch.push(waiting);
+        }
+        let room = pressure.check(&link).await;
         let (rows, senders): (Vec<Row>, Vec<_>) = batch.drain(..).unzip();
         let (link, queue) = (link.clone(), queue.clone());
         tokio::spawn(async move {
-            let answers = push_rows(&link, &queue, &rows).await;
+            let answers = match room {
+                Ok(()) => push_rows(&link, &queue, &rows).await,
+                Err(full) => Err(full),
+            };
             drop(permit);
             match answers {
                 Ok(answers) => {
@@ -196,6 +213,7 @@ pub(crate) async fn push_many(
     queue: &QueueName,
     rows: &[Row],
 ) -> Result<Vec<Result<Pushed, Refusal>>, QueueError> {
+    Pressure::default().check(link).await?;
     let calls: Vec<BoxFuture<'_, _>> = rows.chunks(BATCH).map(|chunk| push_rows(link, queue, chunk).boxed()).collect();
     // One runs in Redis while the next is written. They go over one connection, so they keep their order.
     let answers: Vec<Vec<_>> = stream::iter(calls).buffered(2).try_collect().await?;

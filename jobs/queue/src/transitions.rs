@@ -145,6 +145,13 @@ pub enum Outcome {
         /// Not before this has passed; at once at the front of its lane if zero.
         delay: Duration,
     },
+    /// Given back because this worker cannot run it and a newer one may; does not count as an attempt.
+    Misdirected {
+        /// Why: the job says it while it waits.
+        error: ErrorReport,
+        /// Not before this has passed.
+        delay: Duration,
+    },
 }
 
 impl Transitions {
@@ -255,7 +262,7 @@ impl Transitions {
 
         let (mut settled, mut released) = (settled.into_iter(), released.into_iter());
         let answers = settlements.iter().map(|settlement| match settlement.outcome {
-            Outcome::Released { .. } => released.next() == Some(1),
+            Outcome::Released { .. } | Outcome::Misdirected { .. } => released.next() == Some(1),
             _ => settled.next() == Some(1),
         });
         Ok(answers.collect())
@@ -343,7 +350,11 @@ fn add(settlement: &Settlement, settle: &mut Invocation<'_>, release: &mut Invoc
             write("crashed", *delay, &json(error), &milliseconds(*keep).to_string());
         }
         Outcome::Released { delay } => {
-            release.arg(id).arg(number).arg(milliseconds(*delay));
+            release.arg(id).arg(number).arg(milliseconds(*delay)).arg("");
+            return false;
+        }
+        Outcome::Misdirected { error, delay } => {
+            release.arg(id).arg(number).arg(milliseconds(*delay)).arg(json(error));
             return false;
         }
     }

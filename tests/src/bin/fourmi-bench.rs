@@ -28,7 +28,11 @@ enum What {
     /// Extraction of sound, beside the ffmpeg program.
     Media,
     /// The queue, beside what Redis itself can do.
-    Queue,
+    Queue {
+        /// Also what takes minutes: the cost with a million jobs waiting.
+        #[arg(long)]
+        full: bool,
+    },
     /// A worker of jobs that do nothing, until it is told to stop (for measuring from outside).
     Worker,
     /// A client (for measuring from outside).
@@ -60,7 +64,7 @@ fn main() -> ExitCode {
     let report = || bench::Report::start(arguments.json);
     let report = match arguments.what {
         What::Media => runtime().block_on(bench::media::run(report())),
-        What::Queue => runtime().block_on(bench::queue::run(report())),
+        What::Queue { full } => runtime().block_on(bench::queue::run(report(), full)),
         What::Worker => return worker(),
         What::Client(client) => {
             runtime().block_on(run_client(client));

@@ -6,7 +6,7 @@ use std::{io::Write, path::Path, process::ExitCode, time::Duration};
 
 use fourmi_model::{Failure, Progress};
 use fourmi_runtime::{Context, Worker};
-use fourmi_tests::kinds::{Echo, Fail, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps};
+use fourmi_tests::kinds::{Echo, Fail, Greet, GreetOne, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps};
 use serde_json::json;
 
 fn main() -> ExitCode {
@@ -16,10 +16,13 @@ fn main() -> ExitCode {
         .kind::<Fail, _, _>(fail)
         .kind::<Misbehave, _, _>(misbehave)
         .kind::<Steps, _, _>(steps);
-    // A worker of the version before, which does not know every kind yet.
+    // A worker of the version before, which does not know every kind yet, and one in an older version.
     match std::env::var_os("TEST_WORKER_IS_OLD") {
-        Some(_) => worker.main(),
-        None => worker.kind::<Echo, _, _>(async |job: Echo, _| Ok(job.value)).main(),
+        Some(_) => worker.kind::<GreetOne, _, _>(async |job: GreetOne, _| Ok(format!("old: {}", job.name))).main(),
+        None => worker
+            .kind::<Echo, _, _>(async |job: Echo, _| Ok(job.value))
+            .kind::<Greet, _, _>(async |job: Greet, _| Ok(format!("new: {}", job.names.join(" and "))))
+            .main(),
     }
 }
 

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(50);
 pub(crate) const KEEP: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A queue of its own on a Redis that may have others.
 pub(crate) struct Bench {
@@ -102,6 +103,16 @@ impl Bench {
     /// Lets the lease of a run be over now, and nobody have been away.
     fn expire(&self, run: Run) {
         self.redis.ask(redis::cmd("ZADD").arg(self.key("lease")).arg(1).arg(run.job.to_string()))
+    }
+
+    /// Lets a run have started and been renewed for the last time so long ago.
+    fn rewind(&self, run: Run, started: Duration, renewed: Duration) {
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap();
+        let now = jiff::Timestamp::now().as_millisecond();
+        let hash = self.key(&format!("j:{}", run.job));
+        let () = self.redis.ask(redis::cmd("HSET").arg(hash).arg("start").arg(now - ms(started)));
+        let until = now - ms(renewed) + ms(LEASE);
+        self.redis.ask(redis::cmd("ZADD").arg(self.key("lease")).arg(until).arg(run.job.to_string()))
     }
 
     /// Reclaims as a process that has looked all the time.
@@ -235,7 +246,8 @@ async fn a_job_that_takes_its_worker_down_alone_three_times_has_failed(bench: Be
     }
     let job = bench.job(&id).await;
     assert_eq!((job.state, job.error.unwrap().code.as_str()), (State::Failed, "crashed"));
-    assert_eq!(bench.queues.runs(&id).await.unwrap().len(), 4);
+    let runs = bench.queues.runs(&id).await.unwrap();
+    assert!(runs.len() == 4 && runs.iter().all(|run| run.error.code == "worker_lost"));
 }
 
 async fn a_suspect_that_was_given_back_or_delayed_still_runs_alone(bench: Bench) {
@@ -365,9 +377,46 @@ async fn the_third_crash_of_a_child_ends_the_job(bench: Bench) {
     for crashes in 1..=3 {
         let (_, run) = bench.fetch_one().await;
         bench.settle(run, Outcome::Crashed { error: error(), delay: Duration::ZERO, keep: KEEP }).await;
-        assert_eq!(bench.job(&id).await.crashes, crashes);
+        let job = bench.job(&id).await;
+        assert_eq!((job.crashes, job.attempts), (crashes, 0), "a crash is no attempt");
     }
-    assert_eq!(bench.state(&id).await, State::Failed);
+    let job = bench.job(&id).await;
+    let error = job.error.unwrap();
+    assert_eq!((job.state, error.code.as_str(), error.retryable), (State::Failed, "crashed", false));
+    // Each run says how it died.
+    assert!(bench.queues.runs(&id).await.unwrap().iter().all(|run| run.error == self::error()));
+}
+
+async fn an_endless_job_may_crash_again_after_ten_minutes_that_went_well(bench: Bench) {
+    let crash = || Outcome::Crashed { error: error(), delay: Duration::ZERO, keep: KEEP };
+    let next = async || bench.transitions.fetch("w1", 1, LEASE, true).await.unwrap().claims[0].key();
+    let minutes = |n: u64| Duration::from_secs(n * 60);
+    for (endless, lasted, crashes) in
+        [(true, minutes(11), [1, 1, 1]), (true, minutes(9), [1, 2, 3]), (false, minutes(11), [1, 2, 3])]
+    {
+        let mut submission = submission();
+        submission.endless = endless;
+        let in_child = bench.push(submission.clone()).await;
+        for crashes in crashes {
+            let run = next().await;
+            bench.rewind(run, lasted, Duration::ZERO);
+            bench.settle(run, crash()).await;
+            assert_eq!(bench.job(&in_child).await.crashes, crashes);
+        }
+        bench.queues.cancel(&in_child).await.unwrap();
+
+        let alone = bench.push(submission).await;
+        bench.expire(next().await);
+        bench.reclaim().await;
+        for crashes in crashes {
+            let run = next().await;
+            // That its loss is found late does not make the run longer.
+            bench.rewind(run, lasted + HOUR, HOUR);
+            assert_eq!(bench.reclaim().await, 1);
+            assert_eq!(bench.job(&alone).await.crashes, crashes);
+        }
+        bench.queues.cancel(&alone).await.unwrap();
+    }
 }
 
 async fn a_retry_waits_to_the_millisecond(bench: Bench) {
@@ -906,6 +955,7 @@ promises! {
     a_job_that_takes_its_worker_down_alone_three_times_has_failed,
     an_isolated_job_of_a_dead_worker_goes_to_the_front_of_its_lane,
     the_third_crash_of_a_child_ends_the_job,
+    an_endless_job_may_crash_again_after_ten_minutes_that_went_well,
     a_retry_waits_to_the_millisecond,
     given_back_and_parked_runs_are_no_attempts,
     a_given_back_job_is_the_next_of_its_lane,

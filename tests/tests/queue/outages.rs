@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use fourmi_model::State;
 use fourmi_queue::{Outcome, QueueError};
-use fourmi_tests::Topology;
+use fourmi_tests::{Topology, eventually_async};
 
 use crate::conformance::{Bench, a_watched_job_is_followed_through, payload, submission};
 
@@ -33,7 +33,28 @@ async fn a_full_redis_refuses_new_jobs_and_can_still_be_drained() {
         bench.transitions.trim(1_000, (0, 0)).await.unwrap();
     }
     assert_eq!(done, accepted);
-    bench.push(big).await;
+    let push = async || bench.queues.push(bench.new_id(), big.clone()).await.ok();
+    eventually_async("Redis takes jobs again", push).await.unwrap();
+}
+
+#[tokio::test]
+async fn new_jobs_are_refused_before_redis_is_full_and_others_go_on() {
+    let bench = Bench::new().await;
+    bench.push_plain().await;
+    let limit = |bytes: u64| {
+        let mut connection = bench.redis.server(0).connection();
+        let () = redis::cmd("CONFIG").arg(&["SET", "maxmemory"]).arg(bytes).query(&mut connection).unwrap();
+    };
+    limit(bench.queues.health().await.unwrap().used_memory * 100 / 94);
+    let push = async || bench.queues.push(bench.new_id(), submission()).await;
+    let refused = eventually_async("a push is refused", async || push().await.err()).await;
+    assert!(matches!(refused, QueueError::Full { .. }), "{refused}");
+    let health = bench.queues.health().await.unwrap();
+    assert!(health.used_memory < health.max_memory.unwrap(), "there is room left for what was accepted");
+    let (_, run) = bench.fetch(1).await.pop().unwrap();
+    assert!(bench.settle(run, Outcome::Succeeded { result: "1".into(), keep: Duration::from_secs(60) }).await);
+    limit(0);
+    eventually_async("jobs are taken again", async || push().await.ok()).await.unwrap();
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::{
 
 use apalis_core::task::Task;
 use fourmi_blobs::Blobs;
-use fourmi_model::{ErrorClass, Failure, Isolation, NextStep, Policy};
+use fourmi_model::{Envelope, ErrorClass, ErrorReport, Failure, Isolation, NextStep, Policy};
 use fourmi_queue::{BackendHandle, Delivery, Outcome, Stop};
 use fourmi_settings::Data;
 use tokio::time::{sleep, timeout};
@@ -31,9 +31,6 @@ use crate::{
 
 /// A job of an unknown kind or schema version goes back for about this long: a newer worker may know it.
 const UNKNOWN_DELAY: Duration = Duration::from_secs(5);
-
-/// Crashes after which a job is given up.
-const MAX_CRASHES: u32 = 3;
 
 /// The service of a worker.
 #[derive(Clone)]
@@ -95,7 +92,8 @@ impl House {
                 job.id = %delivery.id, job.kind = %envelope.kind, job.schema_version = envelope.schema_version,
                 "this worker does not know the kind or its version; the job goes back"
             );
-            return Outcome::Released { delay: UNKNOWN_DELAY.mul_f64(0.5 + rand::random::<f64>()) };
+            let delay = UNKNOWN_DELAY.mul_f64(0.5 + rand::random::<f64>());
+            return Outcome::Misdirected { error: unknown(&envelope, known), delay };
         };
         let policy = handler.policy.clone().with(&envelope.policy);
         let rooms = Rooms::of(&self.data, &delivery.id);
@@ -146,6 +144,19 @@ impl House {
     }
 }
 
+/// Why this worker gives a job back.
+fn unknown(envelope: &Envelope, handler: Option<&Handler>) -> ErrorReport {
+    let (code, what) = match handler {
+        None => ("unknown_kind", format!("the kind {}", envelope.kind)),
+        Some(handler) => {
+            let (wanted, known) = (envelope.schema_version, handler.schema_version);
+            ("unknown_schema_version", format!("version {wanted} of {}, only {known}", envelope.kind))
+        }
+    };
+    let message = format!("the worker that had the job does not know {what}: it waits for a newer worker");
+    Failure::retry(code, message).report()
+}
+
 /// Runs a handler in this process, within its time; stops it by force if it does not stop when asked.
 async fn run_here(handler: &Handler, policy: &Policy, delivery: &Delivery, context: Context) -> RunEnd {
     let run = handler.run(&delivery.envelope.payload, context);
@@ -180,9 +191,8 @@ fn conclude(end: RunEnd, policy: &Policy, delivery: &Delivery) -> Outcome {
             Outcome::Cancelled { error: Failure::cancelled().report(), keep: done }
         }
         RunEnd::Crashed(crash) => {
-            let last = delivery.crashes + 1 >= MAX_CRASHES;
             let delay = policy.backoff.delay(delivery.crashes + 1, rand::random());
-            Outcome::Crashed { error: crash.failure(last).report(), delay, keep: failed }
+            Outcome::Crashed { error: crash.failure().report(), delay, keep: failed }
         }
         RunEnd::Ended(Err(failure)) => conclude_failure(failure, policy, delivery),
     }
@@ -205,7 +215,10 @@ fn conclude_failure(failure: Failure, policy: &Policy, delivery: &Delivery) -> O
 fn log(delivery: &Delivery, outcome: &Outcome) {
     let (job, run, kind) = (&delivery.id, delivery.run, &delivery.envelope.kind);
     match outcome {
-        Outcome::Succeeded { .. } | Outcome::Cancelled { .. } | Outcome::Released { .. } => {
+        Outcome::Succeeded { .. }
+        | Outcome::Cancelled { .. }
+        | Outcome::Released { .. }
+        | Outcome::Misdirected { .. } => {
             tracing::debug!(job.id = %job, job.run = run, job.kind = %kind, "run ended");
         }
         Outcome::Retrying { error, delay, .. } => {

@@ -2,9 +2,7 @@
 
 use fourmi_blobs::Blobs;
 use fourmi_kinds::{Catalogue, KindInfo};
-use fourmi_model::{
-    BlobId, Isolation, JobId, KindName, MAX_PAYLOAD_BYTES, MAX_TAGS, PolicyOverrides, Priority, Submission,
-};
+use fourmi_model::{BlobId, JobId, KindName, MAX_PAYLOAD_BYTES, MAX_TAGS, PolicyOverrides, Priority, Submission};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -81,12 +79,10 @@ impl JobSubmission<'_> {
         let mut submission = Submission::new(kind.name.clone(), payload);
         submission.priority = self.priority.unwrap_or(kind.policy.priority);
         submission.not_before = self.not_before;
-        submission.isolated = kind.policy.isolation != Isolation::InProcess;
         submission.idempotency_key = idempotency_key;
-        submission.history = kind.policy.history;
-        submission.retention = kind.policy.retention;
         submission.envelope.schema_version = kind.schema_version;
         submission.envelope.policy = self.policy;
+        submission.note(&kind.policy);
         submission.envelope.tags = self.tags;
         submission.envelope.correlation_id = self.correlation_id;
         submission.envelope.deadline = self.deadline;

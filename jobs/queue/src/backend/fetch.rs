@@ -27,6 +27,9 @@ pub(super) async fn run(shared: Arc<Shared>, sender: mpsc::Sender<Delivery>, pol
             tokio::select! {
                 () = shared.changed.notified() => continue,
                 () = shared.draining.cancelled() => return,
+                // It says so again, or the others would believe that it is dead and stop fetching too; and it hears when
+                // the suspect has found another worker.
+                () = sleep(shared.lease / 3), if want > 0 => {}
             }
         }
         match shared.transitions.fetch(&shared.worker, want, shared.lease, shared.is_idle()).await {

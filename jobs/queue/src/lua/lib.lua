@@ -65,6 +65,12 @@ local function expired(id, from, version, run, keep)
   event(id, version, 'failed', run)
 end
 
+-- The crashes of a job with one more. An endless job begins anew after a run that went well for ten minutes (ms).
+local function crashed(key, before, lasted)
+  if lasted >= 600000 and redis.call('HEXISTS', key, 'endless') == 1 then return 1 end
+  return (before or 0) + 1
+end
+
 -- Moves up to `limit` jobs whose time has come from 'later' to their lanes. O(log n) each.
 -- Returns how many, and the milliseconds until the next one is due (-1: there is none).
 local function promote(limit)

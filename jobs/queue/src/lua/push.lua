@@ -2,7 +2,7 @@
 -- Accepts jobs.
 -- KEYS[1]  {queue}:m
 -- ARGV     for each job: id, envelope, options. Options are '' for a plain job, else JSON:
---          p priority, t not before (ms), i isolated, d deadline (ms),
+--          p priority, t not before (ms), i isolated, e endless, d deadline (ms),
 --          k idempotency key (hashed), h payload (hashed), l life of the key (ms), o history ('f' of failures, 'n' none,
 --          else all), s and f how long to keep it after a success or cancellation and after a failure (ms)
 -- States   none -> waiting | scheduled
@@ -38,6 +38,7 @@ for n = 1, #ARGV, 3 do
     redis.call('HSET', key, 'state', to, 'at', at)
     if options.p ~= 2 then redis.call('HSET', key, 'prio', options.p) end
     if options.i then redis.call('HSET', key, 'iso', 1) end
+    if options.e then redis.call('HSET', key, 'endless', 1) end
     if options.o then redis.call('HSET', key, 'hist', options.o) end
     if options.s then redis.call('HSET', key, 'keep:done', options.s, 'keep:failed', options.f) end
     if options.d then

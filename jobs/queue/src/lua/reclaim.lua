@@ -3,7 +3,8 @@
 -- Every worker calls it each second. After a gap in these calls (Redis was away, or nobody was there) nothing is
 -- reclaimed for one lease, so that workers that could not renew do not lose what they are doing.
 -- KEYS[1]  {queue}:m
--- ARGV     1 how many at most, 2 lease (ms), 3 gap (ms), 4 keep (ms) if it fails, 5 if it is cancelled, unless its kind says otherwise
+-- ARGV     1 how many at most, 2 lease (ms), 3 gap (ms), 4 keep (ms) if it fails, 5 if it is cancelled, unless its kind
+--          says otherwise
 -- States   running -> waiting (isolated: front of its lane; in-process: a suspect, which next runs alone)
 --          running -> cancelled (a caller had asked), running -> failed (crashed alone for the third time)
 -- Returns  how many leases were looked at
@@ -16,27 +17,31 @@ if not control[1] or now - control[1] > tonumber(ARGV[3]) then
 end
 if control[2] and now < tonumber(control[2]) then return 0 end
 
-local expired = redis.call('ZRANGE', q .. 'lease', '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
-for _, id in ipairs(expired) do
+local expired = {}
+local leases = redis.call('ZRANGE', q .. 'lease', '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1], 'WITHSCORES')
+for n = 1, #leases, 2 do
+  local id, last_sign = leases[n], leases[n + 1] - ARGV[2]
+  expired[#expired + 1] = id
   local key = q .. 'j:' .. id
   local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'att', 'crash', 'prio', 'cancel', 'alone', 'iso', 'worker',
       'start', 'deadline')
   if job[1] == 'running' then
     local version, to, crashes = after(job[3]), 'waiting', job[5] or 0
-    local text = '{"code":"worker_lost","class":"unavailable",'
+    local lost = '{"code":"worker_lost","class":"unavailable",'
       .. '"message":"the worker stopped renewing its lease: it died, was paused or was cut off","retryable":true}'
+    local said = lost
     if job[8] then
-      crashes = crashes + 1
+      crashes = crashed(key, crashes, last_sign - job[11])
       if crashes >= 3 then
         to = 'failed'
-        text = '{"code":"crashed","class":"internal",'
+        said = '{"code":"crashed","class":"internal",'
           .. '"message":"the job took its worker down three times while it ran alone","retryable":false}'
       end
     end
     if job[7] then to = 'cancelled' end
-    redis.call('RPUSH', q .. 'tries:' .. id, table.concat({ job[2], job[10], job[11], now, text }, ' '))
+    redis.call('RPUSH', q .. 'tries:' .. id, table.concat({ job[2], job[10], job[11], at, lost }, ' '))
     redis.call('LTRIM', q .. 'tries:' .. id, -50, -1)
-    redis.call('SET', q .. 'r:' .. id, text)
+    redis.call('SET', q .. 'r:' .. id, said)
     redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1, 'crash', crashes, 'more', 1)
     local alone = not job[9]
     if alone then redis.call('HSET', key, 'alone', 1) end

@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
 -- Gives runs back that did not do their work for a reason that is not the job's: the run does not count as an attempt.
 -- KEYS[1]  {queue}:m
--- ARGV     1 keep (ms), if a caller asked to stop it and its kind says nothing else; then for each run: id, run, delay (ms; 0: front of its lane now)
+-- ARGV     1 keep (ms), if a caller asked to stop it and its kind says nothing else; then for each run: id, run,
+--          delay (ms; 0: front of its lane now), error (why, for who looks while the job waits), or ''
 -- States   running -> waiting | scheduled | cancelled. A suspect stays one: it has not run to an end alone.
 -- Returns  for each run: 1 given back, 0 refused (it is somebody else's or over)
 -- Cost     O(log n) a run
 local answers, released = {}, {}
-for n = 2, #ARGV, 3 do
+for n = 2, #ARGV, 4 do
   local id, run, delay = ARGV[n], ARGV[n + 1], tonumber(ARGV[n + 2])
   local key = q .. 'j:' .. id
   local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'att', 'prio', 'cancel', 'alone', 'deadline')
@@ -26,6 +27,7 @@ for n = 2, #ARGV, 3 do
     else
       enlane(id, job[5], job[7], true)
     end
+    if ARGV[n + 3] ~= '' then redis.call('SET', q .. 'r:' .. id, ARGV[n + 3]) end
     released[#released + 1] = id
     moved('running', to)
     event(id, version, to, run)

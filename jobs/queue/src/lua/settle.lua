@@ -8,7 +8,8 @@
 --            cancelled   keep the job for (ms)           error
 --            retrying    delay (ms)                      error                   keep (ms), if it is cancelled
 --            parked      keep (ms), if it is cancelled   error                   what it waits for
---            crashed     delay (ms)                      error                   keep (ms); failed after the third
+--            crashed     delay (ms)                      error                   keep (ms); failed after the third;
+--                                                                                no attempt
 -- States   running -> succeeded | failed | cancelled | retrying | parked. A run that a caller asked to stop is
 --          cancelled unless it has succeeded or failed.
 -- Returns  for each run: 1 written, 0 refused
@@ -29,9 +30,15 @@ for n = 1, #ARGV, 6 do
       redis.call('LTRIM', q .. 'tries:' .. id, -50, -1)
     end
     if outcome == 'crashed' then
-      local crashes = (past[4] or 0) + 1
-      redis.call('HSET', key, 'crash', crashes)
+      local crashes = crashed(key, past[4], now - past[2])
+      redis.call('HSET', key, 'crash', crashes, 'att', past[5] - 1)
       to = crashes >= 3 and 'failed' or 'retrying'
+      if to == 'failed' then
+        local error = cjson.decode(said)
+        error.code, error.retryable = 'crashed', false
+        error.message = 'the job took its process down three times; the last time: ' .. error.message
+        said = cjson.encode(error)
+      end
     end
     if outcome == 'retrying' or outcome == 'crashed' then keep = tonumber(reason) end
     if past[3] and (to == 'retrying' or to == 'parked') then to = 'cancelled' end

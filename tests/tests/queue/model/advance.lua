@@ -11,6 +11,6 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
   elseif sort == 'zset' then
     for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -by, member) end
   elseif sort == 'hash' then
-    for _, field in ipairs({ 'due', 'deadline', 'reclaimed', 'grace' }) do age(key, field) end
+    for _, field in ipairs({ 'due', 'start', 'deadline', 'reclaimed', 'grace' }) do age(key, field) end
   end
 end

@@ -208,7 +208,7 @@ impl World {
     async fn push(&mut self, new: Vec<NewJob>, many: bool) -> Checked {
         let (mut jobs, mut expected) = (Vec::new(), Vec::new());
         let clock = jiff::Timestamp::now();
-        for NewJob { again, priority, delay, deadline, isolated, key, history, keep } in new {
+        for NewJob { again, priority, delay, deadline, isolated, endless, key, history, keep } in new {
             let known: Vec<Number> = self.model.jobs.keys().copied().collect();
             let number = again.and_then(|back| newest(&known, back)).unwrap_or_else(|| {
                 self.made += 1;
@@ -216,7 +216,7 @@ impl World {
             });
             let mut submission: Submission = submission();
             submission.priority = Priority::ALL[priority];
-            submission.isolated = isolated;
+            (submission.isolated, submission.endless) = (isolated, endless);
             submission.history = history;
             if let Some((done, failed)) = keep {
                 submission.retention = Retention { done: hours(done), failed: hours(failed) };
@@ -229,7 +229,7 @@ impl World {
                 submission.idempotency_key = Some(name.to_string());
                 submission.envelope.payload = payload(&contents.to_string());
             }
-            let submitted = Submitted { number, priority, delay, deadline, isolated, key, history, keep };
+            let submitted = Submitted { number, priority, delay, deadline, isolated, endless, key, history, keep };
             let answer = self.model.push(&submitted);
             if answer == Answer::Accepted {
                 self.jobs.push(number);
@@ -344,7 +344,7 @@ impl World {
         let mut expected = vec![false; ends.len()];
         for released in [false, true] {
             for (n, (of, end)) in ends.iter().enumerate() {
-                if matches!(end, End::Released { .. }) == released {
+                if matches!(end, End::Released { .. } | End::Misdirected { .. }) == released {
                     expected[n] = self.settle_in_model(*of, end);
                 }
             }
@@ -358,8 +358,11 @@ impl World {
             return false;
         }
         let clock = self.model.clock;
-        if let End::Released { delay } = end {
+        if let End::Released { delay } | End::Misdirected { delay } = end {
             let job = self.model.job(number);
+            if matches!(end, End::Misdirected { .. }) {
+                job.outcome = Some("busy".into());
+            }
             job.attempts -= 1;
             if job.cancel {
                 self.model.end_as_its_kind_says(number, State::Cancelled);
@@ -393,8 +396,10 @@ impl World {
             }
             End::Retrying { delay, .. } => (job.state, job.due) = (State::Retrying, clock + delay),
             End::Crashed { delay, keep } => {
-                job.crashes += 1;
+                job.crash_after(clock - job.started);
+                job.attempts -= 1;
                 if job.crashes >= 3 {
+                    job.outcome = Some("crashed".into());
                     self.model.end(number, State::Failed, keep);
                 } else if job.cancel {
                     self.model.end(number, State::Cancelled, keep);
@@ -402,7 +407,7 @@ impl World {
                     (job.state, job.due) = (State::Retrying, clock + delay);
                 }
             }
-            End::Released { .. } => {}
+            End::Released { .. } | End::Misdirected { .. } => {}
         }
         true
     }
@@ -470,7 +475,7 @@ impl World {
         let lost = if self.model.may_reclaim(RECLAIM_LEASE) { self.due("lease", limit) } else { Vec::new() };
         prop_assert_eq!(looked_at, lost.len() as u64);
         for number in lost {
-            self.model.reclaim(number);
+            self.model.reclaim(number, RECLAIM_LEASE);
         }
         Ok(())
     }
@@ -538,16 +543,22 @@ impl World {
         for (name, job) in &jobs {
             let expected = &self.model.jobs[&read(name)];
             let text = |field: &str| job.get(field).copied().unwrap_or("0");
-            let flags = ["iso", "alone", "left", "cancel", "deadline"].map(|field| job.contains_key(field));
-            let expected_flags =
-                [expected.isolated, expected.alone, expected.left, expected.cancel, expected.deadline.is_some()];
+            let flags = ["iso", "endless", "alone", "left", "cancel", "deadline"].map(|field| job.contains_key(field));
+            let expected_flags = [
+                expected.isolated,
+                expected.endless,
+                expected.alone,
+                expected.left,
+                expected.cancel,
+                expected.deadline.is_some(),
+            ];
             let numbers = ["run", "att", "crash"].map(|field| text(field).parse::<u64>().unwrap());
             let priority = job.get("prio").map_or(2, |number| number.parse().unwrap());
             let expected_numbers = [expected.run, expected.attempts.into(), expected.crashes.into()];
             prop_assert_eq!(
                 (text("state"), numbers, priority, flags),
                 (expected.state.as_str(), expected_numbers, expected.priority, expected_flags),
-                "job {}: state; run, attempts, crashes; priority; isolated, alone, left, cancel, deadline",
+                "job {}: state; run, attempts, crashes; priority; isolated, endless, alone, left, cancel, deadline",
                 read(name)
             );
             if expected.state == State::Running {
@@ -622,5 +633,6 @@ fn outcome(end: &End) -> Outcome {
         End::Parked { reason, keep } => Outcome::Parked { error, reason: REASONS[reason].into(), keep: hours(keep) },
         End::Crashed { delay, keep } => Outcome::Crashed { error, delay: hours(delay), keep: hours(keep) },
         End::Released { delay } => Outcome::Released { delay: hours(delay) },
+        End::Misdirected { delay } => Outcome::Misdirected { error, delay: hours(delay) },
     }
 }

@@ -71,6 +71,7 @@ pub(super) struct NewJob {
     pub(super) delay: Option<i64>,
     pub(super) deadline: Option<i64>,
     pub(super) isolated: bool,
+    pub(super) endless: bool,
     pub(super) key: Option<(u8, u8)>,
     pub(super) history: History,
     /// How long it is kept after a success or cancellation and after a failure, if its kind says so.
@@ -86,6 +87,7 @@ pub(super) enum End {
     Parked { reason: usize, keep: i64 },
     Crashed { delay: i64, keep: i64 },
     Released { delay: i64 },
+    Misdirected { delay: i64 },
 }
 
 /// Mostly one of the newest.
@@ -104,11 +106,12 @@ prop_compose! {
         delay in weighted(0.2, 0..4_i64),
         deadline in weighted(0.2, -1..6_i64),
         isolated in any::<bool>(),
+        endless in any::<bool>(),
         key in weighted(0.2, (0..3_u8, 0..2_u8)),
         history in prop_oneof![2 => Just(History::All), 1 => Just(History::Failures), 1 => Just(History::None)],
         keep in weighted(0.2, (0..5_i64, 0..5_i64)),
     ) -> NewJob {
-        NewJob { again, priority, delay, deadline, isolated, key, history, keep }
+        NewJob { again, priority, delay, deadline, isolated, endless, key, history, keep }
     }
 }
 
@@ -122,6 +125,7 @@ fn end() -> impl Strategy<Value = End> {
         2 => (0..3_usize, keep()).prop_map(|(reason, keep)| End::Parked { reason, keep }),
         2 => (0..3_i64, keep()).prop_map(|(delay, keep)| End::Crashed { delay, keep }),
         2 => (0..3_i64).prop_map(|delay| End::Released { delay }),
+        1 => (0..3_i64).prop_map(|delay| End::Misdirected { delay }),
     ]
 }
 

@@ -53,6 +53,7 @@ pub(super) struct Job {
     pub(super) crashes: u32,
     pub(super) priority: usize,
     pub(super) isolated: bool,
+    pub(super) endless: bool,
     pub(super) deadline: Option<i64>,
     /// When its entry in `expiry` is due.
     pub(super) expiry: i64,
@@ -60,6 +61,8 @@ pub(super) struct Job {
     pub(super) due: i64,
     pub(super) reason: &'static str,
     pub(super) worker: u8,
+    /// When its newest run started.
+    pub(super) started: i64,
     pub(super) cancel: bool,
     /// Its run is, or its next one will be, alone in its process.
     pub(super) alone: bool,
@@ -75,6 +78,14 @@ pub(super) struct Job {
     pub(super) keep: Option<(i64, i64)>,
 }
 
+impl Job {
+    /// A run that has gone well for hours has taken its process down.
+    pub(super) fn crash_after(&mut self, hours: i64) {
+        // Ten minutes, really: less than an hour.
+        self.crashes = if self.endless && hours >= 1 { 1 } else { self.crashes + 1 };
+    }
+}
+
 /// An entry of the outbox: job, state, run, outcome, failed runs.
 pub(super) type Ended = (Number, String, u64, Option<String>, Vec<u64>);
 
@@ -85,6 +96,7 @@ pub(super) struct Submitted {
     pub(super) delay: Option<i64>,
     pub(super) deadline: Option<i64>,
     pub(super) isolated: bool,
+    pub(super) endless: bool,
     pub(super) key: Option<(u8, u8)>,
     pub(super) history: History,
     pub(super) keep: Option<(i64, i64)>,
@@ -134,6 +146,8 @@ impl Reference {
             crashes: 0,
             priority: new.priority,
             isolated: new.isolated,
+            endless: new.endless,
+            started: 0,
             deadline,
             expiry: deadline.unwrap_or(0),
             due: self.clock + delay.unwrap_or(0),
@@ -254,6 +268,7 @@ impl Reference {
         job.run += 1;
         job.attempts += 1;
         job.worker = worker;
+        job.started = clock;
         job.due = clock + lease;
         true
     }
@@ -327,14 +342,15 @@ impl Reference {
         !gap && self.clock >= self.grace
     }
 
-    pub(super) fn reclaim(&mut self, number: Number) {
+    pub(super) fn reclaim(&mut self, number: Number, lease: i64) {
         let job = self.job(number);
         job.attempts -= 1;
         job.tries.push(job.run);
         let mut state = State::Waiting;
         job.outcome = Some("worker_lost".into());
         if job.alone {
-            job.crashes += 1;
+            // Its last sign of life was the renewal of its lease.
+            job.crash_after(job.due - lease - job.started);
             if job.crashes >= 3 {
                 state = State::Failed;
                 job.outcome = Some("crashed".into());

@@ -91,13 +91,10 @@ pub(crate) struct Crash {
 }
 
 impl Crash {
-    /// What the record of the run says, or of the job if this was the `last` crash that it is allowed.
-    pub(crate) fn failure(&self, last: bool) -> Failure {
-        let (code, message) = match last {
-            true => ("crashed", format!("the job took its process down three times; the last time {}", self.message)),
-            false => (self.code, format!("the process of the run died: {}", self.message)),
-        };
-        let failure = Failure::retry(code, message).class(ErrorClass::Internal);
+    /// What the record of the run says.
+    pub(crate) fn failure(&self) -> Failure {
+        let message = format!("the process of the run died: {}", self.message);
+        let failure = Failure::retry(self.code, message).class(ErrorClass::Internal);
         if self.last_words.is_empty() { failure } else { failure.because(&self.last_words) }
     }
 }
