@@ -89,9 +89,11 @@ impl Submission {
         }
     }
 
-    /// Notes what the queue must know of the policy of its kind: whether the job is isolated, whether it is endless, which
-    /// it is not if the caller gives it attempts, and what is kept of it when it is over.
+    /// Notes what the queue must know of the policy of its kind: what is recorded and kept of the job, whether it is
+    /// isolated, and whether it is endless, which it is not if the caller gives it attempts.
     pub fn note(&mut self, policy: &Policy) {
+        self.history = policy.history;
+        self.retention = policy.retention;
         self.isolated = policy.isolation != Isolation::InProcess;
         self.endless = policy.attempts.is_none() && self.envelope.policy.attempts.is_none();
         (self.history, self.retention) = (policy.history, policy.retention);

@@ -27,7 +27,10 @@ for n = 2, #ARGV, 4 do
     else
       enlane(id, job[5], job[7], true)
     end
-    if ARGV[n + 3] ~= '' then redis.call('SET', q .. 'r:' .. id, ARGV[n + 3]) end
+    if ARGV[n + 3] ~= '' then
+      redis.call('SET', q .. 'r:' .. id, ARGV[n + 3])
+      redis.call('HSET', key, 'more', 1)
+    end
     released[#released + 1] = id
     moved('running', to)
     event(id, version, to, run)
