@@ -96,7 +96,6 @@ impl Submission {
         self.retention = policy.retention;
         self.isolated = policy.isolation != Isolation::InProcess;
         self.endless = policy.attempts.is_none() && self.envelope.policy.attempts.is_none();
-        (self.history, self.retention) = (policy.history, policy.retention);
     }
 }
 
