@@ -75,6 +75,7 @@ fn every_test_that_guards_an_invariant_is_there() {
     let files = [
         "queue/conformance.rs",
         "queue/guards.rs",
+        "queue/history.rs",
         "queue/outages.rs",
         "queue/model/mod.rs",
         "worker.rs",

@@ -3,7 +3,8 @@
 -- Every worker calls it each second. After a gap in these calls (Redis was away, or nobody was there) nothing is
 -- reclaimed for one lease, so that workers that could not renew do not lose what they are doing.
 -- KEYS[1]  {queue}:m
--- ARGV     1 how many at most, 2 lease (ms), 3 gap (ms), 4 keep (ms) if it fails, 5 if it is cancelled, unless its kind says otherwise
+-- ARGV     1 how many at most, 2 lease (ms), 3 gap (ms), 4 keep (ms) if it fails, 5 if it is cancelled, unless its kind
+--          says otherwise
 -- States   running -> waiting (isolated: front of its lane; in-process: a suspect, which next runs alone)
 --          running -> cancelled (a caller had asked), running -> failed (crashed alone for the third time)
 -- Returns  how many leases were looked at
