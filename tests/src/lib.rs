@@ -9,6 +9,7 @@
 )]
 
 pub mod bench;
+pub mod chaos;
 pub mod kinds;
 pub mod media_server;
 mod platform;

@@ -2,7 +2,7 @@
 
 use std::{
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -55,7 +55,13 @@ impl RedisServer {
         format!("redis+unix://{}{password}", self.socket().display())
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Its data folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
         self.folder.path().join("s")
     }
 
