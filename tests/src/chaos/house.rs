@@ -86,7 +86,8 @@ impl Place {
 
     fn start(&self) -> Child {
         let log = std::fs::File::options().create(true).append(true).open(&self.log).unwrap();
-        Command::new(std::env::current_exe().unwrap())
+        // This very program, also when a build has put another one in its place.
+        Command::new("/proc/self/exe")
             .args(&self.arguments)
             .env_clear()
             .envs(self.environment.iter().cloned())

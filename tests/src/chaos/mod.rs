@@ -2,8 +2,8 @@
 //! all sides have written down. `scripts/chaos` starts it; docs/chaos.md says what is thrown at the queue.
 //!
 //! Workers, submitters and Redis are processes of their own. Each worker and submitter reaches Redis through a line of its
-//! own ([`proxy`]). What happens to whom follows from the seed ([`faults`], [`house`]); what came of it is gathered in
-//! [`history`] and judged in [`verdict`].
+//! own (`proxy`). What happens to whom follows from the seed (`faults`, `house`); what came of it is gathered in `history`
+//! and judged in `verdict`.
 
 mod faults;
 mod history;
