@@ -37,13 +37,14 @@ fn record(state: State, version: u64) -> JobRecord {
         worker: None,
         parked_reason: None,
         cancel_requested: false,
+        log_lines: 0,
         progress: serde_json::from_value(json!({"stage": "encode", "percent": 99.5})).unwrap(),
         result: (!failed).then(|| json!({"seconds": 1.5, "text": "é\u{0}"})),
         error: failed.then(|| error.clone()),
         payload: json!({"source": {"url": "https://example.org"}}),
         archived: true,
     };
-    let run = RunReport { run: 1, worker: "w1".into(), started_at: time(1), ended_at: time(2), error };
+    let run = RunReport { run: 1, worker: "w1".into(), started_at: time(1), ended_at: time(2), duration_ms: 1_000, error };
     JobRecord { job, worker: Some("w2".into()), runs: vec![run] }
 }
 

@@ -59,7 +59,7 @@ async fn a_transition_does_the_same_work_whatever_the_backlog() {
             Some((name.to_owned(), numbers.strip_prefix("calls=")?.split(',').next()?.to_owned()))
         });
         // What scripts are sent as depends on what Redis has seen before.
-        let of_scripts = |name: &str| !["evalsha", "eval", "script|load", "config|resetstat", "info"].contains(&name);
+        let of_scripts = |name: &str| !["evalsha", "eval", "script|load", "config|resetstat", "info", "ping"].contains(&name);
         let calls: std::collections::BTreeMap<_, _> = calls.filter(|(name, _)| of_scripts(name)).collect();
         let walks = ["lrem", "lpos", "lindex", "linsert", "keys", "scan", "smembers", "hscan", "zscan", "sort"];
         assert!(walks.iter().all(|name| !calls.contains_key(*name)), "{calls:?}");
