@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{QueueError, link::Link};
+use tokio::time::timeout;
+
+use crate::{QueueError, RedisHealth, link::Link};
 
 /// The share of Redis's memory limit, in percent, from which on no new jobs are accepted.
 const FULL_PERCENT: u128 = 90;
@@ -10,6 +12,9 @@ const FULL_PERCENT: u128 = 90;
 /// How long a look at a Redis with room counts, and at a full one.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a look may hold up a push.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// When a full Redis is worth another try.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -30,11 +35,14 @@ impl Pressure {
 
     async fn look(&mut self, link: &Link) -> bool {
         // A Redis that does not answer will not take the push either, which then says so.
-        let full = link.health().await.is_ok_and(|health| {
-            let limit = health.max_memory.map_or(0, u128::from);
-            limit > 0 && u128::from(health.used_memory) * 100 >= limit * FULL_PERCENT
-        });
+        let health = timeout(PATIENCE, link.health()).await;
+        let full = health.is_ok_and(|health| health.is_ok_and(is_full));
         self.0 = Some((Instant::now(), full));
         full
     }
+}
+
+fn is_full(health: RedisHealth) -> bool {
+    let limit = health.max_memory.map_or(0, u128::from);
+    limit > 0 && u128::from(health.used_memory) * 100 >= limit * FULL_PERCENT
 }

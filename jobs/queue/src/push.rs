@@ -1,13 +1,13 @@
 //! Pushing jobs. Concurrent pushes into one queue go to Redis together, which multiplies what it can take;
 //! a push that comes alone goes at once.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use fourmi_model::{Envelope, History, JobId, KEY_LIVES, Priority, QueueName, Retention, Submission};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::{
@@ -30,8 +30,20 @@ type Answer = Result<Result<Pushed, Refusal>, QueueError>;
 /// Pushes into one queue.
 #[derive(Clone)]
 pub(crate) struct Pusher {
+    line: Arc<Line>,
     waiting: mpsc::Sender<(Row, oneshot::Sender<Answer>)>,
 }
+
+/// The way into a queue.
+struct Line {
+    link: Link,
+    queue: QueueName,
+    pressure: Mutex<Pressure>,
+    /// Two calls are under way at most: one runs in Redis while the next is written.
+    calls: Arc<Semaphore>,
+}
+
+const CALLS: usize = 2;
 
 /// A job in the form that `push.lua` takes.
 pub(crate) struct Row {
@@ -131,12 +143,20 @@ fn hash(parts: &[&str]) -> String {
 
 impl Pusher {
     pub(crate) fn start(link: Link, queue: QueueName) -> Self {
-        let (waiting, inbox) = mpsc::channel(16 * BATCH);
-        tokio::spawn(run(link, queue, inbox));
-        Self { waiting }
+        let line = Line { link, queue, pressure: Mutex::default(), calls: Arc::new(Semaphore::new(CALLS)) };
+        let (line, (waiting, inbox)) = (Arc::new(line), mpsc::channel(16 * BATCH));
+        tokio::spawn(run(line.clone(), inbox));
+        Self { line, waiting }
     }
 
     pub(crate) async fn push(&self, row: Row) -> Answer {
+        // Who comes alone need not wait for a task to take it along.
+        if self.line.calls.available_permits() == CALLS
+            && let Ok(_call) = self.line.calls.try_acquire()
+        {
+            let answer = self.line.push(&[row]).await?.pop();
+            return answer.ok_or_else(|| QueueError::Corrupt("no answer to a push".into()));
+        }
         let (answer, answered) = oneshot::channel();
         let stopped = || QueueError::Unavailable("the program is stopping".into());
         self.waiting.send((row, answer)).await.map_err(|_| stopped())?;
@@ -144,16 +164,18 @@ impl Pusher {
     }
 }
 
-/// Sends what waits, again and again. Two calls are under way at most: one runs in Redis while the next is written.
-async fn run(link: Link, queue: QueueName, mut inbox: mpsc::Receiver<(Row, oneshot::Sender<Answer>)>) {
-    let calls = std::sync::Arc::new(Semaphore::new(2));
+impl Line {
+    async fn push(&self, rows: &[Row]) -> Result<Vec<Result<Pushed, Refusal>>, QueueError> {
+        self.pressure.lock().await.check(&self.link).await?;
+        push_rows(&self.link, &self.queue, rows).await
+    }
+}
+
+/// Sends what waits, again and again.
+async fn run(line: Arc<Line>, mut inbox: mpsc::Receiver<(Row, oneshot::Sender<Answer>)>) {
     let mut batch = Vec::with_capacity(BATCH);
-    let mut pressure = Pressure::default();
-    loop {
-        let Ok(permit) = calls.clone().acquire_owned().await else { return };
-        if inbox.recv_many(&mut batch, BATCH).await == 0 {
-            return;
-        }
+    while inbox.recv_many(&mut batch, BATCH).await > 0 {
+        let Ok(turn) = line.calls.clone().acquire_owned().await else { return };
         // Callers that were answered together are about to push again: they share a call.
         tokio::task::yield_now().await;
         while batch.len() < BATCH
@@ -161,15 +183,11 @@ async fn run(link: Link, queue: QueueName, mut inbox: mpsc::Receiver<(Row, onesh
         {
             batch.push(waiting);
         }
-        let room = pressure.check(&link).await;
         let (rows, senders): (Vec<Row>, Vec<_>) = batch.drain(..).unzip();
-        let (link, queue) = (link.clone(), queue.clone());
+        let line = line.clone();
         tokio::spawn(async move {
-            let answers = match room {
-                Ok(()) => push_rows(&link, &queue, &rows).await,
-                Err(full) => Err(full),
-            };
-            drop(permit);
+            let answers = line.push(&rows).await;
+            drop(turn);
             match answers {
                 Ok(answers) => {
                     for (sender, answer) in senders.into_iter().zip(answers) {

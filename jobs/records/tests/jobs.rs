@@ -1,5 +1,7 @@
 //! Finished jobs in a file that several programs may use.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::os::unix::fs::PermissionsExt;
 
 use fourmi_model::{Failure, Job, JobId, JobRecord, Priority, RunReport, State};
@@ -44,7 +46,8 @@ fn record(state: State, version: u64) -> JobRecord {
         payload: json!({"source": {"url": "https://example.org"}}),
         archived: true,
     };
-    let run = RunReport { run: 1, worker: "w1".into(), started_at: time(1), ended_at: time(2), duration_ms: 1_000, error };
+    let run =
+        RunReport { run: 1, worker: "w1".into(), started_at: time(1), ended_at: time(2), duration_ms: 1_000, error };
     JobRecord { job, worker: Some("w2".into()), runs: vec![run] }
 }
 

@@ -65,10 +65,11 @@ if #ids == 0 then
   -- Of 15 turns, urgent has 8, high 4, normal 2 and low 1, so that none starves; an empty lane gives its turn away.
   local turns = { 0, 1, 0, 2, 0, 1, 0, 3, 0, 1, 0, 2, 0, 1, 0 }
   local turn = tonumber(control[4] or 0)
+  local length = {}
+  for priority = 0, 3 do length[priority] = redis.call('LLEN', q .. 'w:' .. priority) end
   while #ids < want and skipped < 1000 do
-    local length, filled, only = {}, 0, nil
+    local filled, only = 0, nil
     for priority = 0, 3 do
-      length[priority] = redis.call('LLEN', q .. 'w:' .. priority)
       if length[priority] > 0 then
         filled = filled + 1
         only = priority
@@ -77,7 +78,8 @@ if #ids == 0 then
     if filled == 0 then break end
     local quota, left = {}, want - #ids
     if filled == 1 then
-      quota[only] = left
+      quota[only] = math.min(left, length[only])
+      length[only] = length[only] - quota[only]
     else
       while left > 0 do
         local priority = turns[turn % 15 + 1]
@@ -94,7 +96,7 @@ if #ids == 0 then
     end
     for priority = 0, 3 do
       if quota[priority] then
-        local popped = redis.call('LPOP', q .. 'w:' .. priority, quota[priority]) or {}
+        local popped = redis.call('LPOP', q .. 'w:' .. priority, quota[priority])
         for _, id in ipairs(popped) do
           if not start(id, false) then skipped = skipped + 1 end
         end
