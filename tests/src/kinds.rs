@@ -58,7 +58,7 @@ impl JobKind for HoldInChild {
 }
 
 /// Fails as often as it is told, then succeeds with the number of its attempt.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Fail {
     /// How often.
     pub times: u32,
@@ -67,6 +67,9 @@ pub struct Fail {
     /// Panic instead of failing.
     #[serde(default)]
     pub panic: bool,
+    /// When the other side asked to be tried again, in milliseconds.
+    #[serde(default)]
+    pub after_ms: Option<u64>,
 }
 
 impl JobKind for Fail {

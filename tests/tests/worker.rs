@@ -137,10 +137,10 @@ async fn a_worker_runs_a_job_and_gives_its_result() {
 async fn failures_are_tried_again_until_the_budget_is_used_up() {
     let yard = Yard::new().await;
     let _worker = yard.worker();
-    let twice = yard.push(&Fail { times: 2, permanent: false, panic: false }).await;
-    let panics = yard.push(&Fail { times: 1, permanent: false, panic: true }).await;
-    let always = yard.push(&Fail { times: 9, permanent: false, panic: false }).await;
-    let at_once = yard.push(&Fail { times: 1, permanent: true, panic: false }).await;
+    let twice = yard.push(&Fail { times: 2, ..Fail::default() }).await;
+    let panics = yard.push(&Fail { times: 1, panic: true, ..Fail::default() }).await;
+    let always = yard.push(&Fail { times: 9, ..Fail::default() }).await;
+    let at_once = yard.push(&Fail { times: 1, permanent: true, ..Fail::default() }).await;
     assert_eq!(yard.end(&twice).await.result, Some(json!(3)));
     assert_eq!(yard.end(&panics).await.result, Some(json!(2)));
     assert_eq!(yard.queues.runs(&panics).await.unwrap()[0].error.code, "panic");
@@ -149,6 +149,19 @@ async fn failures_are_tried_again_until_the_budget_is_used_up() {
         assert_eq!((job.state, job.error.unwrap().code.as_str(), job.run), (State::Failed, "told_to", runs));
         assert_eq!(yard.queues.runs(&id).await.unwrap().len() as u64, runs);
     }
+}
+
+#[tokio::test]
+async fn what_the_other_side_asks_for_wins_over_the_backoff() {
+    let yard = Yard::new().await;
+    let _worker = yard.worker();
+    let hour = 3_600_000;
+    // The backoff of the kind is fifty milliseconds at most.
+    let id = yard.push(&Fail { times: 1, after_ms: Some(hour), ..Fail::default() }).await;
+    let job = yard.until(&id, |job| job.state == State::Retrying).await;
+    let failed = yard.queues.runs(&id).await.unwrap().remove(0);
+    let wait = job.due_at.unwrap().as_millisecond() - failed.ended_at.as_millisecond();
+    assert_eq!((wait.unsigned_abs(), failed.error.retry_after_ms), (hour, Some(hour)));
 }
 
 #[tokio::test]
@@ -246,7 +259,7 @@ async fn workers_live_through_an_absence_of_redis() {
     let worker = yard.worker();
     let running = yard.push(&yard.hold(true)).await;
     yard.journal_says("1 started");
-    let waiting = yard.push(&Fail { times: 1, permanent: false, panic: false }).await;
+    let waiting = yard.push(&Fail { times: 1, ..Fail::default() }).await;
     yard.end(&waiting).await;
     yard.redis.kill();
     // The job ends while Redis is away; the lease (1.5 s) runs out as well.

@@ -69,8 +69,12 @@ async fn fail(job: Fail, context: Context) -> Result<u32, Failure> {
         return Ok(context.attempt());
     }
     assert!(!job.panic, "as it was told");
-    let failure = if job.permanent { Failure::permanent } else { Failure::retry };
-    Err(failure("told_to", "as it was told"))
+    let words = ("told_to", "as it was told");
+    Err(match job.after_ms {
+        _ if job.permanent => Failure::permanent(words.0, words.1),
+        Some(ms) => Failure::retry_after(Duration::from_millis(ms), words.0, words.1),
+        None => Failure::retry(words.0, words.1),
+    })
 }
 
 async fn misbehave(job: Misbehave, context: Context) -> Result<serde_json::Value, Failure> {

@@ -223,7 +223,7 @@ async fn a_worker_keeps_as_many_finished_jobs_as_it_is_told() {
     let mut ids = HashSet::new();
     for _ in 0..10 {
         let echo = serde_json::value::to_raw_value(&Echo { value: json!(1) }).unwrap();
-        let fail = serde_json::value::to_raw_value(&Fail { times: 1, permanent: true, panic: false }).unwrap();
+        let fail = serde_json::value::to_raw_value(&Fail { times: 1, permanent: true, ..Fail::default() }).unwrap();
         for (name, payload) in [(Echo::NAME, echo), (Fail::NAME, fail)] {
             let id = JobId::new(queue.clone());
             let submission = Submission::new(name.parse().unwrap(), payload);
