@@ -11,7 +11,10 @@ use fourmi_tests::{
 };
 use tempfile::TempDir;
 
-use crate::conformance::{Bench, a_watched_job_is_followed_through, all_promises_hold_on, submission};
+use crate::{
+    bench::{Bench, submission},
+    conformance::{a_watched_job_is_followed_through, all_promises_hold_on},
+};
 
 /// All that holds on any Redis, also when its connections are cut. The worker has lived through it.
 async fn everything_holds_on(redis: &Arc<Topology>) -> (Program, TempDir) {

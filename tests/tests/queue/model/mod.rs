@@ -32,7 +32,7 @@ use proptest::{
 use redis::Script;
 use uuid::Uuid;
 
-use crate::conformance::{error, payload, submission};
+use crate::bench::{error, payload, submission};
 use operation::{End, NewJob, Operation};
 use reference::{Answer, Ended, Number, Reference, Submitted};
 use snapshot::Snapshot;
