@@ -2,6 +2,7 @@
 
 mod address;
 mod backend;
+mod control;
 mod dead;
 mod error;
 mod link;
@@ -10,15 +11,18 @@ mod pressure;
 mod push;
 mod queues;
 mod read;
+mod registry;
 mod scripts;
 mod subscription;
 mod transitions;
 mod watch;
 
 pub use backend::{BackendHandle, Delivery, QueueBackend, SettleLayer, Stop, StopSignal, WorkerConfig};
+pub use control::{Control, ControlChange};
 pub use dead::{DeadAction, DeadStep};
 pub use error::{QueueError, Refusal};
 pub use outbox::{Batch, Outbox, OutboxConfig, OutboxState};
 pub use queues::{Cancelled, Counts, JobFilter, Page, Pushed, Queues, RedisHealth, Retried, Unparked};
+pub use registry::Orders;
 pub use transitions::{Claim, Fetched, Lease, Outcome, Run, Settlement, Transitions};
 pub use watch::{Update, Watch, Watcher};

@@ -145,7 +145,7 @@ fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> Result<Optio
     }))
 }
 
-fn timestamp(ms: u64) -> Option<Timestamp> {
+pub(crate) fn timestamp(ms: u64) -> Option<Timestamp> {
     Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()
 }
 

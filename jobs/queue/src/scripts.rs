@@ -14,12 +14,16 @@ macro_rules! scripts {
 
 scripts! {
     ACKNOWLEDGE = "acknowledge.lua",
+    BEAT = "beat.lua",
     CANCEL = "cancel.lua",
     CONSUME = "consume.lua",
+    CONTROL = "control.lua",
     DEAD = "dead.lua",
+    DRAIN = "drain.lua",
     EXPIRE = "expire.lua",
     FETCH = "fetch.lua",
     GET = "get.lua",
+    LEAVE = "leave.lua",
     LINES = "lines.lua",
     LOG = "log.lua",
     PROGRESS = "progress.lua",
@@ -33,6 +37,7 @@ scripts! {
     SETTLE = "settle.lua",
     TRIM = "trim.lua",
     UNPARK = "unpark.lua",
+    WORKERS = "workers.lua",
 }
 
 /// The shebang line must stay first; the shared words go between it and the rest.

@@ -7,4 +7,5 @@ mod guards;
 mod history;
 mod model;
 mod outages;
+mod registry;
 mod topologies;
