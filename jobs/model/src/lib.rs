@@ -9,6 +9,7 @@ mod log;
 mod policy;
 mod progress;
 mod state;
+mod why;
 mod worker;
 
 pub use artifact::{Artifact, BlobId};
@@ -20,4 +21,5 @@ pub use log::{LogEntry, LogLine, LogPage, MAX_LOG_LINE_CHARS, MAX_LOG_LINES};
 pub use policy::{Backoff, History, Isolation, Policy, PolicyOverrides, Retention};
 pub use progress::Progress;
 pub use state::{LogLevel, ParkReason, Priority, State, UnknownWord};
+pub use why::{Block, Busy, EstimatedStart, Knowledge, NoEstimate, Parent, Why};
 pub use worker::{MAX_WORKER_JOBS, WorkerInfo};

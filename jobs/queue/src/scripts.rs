@@ -18,7 +18,6 @@ scripts! {
     CANCEL = "cancel.lua",
     CONSUME = "consume.lua",
     CONTROL = "control.lua",
-    DEAD = "dead.lua",
     DRAIN = "drain.lua",
     EXPIRE = "expire.lua",
     FETCH = "fetch.lua",
@@ -26,6 +25,9 @@ scripts! {
     LEAVE = "leave.lua",
     LINES = "lines.lua",
     LOG = "log.lua",
+    OBLITERATE = "obliterate.lua",
+    OLDEST = "oldest.lua",
+    PRIORITIZE = "prioritize.lua",
     PROGRESS = "progress.lua",
     PROMOTE = "promote.lua",
     PURGE = "purge.lua",
@@ -37,6 +39,8 @@ scripts! {
     SETTLE = "settle.lua",
     TRIM = "trim.lua",
     UNPARK = "unpark.lua",
+    WALK = "walk.lua",
+    WHY = "why.lua",
     WORKERS = "workers.lua",
 }
 

@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod conformance;
+mod control;
 mod guards;
 mod history;
 mod model;
 mod outages;
 mod registry;
 mod topologies;
+mod why;
