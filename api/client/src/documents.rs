@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use fourmi_model::{BlobId, Job, KindName, ParkReason, QueueName, State};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -141,9 +140,9 @@ pub struct QueueDocument {
     /// The slots that these have, those that drain left out.
     #[serde(default)]
     pub worker_slots: u64,
-    /// When the oldest job was accepted that waits at the head of a lane.
+    /// When the oldest job was accepted (RFC 3339) that waits at the head of a lane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oldest_waiting_at: Option<Timestamp>,
+    pub oldest_waiting_at: Option<String>,
     /// Its finished jobs on their way into the records.
     #[serde(default)]
     pub outbox: OutboxDocument,

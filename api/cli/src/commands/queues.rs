@@ -103,7 +103,8 @@ fn print_table(queues: &[QueueDocument]) -> anyhow::Result<()> {
             queue.slots.map_or_else(|| queue.worker_slots.to_string(), |all| format!("{}/{all}", queue.worker_slots)),
         );
         row.push(queue.workers.to_string());
-        row.push(queue.oldest_waiting_at.map(|then| print::rough(print::between(then, now))).unwrap_or_default());
+        let oldest: Option<Timestamp> = queue.oldest_waiting_at.as_ref().and_then(|then| then.parse().ok());
+        row.push(oldest.map(|then| print::rough(print::between(then, now))).unwrap_or_default());
         row.push(note(queue));
         table.row(row);
     }
