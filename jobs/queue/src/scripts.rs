@@ -20,6 +20,8 @@ scripts! {
     EXPIRE = "expire.lua",
     FETCH = "fetch.lua",
     GET = "get.lua",
+    LIMIT = "limit.lua",
+    LIMITS = "limits.lua",
     LINES = "lines.lua",
     LOG = "log.lua",
     PROGRESS = "progress.lua",
@@ -30,9 +32,12 @@ scripts! {
     RELEASE = "release.lua",
     RENEW = "renew.lua",
     RETRY = "retry.lua",
+    ROUSE = "rouse.lua",
     SETTLE = "settle.lua",
     TRIM = "trim.lua",
     UNPARK = "unpark.lua",
+    WAITING = "waiting.lua",
+    WEIGH = "weigh.lua",
 }
 
 /// The shebang line must stay first; the shared words go between it and the rest.
