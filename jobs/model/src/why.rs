@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorReport, JobId, KindName, ParkReason, Priority, State};
+use crate::{ErrorReport, JobId, KindName, LimitName, ParkReason, Priority, Rate, State, TenantName};
 
 /// What keeps a job from running, at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -92,17 +92,19 @@ pub enum Block {
         /// The processes, twenty at most.
         workers: Vec<Busy>,
     },
-    /// A limit of its own holds it back.
+    /// A limit holds it back.
     LimitReached {
-        /// Its name, `class/value`.
-        limit: String,
+        /// Its name.
+        limit: LimitName,
         /// Jobs that may run under it at the same time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        concurrency: Option<u64>,
-        /// Starts that it allows per second.
+        concurrency: Option<u32>,
+        /// How many may start in a time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        rate: Option<f64>,
-        /// Jobs that hold it, twenty at most.
+        rate: Option<Rate>,
+        /// Jobs that run under it; counted if there is a `concurrency`.
+        running: u64,
+        /// Those jobs, twenty at most.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         holders: Vec<JobId>,
         /// When it allows the next start.
@@ -119,7 +121,7 @@ pub enum Block {
     InLane {
         /// Whose lane.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        tenant: Option<String>,
+        tenant: Option<TenantName>,
         /// The lane's priority.
         priority: Priority,
         /// Jobs before it. Jobs that were cancelled there count until their turn comes.
@@ -194,7 +196,7 @@ pub enum NoEstimate {
     Parked,
     /// No live worker process can run it.
     NoWorker,
-    /// A limit of its own holds it back, and not the pace of its queue.
+    /// A limit holds it back, and not the pace of its queue.
     Limited,
     /// It waits for a process that runs nothing else.
     Suspect,

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::{
     JobFilter, QueueError, Queues,
     link::Link,
+    list,
     queues::{STEP, state},
     read::{self, meta_key, number, priority_number, text},
     scripts,
@@ -59,7 +60,7 @@ impl Queues {
         for _ in 0..ENTRIES_A_STEP / BATCH {
             let entries = walk::entries(self.link(), queue, "later", place.as_ref()).await?;
             let mut jobs = read_jobs(self.link(), queue, &entries.ids).await?;
-            jobs.retain(|job| read::matches(&filter, job) && is_of_before(job, entries.began));
+            jobs.retain(|job| list::matches(&filter, job) && is_of_before(job, entries.began));
             step.matched += jobs.len() as u64;
             step.done += if count_only { 0 } else { promote(self.link(), queue, &jobs).await? };
             place = entries.next;

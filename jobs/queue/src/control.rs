@@ -100,7 +100,7 @@ impl Queues {
     ///
     /// # Errors
     /// As [`Queues::set_control`].
-    pub async fn set_limit(&self, queue: &QueueName, limit: Option<u64>) -> Result<(), QueueError> {
+    pub async fn set_backlog_limit(&self, queue: &QueueName, limit: Option<u64>) -> Result<(), QueueError> {
         self.set_control(queue, &ControlChange { limit: Some(limit), ..ControlChange::default() }).await
     }
 

@@ -5,10 +5,8 @@
 
 use std::time::Duration;
 
-use fourmi_model::{EstimatedStart, Priority};
+use fourmi_model::EstimatedStart;
 use jiff::Timestamp;
-
-use crate::read::priority_number;
 
 /// How many runs have started in which time, lately.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,37 +36,39 @@ impl Pace {
 }
 
 /// What goes before a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Turns {
-    /// The priority of its lane.
-    pub(crate) priority: Priority,
-    /// Jobs before it there.
+    /// Jobs before it in its lane.
     pub(crate) ahead: u64,
-    /// How many jobs wait, by priority.
-    pub(crate) lengths: [u64; 4],
+    /// Others that take turns with its lane.
+    pub(crate) rivals: Vec<Rival>,
+    /// Starts of all lanes for one of its own, if all that could be filled were.
+    pub(crate) worst: f64,
     /// Slots that are free now.
     pub(crate) free: u64,
 }
 
-/// Of 15 turns, how many each priority has (see fetch.lua).
-const TURNS: [f64; 4] = [8.0, 4.0, 2.0, 1.0];
+/// Who takes turns with a lane.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rival {
+    /// Its starts for one of the lane.
+    pub(crate) turns: f64,
+    /// How many jobs it has.
+    pub(crate) waiting: u64,
+}
 
 impl Turns {
     /// How many starts come before that of the job and with it, and find no free slot: hardly fewer (its lane has all
-    /// turns), most likely (the lanes that are filled take turns), hardly more (all lanes are filled all the time).
-    fn starts(self) -> [f64; 3] {
-        let own = priority_number(self.priority);
+    /// turns), most likely, hardly more (nobody runs out of jobs).
+    fn starts(&self) -> [f64; 3] {
         let mine = float(self.ahead.saturating_add(1));
-        let others = (0..4).filter(|lane| *lane != own);
-        let meanwhile = others.map(|lane| float(self.lengths[lane]).min(mine * TURNS[lane] / TURNS[own]));
-        let likely = mine + meanwhile.sum::<f64>();
-        let most = mine * TURNS.iter().sum::<f64>() / TURNS[own];
-        [mine, likely, most].map(|starts| (starts - float(self.free)).max(0.0))
+        let others: f64 = self.rivals.iter().map(|rival| float(rival.waiting).min(mine * rival.turns)).sum();
+        [mine, mine + others, mine * self.worst].map(|starts| (starts - float(self.free)).max(0.0))
     }
 }
 
 /// When a job starts that may not start before `due`; `None` if it needs a slot and none has become free lately.
-pub(crate) fn estimate(now: Timestamp, due: Timestamp, turns: Turns, pace: Option<Pace>) -> Option<EstimatedStart> {
+pub(crate) fn estimate(now: Timestamp, due: Timestamp, turns: &Turns, pace: Option<Pace>) -> Option<EstimatedStart> {
     let [least, likely, most] = turns.starts();
     let waits = match pace.map(Pace::rates) {
         Some([low, rate, high]) => {
@@ -96,7 +96,7 @@ fn spread(number: f64, by: f64) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a guess needs no sixteen digits")]
-fn float(number: u64) -> f64 {
+pub(crate) fn float(number: u64) -> f64 {
     number as f64
 }
 
@@ -104,12 +104,13 @@ fn float(number: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn turns(ahead: u64, lengths: [u64; 4], free: u64) -> Turns {
-        Turns { priority: Priority::Normal, ahead, lengths, free }
+    /// A lane of normal priority, and so many urgent jobs.
+    fn turns(ahead: u64, urgent: u64, free: u64) -> Turns {
+        Turns { ahead, rivals: vec![Rival { turns: 4.0, waiting: urgent }], worst: 7.5, free }
     }
 
     /// Seconds from now: low, at, high.
-    fn seconds(turns: Turns, pace: Option<Pace>, due: i64) -> Option<[i64; 3]> {
+    fn seconds(turns: &Turns, pace: Option<Pace>, due: i64) -> Option<[i64; 3]> {
         let now = Timestamp::UNIX_EPOCH;
         let due = Timestamp::from_second(due).unwrap();
         estimate(now, due, turns, pace).map(|it| [it.low, it.at, it.high].map(Timestamp::as_second))
@@ -125,17 +126,17 @@ mod tests {
     #[test]
     fn a_job_waits_for_those_before_it_and_for_its_share_of_the_turns() {
         let pace = Some(Pace { starts: 600, seconds: 60.0 });
-        assert_eq!(seconds(turns(99, [0, 0, 100, 0], 0), pace, 0).unwrap()[1], 10);
+        assert_eq!(seconds(&turns(99, 0, 0), pace, 0).unwrap()[1], 10);
         // Four urgent ones go before each normal one, until no urgent one is left.
-        assert_eq!(seconds(turns(99, [100, 0, 100, 0], 0), pace, 0).unwrap()[1], 20);
-        assert_eq!(seconds(turns(99, [9_999, 0, 100, 0], 0), pace, 0).unwrap()[1], 50);
+        assert_eq!(seconds(&turns(99, 100, 0), pace, 0).unwrap()[1], 20);
+        assert_eq!(seconds(&turns(99, 9_999, 0), pace, 0).unwrap()[1], 50);
     }
 
     #[test]
     fn the_less_is_known_the_further_the_times_lie_apart() {
-        let much = seconds(turns(99, [0, 0, 100, 0], 0), Some(Pace { starts: 600, seconds: 60.0 }), 0).unwrap();
-        let little = seconds(turns(99, [0, 0, 100, 0], 0), Some(Pace { starts: 6, seconds: 0.6 }), 0).unwrap();
-        let far = seconds(turns(9_999, [0, 0, 10_000, 0], 0), Some(Pace { starts: 600, seconds: 60.0 }), 0).unwrap();
+        let much = seconds(&turns(99, 0, 0), Some(Pace { starts: 600, seconds: 60.0 }), 0).unwrap();
+        let little = seconds(&turns(99, 0, 0), Some(Pace { starts: 6, seconds: 0.6 }), 0).unwrap();
+        let far = seconds(&turns(9_999, 0, 0), Some(Pace { starts: 600, seconds: 60.0 }), 0).unwrap();
         assert!(little[0] < much[0] && much[1] == little[1] && much[2] < little[2], "{much:?} {little:?}");
         assert!(far[2] - far[0] > much[2] - much[0], "{much:?} {far:?}");
         for [low, at, high] in [much, little, far] {
@@ -145,10 +146,10 @@ mod tests {
 
     #[test]
     fn free_slots_take_what_is_due_at_once_and_without_them_somebody_must_have_started() {
-        assert_eq!(seconds(turns(0, [0, 0, 1, 0], 8), None, 0), Some([0, 0, 0]));
-        assert_eq!(seconds(turns(0, [0, 0, 1, 0], 8), None, 60), Some([60, 60, 60]));
-        assert_eq!(seconds(turns(8, [0, 0, 9, 0], 8), None, 0), None);
-        let [low, at, high] = seconds(turns(0, [0; 4], 0), Some(Pace { starts: 60, seconds: 60.0 }), 3_600).unwrap();
+        assert_eq!(seconds(&turns(0, 0, 8), None, 0), Some([0, 0, 0]));
+        assert_eq!(seconds(&turns(0, 0, 8), None, 60), Some([60, 60, 60]));
+        assert_eq!(seconds(&turns(8, 0, 8), None, 0), None);
+        let [low, at, high] = seconds(&turns(0, 0, 0), Some(Pace { starts: 60, seconds: 60.0 }), 3_600).unwrap();
         assert!(low == 3_600 && at == 3_600 && high > 3_600);
     }
 }

@@ -7,7 +7,9 @@ mod control;
 mod dead;
 mod error;
 mod estimate;
+mod limits;
 mod link;
+mod list;
 mod obliterate;
 mod outbox;
 mod pressure;
@@ -27,6 +29,7 @@ pub use backend::{BackendHandle, Delivery, QueueBackend, SettleLayer, Stop, Stop
 pub use control::{Control, ControlChange};
 pub use dead::{DeadAction, DeadStep};
 pub use error::{QueueError, Refusal};
+pub use limits::{MAX_QUEUE_LIMITS, MAX_WEIGHT};
 pub use obliterate::{ObliterateOffer, Obliterated};
 pub use outbox::{Batch, Outbox, OutboxConfig, OutboxState};
 pub use queues::{Cancelled, Counts, JobFilter, Page, Pushed, Queues, RedisHealth, Retried, Unparked};

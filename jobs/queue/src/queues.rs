@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::{
     DeadAction, DeadStep, OutboxState, QueueError, Refusal, dead,
     link::Link,
-    outbox,
+    list, outbox,
     push::{self, Pusher, Row},
     read, scripts,
 };
@@ -28,9 +28,9 @@ pub struct Queues {
 /// An accepted job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
-    /// Its id; not the one that was offered if the idempotency key was known.
+    /// Its id; not the one that was offered if the idempotency key was known, or a job that excludes its like is there.
     pub id: JobId,
-    /// Whether it had been accepted before (idempotency key, or the same id again).
+    /// Whether it had been accepted before (idempotency key, the same id again, or its like).
     pub existing: bool,
 }
 
@@ -304,7 +304,7 @@ impl Queues {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page, QueueError> {
-        read::list(&self.link, queue, filter, cursor, limit).await
+        list::list(&self.link, queue, filter, cursor, limit).await
     }
 
     /// How many jobs are in each state.

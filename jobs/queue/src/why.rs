@@ -1,20 +1,25 @@
 //! Why a job does not run yet: everything that blocks it, read at one moment and put into words.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use fourmi_model::{Block, Busy, Job, JobId, Knowledge, NoEstimate, Parent, State, Why, WorkerInfo};
+use fourmi_model::{
+    Block, Busy, EstimatedStart, Job, JobId, Knowledge, Limit, LimitState, NoEstimate, Parent, State, Why, WorkerInfo,
+};
 use jiff::Timestamp;
 use redis::Value;
 
 use crate::{
     QueueError, Queues,
-    estimate::{Pace, Turns, estimate},
+    estimate::{Pace, Rival, Turns, estimate, float},
     read::{self, meta_key, priority_number, timestamp},
     registry, scripts,
 };
 
 /// Entries of a lane that are searched for the job, at most.
 const SEARCHED: u64 = 100_000;
+
+/// Of 15 turns, how many each priority has (see fetch.lua).
+const TURNS: [f64; 4] = [8.0, 4.0, 2.0, 1.0];
 
 /// Jobs and processes that are named, at most.
 const NAMED: usize = 20;
@@ -31,7 +36,7 @@ impl Queues {
             State::Blocked => blocks.push(self.parents(&seen).await?),
             State::Waiting => {
                 blocks.extend(seen.of_workers());
-                blocks.extend(self.limits(&seen.job).await?);
+                blocks.extend(self.limits_reached(&seen).await?);
                 blocks.extend(seen.of_lane());
             }
             State::Scheduled | State::Retrying | State::Parked => blocks.extend(seen.no_worker()),
@@ -54,23 +59,29 @@ impl Queues {
         if matches!(&answer, Value::Array(parts) if parts.is_empty()) {
             return Ok(None);
         }
-        let (now, hash, envelope, outcome, queue, parent_count, parents, ahead, lengths): Answer =
+        let (now, hash, envelope, outcome, queue, parent_count, parents, length, ahead, steered, lanes, rivals): Answer =
             redis::from_redis_value(answer)?;
-        let Some(job) = read::document(id.clone(), (hash.clone(), envelope, outcome, None))? else { return Ok(None) };
-        let (paused, cap, running, pace, started) = queue;
-        let started = started.and_then(|count| count.try_into().ok()).unwrap_or(0);
+        let alone = hash.contains_key("alone");
+        let Some(job) = read::document(id.clone(), (hash, envelope, outcome, None))? else { return Ok(None) };
+        let (paused, cap, running, pace, started, waiting) = queue;
+        let count = |number: Option<i64>| number.and_then(|number| number.try_into().ok()).unwrap_or(0);
         Ok(Some(Seen {
             now: timestamp(now).unwrap_or_default(),
-            alone: hash.contains_key("alone"),
+            alone,
             job,
             paused: paused.is_some(),
             cap,
-            running: running.and_then(|count| count.try_into().ok()).unwrap_or(0),
-            pace: Pace::read(&pace.unwrap_or_default(), now, started),
+            running: count(running),
+            waiting: count(waiting),
+            pace: Pace::read(&pace.unwrap_or_default(), now, count(started)),
             parent_count,
             parents: parents.iter().filter_map(|id| id.parse().ok()).collect(),
-            ahead: ahead.try_into().ok(),
-            lengths,
+            // Who is not found stands far behind, or will be put at the end.
+            ahead: ahead.try_into().unwrap_or(length),
+            or_more: ahead < 0 && length > SEARCHED,
+            steered: steered == 1,
+            lanes: lanes.max(1),
+            rivals,
             workers: registry::workers(self.link(), id.queue()).await?,
         }))
     }
@@ -87,26 +98,48 @@ impl Queues {
         Ok(Block::BlockedBy { count: seen.parent_count, jobs })
     }
 
-    /// The limits of a waiting job's own that hold it back now.
-    #[expect(clippy::unused_async, reason = "limits are read from Redis")]
-    async fn limits(&self, _job: &Job) -> Result<Vec<Block>, QueueError> {
-        Ok(Vec::new())
+    /// The limits that hold a waiting job back now.
+    async fn limits_reached(&self, seen: &Seen) -> Result<Vec<Block>, QueueError> {
+        let limits = self.limits_of(&seen.job.id).await?.into_iter();
+        Ok(limits.filter_map(|limit| limit_reached(limit, seen.now)).collect())
     }
 }
 
-/// Time; hash, envelope, result or error of the job; paused, cap, running, pace and starts of the queue; number of parents,
-/// some of them; place in the lane, lengths of the lanes.
+/// Says so of a limit that lets no job start now.
+fn limit_reached(state: LimitState, now: Timestamp) -> Option<Block> {
+    let Limit { concurrency, rate } = state.limit;
+    let held = concurrency.is_some_and(|most| state.running >= most.into());
+    let missing = state.tokens.map(|tokens| 1.0 - tokens).filter(|missing| *missing > 0.0);
+    let wait =
+        missing.zip(rate).and_then(|(missing, rate)| Duration::try_from_secs_f64(missing / rate.per_second()).ok());
+    (held || missing.is_some()).then(|| Block::LimitReached {
+        limit: state.name,
+        concurrency,
+        rate,
+        running: state.running,
+        holders: state.holders,
+        until: wait.and_then(|wait| now.checked_add(wait).ok()),
+    })
+}
+
+/// What `why.lua` answers; see there.
 type Answer = (
     u64,
     HashMap<String, String>,
     Option<String>,
     Option<String>,
-    (Option<String>, Option<u64>, Option<i64>, Option<String>, Option<i64>),
+    Queue,
     u64,
     Vec<String>,
+    u64,
     i64,
+    u8,
+    u64,
     [u64; 4],
 );
+
+/// Paused, cap, running jobs, pace, starts, waiting jobs.
+type Queue = (Option<String>, Option<u64>, Option<i64>, Option<String>, Option<i64>, Option<i64>);
 
 /// A job and its surroundings at one moment.
 struct Seen {
@@ -117,13 +150,19 @@ struct Seen {
     paused: bool,
     cap: Option<u64>,
     running: u64,
+    waiting: u64,
     pace: Option<Pace>,
     parent_count: u64,
     parents: Vec<JobId>,
-    /// Jobs before it in its lane; `None` if it was not found.
-    ahead: Option<u64>,
-    /// How many jobs wait, by priority.
-    lengths: [u64; 4],
+    /// Jobs before it in its lane, and whether there are more.
+    ahead: u64,
+    or_more: bool,
+    /// Whether tenants take turns; else there is one lane a priority.
+    steered: bool,
+    /// Lanes that its tenant has.
+    lanes: u64,
+    /// By priority: tenants that take turns, or waiting jobs if the queue is not steered.
+    rivals: [u64; 4],
     workers: Vec<WorkerInfo>,
 }
 
@@ -192,36 +231,51 @@ impl Seen {
 
     /// What a waiting job's place says.
     fn of_lane(&self) -> Option<Block> {
-        let ahead = self.ahead.unwrap_or(SEARCHED);
         if self.alone {
-            return Some(Block::Suspect { ahead });
+            return Some(Block::Suspect { ahead: self.ahead });
         }
-        let own = priority_number(self.job.priority);
-        let others = self.lengths.iter().enumerate().filter(|(lane, length)| *lane != own && **length > 0);
-        let lanes = others.count() as u64;
-        (ahead > 0 || lanes > 0).then_some(Block::InLane {
-            tenant: None,
+        let lanes = if self.steered {
+            (self.rivals.iter().sum::<u64>() + self.lanes).saturating_sub(2)
+        } else {
+            self.others().filter(|lane| self.rivals[*lane] > 0).count() as u64
+        };
+        (self.ahead > 0 || lanes > 0).then(|| Block::InLane {
+            tenant: self.job.tenant.clone(),
             priority: self.job.priority,
-            ahead,
-            or_more: self.ahead.is_none(),
+            ahead: self.ahead,
+            or_more: self.or_more,
             lanes,
         })
     }
 
-    fn estimate(&self, blocks: &[Block]) -> Result<fourmi_model::EstimatedStart, NoEstimate> {
-        match blocks.iter().find_map(rules_out) {
-            Some(reason) => Err(reason),
-            None => {
-                let own = priority_number(self.job.priority);
-                // Who is not in a lane yet will be at its end.
-                let behind_all = if self.job.state == State::Waiting { SEARCHED } else { 0 };
-                let ahead = self.ahead.unwrap_or(self.lengths[own].max(behind_all));
-                let turns =
-                    Turns { priority: self.job.priority, ahead, lengths: self.lengths, free: self.free_slots() };
-                let due = self.job.due_at.unwrap_or(self.now);
-                estimate(self.now, due, turns, self.pace).ok_or(NoEstimate::NoRecentStarts)
-            }
+    /// The other priorities, by number.
+    fn others(&self) -> impl Iterator<Item = usize> {
+        let own = priority_number(self.job.priority);
+        (0..TURNS.len()).filter(move |priority| *priority != own)
+    }
+
+    fn turns(&self) -> Turns {
+        let own = priority_number(self.job.priority);
+        let of = |priority: usize| TURNS[priority] / TURNS[own];
+        let all: f64 = (0..TURNS.len()).map(of).sum();
+        let (rivals, worst) = if self.steered {
+            // How many jobs others have is not known: some of all that wait. Lanes of a priority count alike.
+            let siblings = float(self.rivals[own].max(1)) * float(self.lanes);
+            let filled: f64 = self.others().filter(|lane| self.rivals[*lane] > 0).map(of).sum();
+            let turns = siblings * (1.0 + filled) - 1.0;
+            (vec![Rival { turns, waiting: self.waiting.saturating_sub(self.ahead + 1) }], siblings * all)
+        } else {
+            (self.others().map(|lane| Rival { turns: of(lane), waiting: self.rivals[lane] }).collect(), all)
+        };
+        Turns { ahead: self.ahead, rivals, worst, free: self.free_slots() }
+    }
+
+    fn estimate(&self, blocks: &[Block]) -> Result<EstimatedStart, NoEstimate> {
+        if let Some(reason) = blocks.iter().find_map(rules_out) {
+            return Err(reason);
         }
+        let due = self.job.due_at.unwrap_or(self.now);
+        estimate(self.now, due, &self.turns(), self.pace).ok_or(NoEstimate::NoRecentStarts)
     }
 }
 

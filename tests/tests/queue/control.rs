@@ -31,14 +31,14 @@ async fn what_steers_a_queue_is_set_and_taken_away_together() {
     queues.set_cap(name, None).await.unwrap();
     assert_eq!(queues.control(name).await.unwrap(), Control { paused: false, cap: None, ..all });
     queues.set_slots(name, None).await.unwrap();
-    queues.set_limit(name, None).await.unwrap();
+    queues.set_backlog_limit(name, None).await.unwrap();
     assert_eq!(queues.control(name).await.unwrap(), Control::default());
 }
 
 #[tokio::test]
 async fn a_paused_queue_hands_out_nothing_and_a_full_one_takes_nothing() {
     let bench = Bench::new().await;
-    bench.queues.set_limit(&bench.name, Some(1)).await.unwrap();
+    bench.queues.set_backlog_limit(&bench.name, Some(1)).await.unwrap();
     let id = bench.push_plain().await;
     let refused = bench.queues.push(bench.new_id(), submission()).await.unwrap();
     assert!(matches!(refused, Err(Refusal::QueueFull { .. })), "{refused:?}");

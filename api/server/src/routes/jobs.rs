@@ -355,8 +355,8 @@ impl Jobs {
     async fn accepted(&self, pushed: &Pushed, submission: &Submission, wait: Option<Duration>) -> Result<Job, Problem> {
         match self.read(&pushed.id, wait).await {
             Ok(Some(job)) => Ok(job),
-            // It was accepted once, under the same key, and has been forgotten since.
-            Ok(None) if pushed.existing => Err(unknown_job()),
+            // It, or the one that excludes it, was accepted before and has been forgotten since.
+            Ok(None) if pushed.existing => Ok(self.record(&pushed.id).await?.ok_or_else(unknown_job)?.job),
             Ok(None) | Err(_) => as_submitted(&pushed.id, submission),
         }
     }
@@ -375,6 +375,8 @@ fn as_submitted(id: &JobId, submission: &Submission) -> Result<Job, Problem> {
         state: if due_at.is_some() { State::Scheduled } else { State::Waiting },
         version: 1,
         priority: submission.priority,
+        tenant: submission.tenant.clone(),
+        limits: submission.limits.clone(),
         tags: envelope.tags.clone(),
         correlation_id: envelope.correlation_id.clone(),
         run: 0,

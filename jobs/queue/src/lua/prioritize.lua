@@ -6,10 +6,6 @@
 -- Returns  for each job: its state, '' if there is no such job; and whether it has that priority now (1 or 0)
 -- Cost     O(1) a job; the entry of a waiting job is left in its old lane, where fetch skips it because the priorities
 --          disagree (which it looks at from now on: field 'steer' of the queue)
-local function steer_on()
-  redis.call('HSET', meta, 'steer', 1)
-end
-
 local priority, answers = ARGV[1], {}
 for n = 2, #ARGV do
   local id, key = ARGV[n], q .. 'j:' .. ARGV[n]

@@ -36,7 +36,7 @@ for n = 1, #leases, 2 do
   expired[#expired + 1] = id
   local key = q .. 'j:' .. id
   local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'att', 'crash', 'prio', 'cancel', 'alone', 'iso', 'worker',
-      'start', 'deadline')
+      'start', 'deadline', 'ties')
   if job[1] == 'running' then
     local version, to, crashes = after(job[3]), 'waiting', job[5] or 0
     local lost = '{"code":"worker_lost","class":"unavailable",'
@@ -55,13 +55,14 @@ for n = 1, #leases, 2 do
     redis.call('LTRIM', q .. 'tries:' .. id, -50, -1)
     redis.call('SET', q .. 'r:' .. id, said)
     redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1, 'crash', crashes, 'more', 1)
+    if job[13] then unhold(id) end
     local alone = not job[9]
     if alone then redis.call('HSET', key, 'alone', 1) end
     if to == 'waiting' then
       enlane(id, job[6], alone, not alone)
     else
       redis.call('HSET', key, 'end', at)
-      ended(id, to, kept(id, to, to == 'failed' and ARGV[4] or ARGV[5]), job[12])
+      ended(id, to, kept(id, to, to == 'failed' and ARGV[4] or ARGV[5]), job[12], job[13])
     end
     moved('running', to)
     event(id, version, to, job[2])
