@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use fourmi_model::{Block, EstimatedStart, JobId, Knowledge, NoEstimate, Parent, ParkReason, Priority, State, Why};
+use fourmi_model::{
+    Block, EstimatedStart, JobId, Knowledge, Limit, LimitName, NoEstimate, Parent, ParkReason, Priority, State, Why,
+};
 use fourmi_queue::Outcome;
 use jiff::Timestamp;
 
@@ -123,6 +125,35 @@ async fn a_job_that_waits_for_a_time_a_cause_or_others_says_which() {
     let jobs = vec![Parent { job: parent, state: Some(State::Waiting) }, Parent { job: forgotten, state: None }];
     assert_eq!(why_blocked.blocks, [Block::BlockedBy { count: 2, jobs }]);
     assert_eq!(why_blocked.no_estimate, Some(NoEstimate::Blocked));
+}
+
+#[tokio::test]
+async fn a_job_under_a_limit_says_which_and_who_holds_it() {
+    let bench = Bench::new().await;
+    live(&bench, 1).await;
+    let host: LimitName = "host/example.org".parse().unwrap();
+    let limit = Limit { concurrency: Some(1), rate: None };
+    assert!(bench.queues.set_limit(&bench.name, &host, Some(limit)).await.unwrap());
+    let of_host = async |tenant: &str| {
+        let mut submission = submission();
+        submission.tenant = Some(tenant.parse().unwrap());
+        submission.limits = vec![host.clone()];
+        bench.push(submission).await
+    };
+    let holder = of_host("acme").await;
+    bench.fetch_one().await;
+    let (first, second, other) = (of_host("acme").await, of_host("acme").await, of_host("globex").await);
+    let held = why(&bench, &second).await;
+    assert_eq!(reasons(&held), ["limit_reached", "in_lane"]);
+    let Block::LimitReached { limit, concurrency: Some(1), running: 1, holders, .. } = &held.blocks[0] else {
+        panic!("{held:?}")
+    };
+    assert_eq!((limit, &holders[..], held.no_estimate), (&host, &[holder][..], Some(NoEstimate::Limited)));
+    let Block::InLane { tenant, ahead: 1, .. } = &held.blocks[1] else { panic!("{held:?}") };
+    assert_eq!(tenant.as_ref().unwrap().as_str(), "acme");
+    for id in [first, other] {
+        assert_eq!(reasons(&why(&bench, &id).await)[0], "limit_reached");
+    }
 }
 
 #[tokio::test]

@@ -92,6 +92,7 @@ async fn serve(worker: Worker, environment: &Environment) -> anyhow::Result<()> 
         if ordered {
             // Who stops a process that drains already asks for nothing else.
             asked_to_stop().await;
+            tracing::info!("it ends already; asked once more it stops at once");
         }
         asked_to_stop().await;
     };
