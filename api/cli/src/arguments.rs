@@ -107,6 +107,9 @@ pub(crate) enum Command {
     Workers(commands::workers::WorkersArguments),
     /// Let a worker process end once its jobs have
     Drain(commands::workers::OneWorker),
+    /// Look at limits of queues and weights of tenants, or set them
+    #[command(subcommand)]
+    Limits(commands::limits::LimitsCommand),
     /// List the kinds of jobs, or show one with its schemas
     Kinds(commands::kinds::KindsArguments),
     /// Show the settings in effect and where they come from

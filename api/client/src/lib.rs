@@ -8,6 +8,7 @@ mod download;
 mod error;
 mod events;
 mod jobs;
+mod limits;
 mod patience;
 #[cfg(test)]
 mod scripted;
@@ -22,5 +23,6 @@ pub use documents::{FileLink, Health, JobPage, JobQuery, KindDocument, OutboxDoc
 pub use download::Download;
 pub use error::{ClientError, FieldError, Problem};
 pub use events::{Update, Updates};
+pub use limits::LimitsDocument;
 pub use submit::{JobHandle, Raw, Submit};
 pub use upload::Upload;

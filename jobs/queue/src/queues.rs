@@ -32,6 +32,8 @@ pub struct Pushed {
     pub id: JobId,
     /// Whether it had been accepted before (idempotency key, the same id again, or its like).
     pub existing: bool,
+    /// Whether it is another job, which excludes its like ([`Submission::unique`]).
+    pub is_like: bool,
 }
 
 /// The answer to a cancel.
@@ -52,7 +54,8 @@ pub enum Cancelled {
 pub enum Retried {
     /// It waits for a worker now, with a fresh budget of attempts.
     Waiting,
-    /// It is in this state, from which it cannot be retried (`waiting`, `running`, `blocked`, `succeeded`).
+    /// It is in this state, from which it cannot be retried (`waiting`, `running`, `blocked`, `succeeded`), or it has failed
+    /// or been cancelled, and another job of its like is there, which it would exclude.
     NotPossible(State),
     /// There is no such job.
     Unknown,

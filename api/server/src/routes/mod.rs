@@ -8,6 +8,7 @@ pub mod health;
 mod job_list;
 pub mod jobs;
 pub mod kinds;
+mod limits;
 mod links;
 mod obliterate;
 mod parked;

@@ -18,7 +18,7 @@ use crate::{
     operation::{Group, JSON, Operation, Place, schema, state_of},
     problem::{Code, Problem},
     redis::in_time,
-    routes::{dead, obliterate, parked, promote},
+    routes::{dead, limits, obliterate, parked, promote},
 };
 
 /// A queue.
@@ -125,6 +125,7 @@ pub(crate) fn table() -> Group {
     operations.extend(parked::operations());
     operations.extend(promote::operations());
     operations.extend(obliterate::operations());
+    operations.extend(limits::operations());
     Group::new("queues", "Where jobs wait.", operations)
 }
 

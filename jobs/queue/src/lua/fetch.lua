@@ -12,22 +12,20 @@
 local worker, want, lease, idle, keep = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1', tonumber(ARGV[5])
 local control = redis.call('HMGET', meta, 'paused', 'cap', 'n:running', 'turn', 'steer', 'limited')
 steered, classes = control[5], control[6]
-local _, next_due = promote(200)
-local answer = { next_due, '0' }
-if control[2] then want = math.min(want, control[2] - (control[3] or 0)) end
-if classes and string.find(classes, ' queue ', 1, true) then
-  local tokens_left = room('queue')
-  if tokens_left < 1 then
-    local of = bound('queue')
-    local wait = math.ceil((1 - tokens('queue', of)) / of.r * 1000)
-    if next_due < 0 or wait < next_due then answer[1] = wait end
-  end
-  want = math.min(want, tokens_left)
-end
-if control[1] or want < 1 then
+promote(200)
+local answer = { 0, '0' }
+local function finish()
+  answer[1] = next_due()
   commit()
   return answer
 end
+
+if control[2] then want = math.min(want, control[2] - (control[3] or 0)) end
+if classes and string.find(classes, ' queue ', 1, true) then
+  want = math.min(want, room('queue'))
+  if want < 1 then look_again('queue') end
+end
+if control[1] or want < 1 then return finish() end
 
 local ids, leases, lost_at, started, strays = {}, {}, text(now + lease), {}, {}
 
@@ -101,15 +99,14 @@ if suspect then
   elseif redis.call('SET', q .. 'volunteer', worker, 'NX', 'PX', lease) or redis.call('GET', q .. 'volunteer') == worker then
     redis.call('PEXPIRE', q .. 'volunteer', lease)
     answer[2] = '1'
-    commit()
-    return answer
+    return finish()
   end
 end
 
--- One turn of the next tenant of a priority, with its next lane: starts up to `quota` of its jobs. Returns how many jobs
--- it took out of the lane, or nil if nobody of this priority waits.
+-- One turn of the next tenant of a priority, with its next lane: starts `share` of its jobs, `quota` at most. Returns how
+-- many it took out of the lane, or nil if nobody of this priority waits.
 local weighted
-local function take_turn(priority, quota)
+local function take_turn(priority, quota, share)
   local ring = q .. 'ring:' .. priority
   local tenant = redis.call('LMOVE', ring, ring, 'LEFT', 'RIGHT')
   if not tenant then return nil end
@@ -119,9 +116,13 @@ local function take_turn(priority, quota)
     redis.call('RPOP', ring)
     return 0
   end
-  local share = math.max(1, math.floor(quota / redis.call('LLEN', ring)))
+  -- Where tenants have weights, a turn is as many jobs, if need be over several fetches.
+  local due = 'due:' .. priority
   if weighted == nil then weighted = redis.call('EXISTS', q .. 'weights') == 1 end
-  if weighted then share = share * (redis.call('HGET', q .. 'weights', tenant) or 1) end
+  if weighted then
+    share = tonumber(redis.call('HGET', meta, due) or redis.call('HGET', q .. 'weights', tenant) or 1)
+    redis.call('HDEL', meta, due)
+  end
   local free, full = math.min(share, quota), nil
   for name in limits_of(lane) do free = math.min(free, room(name)) end
   local popped, place = {}, lane_key(priority, lane)
@@ -139,8 +140,15 @@ local function take_turn(priority, quota)
   local held = not empty and full
   if empty or held then
     redis.call('RPOP', lanes)
-    if redis.call('EXISTS', lanes) == 0 then redis.call('RPOP', ring) end
+    if redis.call('EXISTS', lanes) == 0 then
+      redis.call('RPOP', ring)
+      share = 0
+    end
     if empty then redis.call('ZREM', q .. 'lanes', priority .. ' ' .. lane) else sleep(priority, lane, full) end
+  end
+  if weighted and share > #popped then
+    redis.call('LMOVE', ring, ring, 'RIGHT', 'LEFT')
+    redis.call('HSET', meta, due, share - #popped)
   end
   -- Room that it leaves is for the next that sleeps over the same limit.
   for name in limits_of(lane) do
@@ -161,10 +169,15 @@ local function take_jobs(priority, quota)
     end
     return
   end
+  local turns_left, share = 0, 1
   while quota > 0 and skipped < 1000 do
-    local taken = take_turn(text(priority), quota)
+    if turns_left == 0 then
+      turns_left = redis.call('LLEN', q .. 'ring:' .. priority)
+      share = math.max(1, math.floor(quota / math.max(1, turns_left)))
+    end
+    local taken = take_turn(text(priority), quota, share)
     if not taken then return end
-    quota = quota - taken
+    quota, turns_left = quota - taken, math.max(0, turns_left - 1)
   end
 end
 
@@ -219,5 +232,4 @@ if #ids > 0 then
     answer[2 + 6 * n] = envelope
   end
 end
-commit()
-return answer
+return finish()

@@ -169,14 +169,12 @@ local function wake(name, most)
   if redis.call('EXISTS', sleeping) == 1 then look_again(name) end
 end
 
--- Looks at the limits whose time has come. Returns the milliseconds until the next one's has (-1: there is none).
+-- Looks at the limits whose time has come.
 local function rouse()
   for _, name in ipairs(redis.call('ZRANGE', q .. 'asleep', '-inf', now, 'BYSCORE', 'LIMIT', 0, 100)) do
     redis.call('ZREM', q .. 'asleep', name)
     wake(name, 1000)
   end
-  local head = redis.call('ZRANGE', q .. 'asleep', 0, 0, 'WITHSCORES')
-  return head[2] and math.max(1, head[2] - now) or -1
 end
 
 -- The lane in which a job waits, by its tenant, the limits that it names ('<class>/<value> …') and its kind.
@@ -281,8 +279,16 @@ local function crashed(key, before, lasted)
   return (before or 0) + 1
 end
 
+-- The milliseconds until the next delayed job is due or the next limit over which lanes sleep may have room (-1: never).
+local function next_due()
+  local head = redis.call('ZRANGE', q .. 'later', 0, 0, 'WITHSCORES')[2]
+  local look = is_steered() and redis.call('ZRANGE', q .. 'asleep', 0, 0, 'WITHSCORES')[2]
+  if look and (not head or tonumber(look) < tonumber(head)) then head = look end
+  return head and math.max(0, head - now) or -1
+end
+
 -- Moves up to `limit` jobs whose time has come from 'later' to their lanes, and lets lanes go on whose limit has room
--- again. O(log n) each. Returns how many jobs, and the milliseconds until there is more to do (-1: nothing to come).
+-- again. O(log n) each. Returns how many jobs.
 local function promote(limit)
   local due = redis.call('ZRANGE', q .. 'later', '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
   for _, id in ipairs(due) do
@@ -297,13 +303,8 @@ local function promote(limit)
     end
   end
   if #due > 0 then redis.call('ZREM', q .. 'later', unpack(due)) end
-  local head = redis.call('ZRANGE', q .. 'later', 0, 0, 'WITHSCORES')
-  local next_due = head[2] and math.max(0, head[2] - now) or -1
-  if is_steered() then
-    local next_look = rouse()
-    if next_look >= 0 and (next_due < 0 or next_look < next_due) then next_due = next_look end
-  end
-  return #due, next_due
+  if is_steered() then rouse() end
+  return #due
 end
 
 -- Puts the whole record of a job that has ended into the outbox, unless its kind wants none of this end. What has
