@@ -1,12 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod client;
+mod control;
 mod dead;
 mod documents;
 mod download;
 mod error;
 mod events;
 mod jobs;
+mod limits;
 mod patience;
 #[cfg(test)]
 mod scripted;
@@ -15,10 +17,12 @@ mod submit;
 mod upload;
 
 pub use client::Client;
+pub use control::{Obliteration, Promoted, QueuePatch};
 pub use dead::{DeadAction, DeadQuery, DeadTotal, DeadWalk, ParkedWalk};
 pub use documents::{FileLink, Health, JobPage, JobQuery, KindDocument, OutboxDocument, QueueDocument, StoredFile};
 pub use download::Download;
 pub use error::{ClientError, FieldError, Problem};
 pub use events::{Update, Updates};
+pub use limits::LimitsDocument;
 pub use submit::{JobHandle, Raw, Submit};
 pub use upload::Upload;

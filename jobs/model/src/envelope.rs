@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{History, Isolation, KindName, Policy, PolicyOverrides, Priority, Retention};
+use crate::{
+    History, Isolation, KindName, LimitName, Policy, PolicyOverrides, Priority, Retention, TenantName, Unique,
+};
 
 /// The largest payload, in bytes of JSON. Larger data is a blob that the payload names.
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
@@ -74,6 +76,12 @@ pub struct Submission {
     pub history: History,
     /// How long it is kept in Redis when it is over.
     pub retention: Retention,
+    /// Whose it is.
+    pub tenant: Option<TenantName>,
+    /// The limits that it names, [`crate::MAX_LIMITS`] at most; those of its tenant, kind and queue bind it anyway.
+    pub limits: Vec<LimitName>,
+    /// Whether it excludes its like.
+    pub unique: Option<Unique>,
 }
 
 impl Submission {
@@ -97,15 +105,20 @@ impl Submission {
             key_life: KEY_LIFE,
             history: History::All,
             retention: Retention::default(),
+            tenant: None,
+            limits: Vec::new(),
+            unique: None,
         }
     }
 
     /// Notes what the queue must know of the policy of its kind: what is recorded and kept of the job, whether it is
-    /// isolated, and whether it is endless, which it is not if the caller gives it attempts.
+    /// isolated, whether it excludes its like unless the caller has said how, and whether it is endless, which it is not if
+    /// the caller gives it attempts.
     pub fn note(&mut self, policy: &Policy) {
         self.history = policy.history;
         self.retention = policy.retention;
         self.isolated = policy.isolation != Isolation::InProcess;
+        self.unique = self.unique.take().or_else(|| policy.unique.clone());
         self.endless = policy.attempts.is_none() && self.envelope.policy.attempts.is_none();
     }
 }

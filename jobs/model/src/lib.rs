@@ -9,6 +9,9 @@ mod log;
 mod policy;
 mod progress;
 mod state;
+mod steering;
+mod why;
+mod worker;
 
 pub use artifact::{Artifact, BlobId};
 pub use envelope::{Envelope, KEY_LIFE, KEY_LIVES, MAX_PAYLOAD_BYTES, MAX_TAGS, Submission};
@@ -19,3 +22,6 @@ pub use log::{LogEntry, LogLine, LogPage, MAX_LOG_LINE_CHARS, MAX_LOG_LINES};
 pub use policy::{Backoff, History, Isolation, Policy, PolicyOverrides, Retention};
 pub use progress::Progress;
 pub use state::{LogLevel, ParkReason, Priority, State, UnknownWord};
+pub use steering::{Limit, LimitName, LimitState, MAX_LIMITS, MAX_UNIQUE, Rate, TenantName, Unique, UniqueUntil};
+pub use why::{Block, Busy, EstimatedStart, Knowledge, NoEstimate, Parent, Why};
+pub use worker::{MAX_WORKER_JOBS, WorkerInfo};

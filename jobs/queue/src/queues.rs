@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::{
     DeadAction, DeadStep, OutboxState, QueueError, Refusal, dead,
     link::Link,
-    outbox,
+    list, outbox,
     push::{self, Pusher, Row},
     read, scripts,
 };
@@ -28,10 +28,12 @@ pub struct Queues {
 /// An accepted job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
-    /// Its id; not the one that was offered if the idempotency key was known.
+    /// Its id; not the one that was offered if the idempotency key was known, or a job that excludes its like is there.
     pub id: JobId,
-    /// Whether it had been accepted before (idempotency key, or the same id again).
+    /// Whether it had been accepted before (idempotency key, the same id again, or its like).
     pub existing: bool,
+    /// Whether it is another job, which excludes its like ([`Submission::unique`]).
+    pub is_like: bool,
 }
 
 /// The answer to a cancel.
@@ -52,7 +54,8 @@ pub enum Cancelled {
 pub enum Retried {
     /// It waits for a worker now, with a fresh budget of attempts.
     Waiting,
-    /// It is in this state, from which it cannot be retried (`waiting`, `running`, `blocked`, `succeeded`).
+    /// It is in this state, from which it cannot be retried (`waiting`, `running`, `blocked`, `succeeded`), or it has failed
+    /// or been cancelled, and another job of its like is there, which it would exclude.
     NotPossible(State),
     /// There is no such job.
     Unknown,
@@ -304,7 +307,7 @@ impl Queues {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page, QueueError> {
-        read::list(&self.link, queue, filter, cursor, limit).await
+        list::list(&self.link, queue, filter, cursor, limit).await
     }
 
     /// How many jobs are in each state.
@@ -313,6 +316,15 @@ impl Queues {
     /// If Redis does not answer.
     pub async fn counts(&self, queue: &QueueName) -> Result<Counts, QueueError> {
         read::counts(&self.link, queue).await
+    }
+
+    /// When the oldest of the jobs was accepted that stand at the head of their lanes; `None` if none waits.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn oldest_waiting(&self, queue: &QueueName) -> Result<Option<Timestamp>, QueueError> {
+        let ms: i64 = self.link.invoke(&scripts::OLDEST.key(read::meta_key(queue))).await?;
+        Ok(u64::try_from(ms).ok().and_then(read::timestamp))
     }
 
     /// How full the outbox of a queue is; `None` if nobody consumes it.
@@ -333,7 +345,7 @@ impl Queues {
 }
 
 /// The state that a script names; `None` if there is no such job.
-fn state(word: &str) -> Result<Option<State>, QueueError> {
+pub(crate) fn state(word: &str) -> Result<Option<State>, QueueError> {
     match word {
         "" => Ok(None),
         word => word.parse().map(Some).map_err(|error| QueueError::Corrupt(format!("a job's state: {error}"))),

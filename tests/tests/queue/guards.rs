@@ -74,7 +74,7 @@ fn every_test_that_guards_an_invariant_is_there() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let page = std::fs::read_to_string(format!("{root}/docs/queue.md")).unwrap();
     let (_, table) = page.split_once("## What guards it").unwrap();
-    let tests: String = ["", "queue", "queue/conformance", "queue/model"]
+    let tests: String = ["", "queue", "queue/conformance", "queue/model", "worker"]
         .iter()
         .flat_map(|folder| std::fs::read_dir(format!("{root}/tests/tests/{folder}")).unwrap())
         .map(|entry| entry.unwrap().path())

@@ -4,8 +4,14 @@
 
 mod bench;
 mod conformance;
+mod control;
 mod guards;
 mod history;
+mod lanes;
+mod limits;
 mod model;
 mod outages;
+mod registry;
 mod topologies;
+mod unique;
+mod why;

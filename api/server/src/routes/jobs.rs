@@ -29,11 +29,13 @@ use crate::{
     routes::{
         job_list::{self, JobList},
         submission::JobSubmission,
+        waiting,
     },
     sse,
 };
 
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const UNIQUE_CONFLICT: HeaderName = HeaderName::from_static("unique-conflict");
 /// How long after Redis did not answer it is asked again.
 const PUSH_AGAIN: Duration = Duration::from_millis(50);
 
@@ -66,7 +68,7 @@ pub fn group(jobs: Jobs) -> Group {
 }
 
 pub(crate) fn table() -> Group {
-    let operations = vec![
+    let mut operations = vec![
         submit_operation(),
         list_operation(),
         identified("get_job", Method::GET, "/api/v1/jobs/{id}", get_job)
@@ -102,6 +104,7 @@ pub(crate) fn table() -> Group {
             .answers_empty(StatusCode::NO_CONTENT, "The job is over, and you have its last event.")
             .fails(&[Code::InvalidQuery]),
     ];
+    operations.extend(waiting::operations());
     Group::new("jobs", "Work to be done, and what became of it.", operations)
 }
 
@@ -119,9 +122,9 @@ fn submit_operation() -> Operation {
         .takes(Place::Header, "Prefer", schema::<String>, WAIT)
         .reads(JSON, schema::<JobSubmission<'static>>)
         .answers(StatusCode::ACCEPTED, JSON, schema::<Job>, "It is accepted.")
-        .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Preference-Applied"])
+        .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Unique-Conflict", "Preference-Applied"])
         .answers(StatusCode::OK, JSON, schema::<Job>, "It is over already (`Prefer: wait`, or the key was known).")
-        .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Preference-Applied"])
+        .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Unique-Conflict", "Preference-Applied"])
         .fails(&[Code::BadRequest, Code::InvalidHeader, Code::InvalidJson, Code::UnknownJob])
         .fails(&[Code::IdempotencyConflict, Code::PayloadTooLarge])
         .fails(&[Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload, Code::MissingFile])
@@ -148,7 +151,12 @@ fn list_operation() -> Operation {
         .fails(&[Code::InvalidQuery, Code::InvalidCursor, Code::RedisUnavailable])
 }
 
-fn identified(id: &'static str, method: Method, path: &'static str, handler: impl salvo::Handler) -> Operation {
+pub(super) fn identified(
+    id: &'static str,
+    method: Method,
+    path: &'static str,
+    handler: impl salvo::Handler,
+) -> Operation {
     let operation = Operation::new(id, method, path, handler);
     operation.takes(Place::Path, "id", schema::<JobId>, "The job.").fails(&[Code::UnknownJob, Code::RedisUnavailable])
 }
@@ -165,7 +173,8 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
 
     response.headers_mut().insert(LOCATION, headers::value(format!("/api/v1/jobs/{}", job.id))?);
     if pushed.id != id {
-        response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+        let why = if pushed.is_like { UNIQUE_CONFLICT } else { IDEMPOTENCY_REPLAYED };
+        response.headers_mut().insert(why, HeaderValue::from_static("true"));
     }
     say_waited(response, wait);
     answer(response, if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED }, &job)
@@ -211,6 +220,10 @@ async fn retry_job(request: &mut Request, depot: &mut Depot, response: &mut Resp
     let id = job_id(request)?;
     match in_time(jobs.queues.retry(&id)).await? {
         Retried::Waiting => {}
+        Retried::NotPossible(state @ (State::Failed | State::Cancelled)) => {
+            let detail = format!("It is {state}, and another job of its like, which it would exclude, is there.");
+            return Err(Problem::new(Code::NotRetryable, detail));
+        }
         Retried::NotPossible(state) => return Err(Problem::new(Code::NotRetryable, format!("It is {state}."))),
         Retried::Unknown => {
             let archived = || Problem::new(Code::NotRetryable, "The queue has forgotten it: submit it anew.");
@@ -275,16 +288,16 @@ async fn follow_job(request: &mut Request, depot: &mut Depot, response: &mut Res
 }
 
 /// The job that the address names. What is no id, or names a queue that does not exist, names none.
-fn job_id(request: &Request) -> Result<JobId, Problem> {
+pub(super) fn job_id(request: &Request) -> Result<JobId, Problem> {
     let id: JobId = request.param::<String>("id").unwrap_or_default().parse().map_err(|_| unknown_job())?;
     if catalogue().queues().contains(id.queue()) { Ok(id) } else { Err(unknown_job()) }
 }
 
-fn unknown_job() -> Problem {
+pub(super) fn unknown_job() -> Problem {
     Problem::new(Code::UnknownJob, "It was never submitted, or has not been kept any longer.")
 }
 
-fn already_over(state: State) -> Problem {
+pub(super) fn already_over(state: State) -> Problem {
     Problem::new(Code::AlreadyOver, format!("It is {state}."))
 }
 
@@ -297,7 +310,7 @@ fn say_waited(response: &mut Response, wait: Option<Duration>) {
     response.headers_mut().extend(applied.map(|applied| (PREFERENCE_APPLIED, applied)));
 }
 
-fn answer(response: &mut Response, status: StatusCode, job: &Job) -> Result<(), Problem> {
+pub(super) fn answer(response: &mut Response, status: StatusCode, job: &Job) -> Result<(), Problem> {
     response.headers_mut().insert(ETAG, headers::value(etag(job))?);
     body::write(response, status, job)
 }
@@ -315,7 +328,7 @@ impl Jobs {
     }
 
     /// The job as it is now, or when it is over or the wait is.
-    async fn read(&self, id: &JobId, wait: Option<Duration>) -> Result<Option<Job>, Problem> {
+    pub(super) async fn read(&self, id: &JobId, wait: Option<Duration>) -> Result<Option<Job>, Problem> {
         match wait {
             Some(wait) if !wait.is_zero() => self.read_when_over(id, wait).await,
             _ => in_time(self.queues.get(id)).await,
@@ -323,7 +336,7 @@ impl Jobs {
     }
 
     /// What is left of a job that its queue has forgotten.
-    async fn record(&self, id: &JobId) -> Result<Option<JobRecord>, Problem> {
+    pub(super) async fn record(&self, id: &JobId) -> Result<Option<JobRecord>, Problem> {
         self.records.job(id).await.map_err(Problem::internal)
     }
 
@@ -348,8 +361,8 @@ impl Jobs {
     async fn accepted(&self, pushed: &Pushed, submission: &Submission, wait: Option<Duration>) -> Result<Job, Problem> {
         match self.read(&pushed.id, wait).await {
             Ok(Some(job)) => Ok(job),
-            // It was accepted once, under the same key, and has been forgotten since.
-            Ok(None) if pushed.existing => Err(unknown_job()),
+            // It, or the one that excludes it, was accepted before and has been forgotten since.
+            Ok(None) if pushed.existing => Ok(self.record(&pushed.id).await?.ok_or_else(unknown_job)?.job),
             Ok(None) | Err(_) => as_submitted(&pushed.id, submission),
         }
     }
@@ -368,6 +381,8 @@ fn as_submitted(id: &JobId, submission: &Submission) -> Result<Job, Problem> {
         state: if due_at.is_some() { State::Scheduled } else { State::Waiting },
         version: 1,
         priority: submission.priority,
+        tenant: submission.tenant.clone(),
+        limits: submission.limits.clone(),
         tags: envelope.tags.clone(),
         correlation_id: envelope.correlation_id.clone(),
         run: 0,

@@ -6,7 +6,7 @@
 -- Returns  the state before, or '' if there is no such job
 -- Cost     O(log n); the entry of a waiting job is left in its lane (field 'left') and skipped when met
 local id, key = ARGV[1], q .. 'j:' .. ARGV[1]
-local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'reason', 'deadline')
+local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'reason', 'deadline', 'ties')
 local from = job[1]
 if not from then return '' end
 if from == 'succeeded' or from == 'failed' or from == 'cancelled' then return from end
@@ -20,7 +20,7 @@ else
   if from == 'parked' then redis.call('ZREM', q .. 'parked:' .. job[4], id) end
   if from == 'waiting' then redis.call('HSET', key, 'left', 1) end
   redis.call('HSET', key, 'state', 'cancelled', 'ver', version, 'end', at)
-  ended(id, 'cancelled', kept(id, 'cancelled', ARGV[2]), job[5])
+  ended(id, 'cancelled', kept(id, 'cancelled', ARGV[2]), job[5], job[6])
   moved(from, 'cancelled')
   event(id, version, 'cancelled', run)
 end

@@ -19,7 +19,7 @@ for n = 1, #ARGV, 6 do
   local id, run, outcome, number, said, reason =
     ARGV[n], ARGV[n + 1], ARGV[n + 2], tonumber(ARGV[n + 3]), ARGV[n + 4], ARGV[n + 5]
   local key = q .. 'j:' .. id
-  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'alone', 'deadline')
+  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'alone', 'deadline', 'ties')
   if job[1] ~= 'running' or job[2] ~= run then
     answers[#answers + 1] = 0
   else
@@ -43,6 +43,7 @@ for n = 1, #ARGV, 6 do
     if outcome == 'retrying' or outcome == 'crashed' then keep = tonumber(reason) end
     if past[3] and (to == 'retrying' or to == 'parked') then to = 'cancelled' end
     if job[4] then redis.call('HDEL', key, 'alone') end
+    if job[6] then unhold(id) end
 
     if to == 'retrying' then
       redis.call('HSET', key, 'state', to, 'ver', version, 'due', now + number)
@@ -53,7 +54,7 @@ for n = 1, #ARGV, 6 do
       redis.call('ZADD', q .. 'parked:' .. reason, now, id)
     else
       redis.call('HSET', key, 'state', to, 'ver', version, 'end', at)
-      ended(id, to, keep, job[5])
+      ended(id, to, keep, job[5], job[6])
     end
     if said ~= '' then
       redis.call('SET', q .. 'r:' .. id, said)
