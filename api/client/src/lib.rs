@@ -10,6 +10,7 @@ mod events;
 mod jobs;
 mod limits;
 mod patience;
+mod scale;
 #[cfg(test)]
 mod scripted;
 mod sse;
@@ -24,5 +25,6 @@ pub use download::Download;
 pub use error::{ClientError, FieldError, Problem};
 pub use events::{Update, Updates};
 pub use limits::LimitsDocument;
+pub use scale::ScaleChange;
 pub use submit::{JobHandle, Raw, Submit};
 pub use upload::Upload;

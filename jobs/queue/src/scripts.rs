@@ -39,6 +39,7 @@ scripts! {
     RENEW = "renew.lua",
     RETRY = "retry.lua",
     ROUSE = "rouse.lua",
+    SCALE = "scale.lua",
     SETTLE = "settle.lua",
     TRIM = "trim.lua",
     UNPARK = "unpark.lua",

@@ -14,6 +14,7 @@ mod obliterate;
 mod parked;
 mod promote;
 pub mod queues;
+mod scale;
 mod submission;
 mod waiting;
 pub mod workers;
