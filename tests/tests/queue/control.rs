@@ -37,6 +37,8 @@ async fn what_steers_a_queue_is_set_and_taken_away_together() {
     assert_eq!(queues.control(name).await.unwrap(), Control { paused: false, cap: None, ..all });
     queues.set_slots(name, None).await.unwrap();
     queues.set_backlog_limit(name, None).await.unwrap();
+    let change = ControlChange { processes: Some(None), ..ControlChange::default() };
+    queues.set_control(name, &change).await.unwrap();
     assert_eq!(queues.control(name).await.unwrap(), Control::default());
 }
 

@@ -7,7 +7,10 @@ use std::{
 
 use fourmi_client::{Client, ClientError, ScaleChange};
 use fourmi_model::{QueueName, ScaleSignal};
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::{
+    sync::mpsc::Sender,
+    time::{MissedTickBehavior, interval, timeout},
+};
 
 use super::{
     autoscale::{Decision, History, Rule, decide},
@@ -16,6 +19,8 @@ use super::{
 
 const EVERY: Duration = Duration::from_secs(1);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// Failures in a row that are no passing thing.
+const SAID_AFTER: u32 = 10;
 
 /// What the supervisor is to do for a class of workers.
 pub(crate) struct Order {
@@ -26,10 +31,8 @@ pub(crate) struct Order {
 /// Who asks for how many processes there shall be.
 pub(crate) struct Follower {
     client: Client,
-    ticks: Interval,
     began: Instant,
     autoscalers: BTreeMap<&'static str, Autoscaler>,
-    failures: u32,
 }
 
 struct Autoscaler {
@@ -41,11 +44,9 @@ struct Autoscaler {
 
 impl Follower {
     pub(crate) fn new(client: Client, rules: &[Rule]) -> Self {
-        let mut ticks = interval(EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let autoscaler = |rule: &Rule| Autoscaler { rule: rule.clone(), history: History::default(), said: None };
         let autoscalers = rules.iter().map(|rule| (rule.class, autoscaler(rule))).collect();
-        Self { client, ticks, began: Instant::now(), autoscalers, failures: 0 }
+        Self { client, began: Instant::now(), autoscalers }
     }
 
     /// How many there shall be at the start: what is said now, else what was said before, else one.
@@ -61,24 +62,18 @@ impl Follower {
         Ok(signal.processes.wanted.unwrap_or(1))
     }
 
-    /// What is to be done now; an error is given once if it lasts.
-    pub(crate) async fn next(&mut self) -> Result<Vec<Order>, ClientError> {
+    /// Says once a second what is to be done, for as long as somebody hears it; an error once if it lasts.
+    pub(crate) async fn follow(mut self, heard: Sender<Result<Vec<Order>, ClientError>>) {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failures = 0;
         loop {
-            self.ticks.tick().await;
-            let asked = timeout(ANSWERS_WITHIN, self.ask()).await;
-            match asked {
-                Ok(Ok(orders)) => {
-                    self.failures = 0;
-                    return Ok(orders);
-                }
-                // The API may start again just now: what runs runs on meanwhile.
-                Ok(Err(error)) => {
-                    self.failures += 1;
-                    if self.failures == 10 {
-                        return Err(error);
-                    }
-                }
-                Err(_) => {}
+            ticks.tick().await;
+            // The API may start again just now: what runs runs on meanwhile.
+            let asked = timeout(ANSWERS_WITHIN, self.ask()).await.unwrap_or_else(|_| Err(silent()));
+            failures = if asked.is_ok() { 0 } else { failures + 1 };
+            if (failures == 0 || failures == SAID_AFTER) && heard.send(asked).await.is_err() {
+                return;
             }
         }
     }
@@ -120,6 +115,10 @@ impl Autoscaler {
         let patient = self.said.is_some() && self.said == signal.processes.wanted;
         Ok((signal, decision, patient))
     }
+}
+
+fn silent() -> ClientError {
+    ClientError::Unusable(format!("the API does not answer within {} s", ANSWERS_WITHIN.as_secs()))
 }
 
 fn queue(class: &WorkerClass) -> Result<QueueName, ClientError> {

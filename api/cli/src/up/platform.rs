@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver},
+    task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 
@@ -254,23 +255,25 @@ impl Platform {
     }
 
     /// Stays, passes on what happens, and follows how many workers there shall be, until it is dropped.
-    pub(crate) async fn attend(&mut self, mut follower: Option<Follower>) -> anyhow::Result<Exit> {
+    pub(crate) async fn attend(&mut self, follower: Option<Follower>) -> anyhow::Result<Exit> {
+        let (orders, mut heard) = mpsc::channel(1);
+        // Ends with this function.
+        let mut following = JoinSet::new();
+        if let Some(follower) = follower {
+            following.spawn(follower.follow(orders));
+        }
         loop {
-            let next = async {
-                match &mut follower {
-                    Some(follower) => follower.next().await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 event = self.events.recv() => match event {
                     Some(event) => self.tell(&event)?,
                     None => return Ok(Exit::Done),
                 },
-                orders = next => match orders {
+                Some(orders) = heard.recv() => match orders {
                     Ok(orders) => self.obey(&orders)?,
-                    Err(error) => self.note(&format!("how many workers there shall be cannot be read: {error}; they stay as they are")),
+                    Err(error) => {
+                        self.note(&format!("how many workers there shall be cannot be read, so they stay: {error}"));
+                    }
                 },
             }
         }
@@ -278,7 +281,7 @@ impl Platform {
 
     fn obey(&mut self, orders: &[follow::Order]) -> anyhow::Result<()> {
         for follow::Order { target, decision } in orders {
-            if let Some(Decision { from, to, why }) = decision {
+            if let Some(Decision { from, to, why }) = decision.as_ref().filter(|it| it.from != it.to) {
                 let class = target.class.name;
                 self.note(&format!("{class} is scaled from {from} to {to}: {why}"));
                 if self.json {

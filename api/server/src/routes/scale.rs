@@ -83,6 +83,7 @@ async fn set_scale(request: &mut Request, depot: &mut Depot, response: &mut Resp
     let change = ControlChange { processes, slots, ..ControlChange::default() };
     if change != ControlChange::default() {
         in_time(queues.set_control(&queue, &change)).await?;
+        tracing::info!(%queue, processes = ?processes, slots = ?slots, "scaled");
     }
     if let Some(bounds) = autoscale {
         in_time(queues.set_autoscale(&queue, bounds)).await?;
