@@ -63,6 +63,7 @@ impl Queues {
             redis::from_redis_value(answer)?;
         let alone = hash.contains_key("alone");
         let Some(job) = read::document(id.clone(), (hash, envelope, outcome, None))? else { return Ok(None) };
+        let or_more = ahead < 0 && job.state == State::Waiting && length > SEARCHED;
         let (paused, cap, running, pace, started, waiting) = queue;
         let count = |number: Option<i64>| number.and_then(|number| number.try_into().ok()).unwrap_or(0);
         Ok(Some(Seen {
@@ -77,8 +78,8 @@ impl Queues {
             parent_count,
             parents: parents.iter().filter_map(|id| id.parse().ok()).collect(),
             // Who is not found stands far behind, or will be put at the end.
-            ahead: ahead.try_into().unwrap_or(length),
-            or_more: ahead < 0 && length > SEARCHED,
+            ahead: ahead.try_into().unwrap_or(if or_more { SEARCHED } else { length }),
+            or_more,
             steered: steered == 1,
             lanes: lanes.max(1),
             rivals,
