@@ -14,16 +14,22 @@ macro_rules! scripts {
 
 scripts! {
     ACKNOWLEDGE = "acknowledge.lua",
+    BEAT = "beat.lua",
     CANCEL = "cancel.lua",
     CONSUME = "consume.lua",
-    DEAD = "dead.lua",
+    CONTROL = "control.lua",
+    DRAIN = "drain.lua",
     EXPIRE = "expire.lua",
     FETCH = "fetch.lua",
     GET = "get.lua",
+    LEAVE = "leave.lua",
     LIMIT = "limit.lua",
     LIMITS = "limits.lua",
     LINES = "lines.lua",
     LOG = "log.lua",
+    OBLITERATE = "obliterate.lua",
+    OLDEST = "oldest.lua",
+    PRIORITIZE = "prioritize.lua",
     PROGRESS = "progress.lua",
     PROMOTE = "promote.lua",
     PURGE = "purge.lua",
@@ -37,7 +43,10 @@ scripts! {
     TRIM = "trim.lua",
     UNPARK = "unpark.lua",
     WAITING = "waiting.lua",
+    WALK = "walk.lua",
     WEIGH = "weigh.lua",
+    WHY = "why.lua",
+    WORKERS = "workers.lua",
 }
 
 /// The shebang line must stay first; the shared words go between it and the rest.

@@ -80,7 +80,7 @@ fn every_test_that_guards_an_invariant_is_there() {
         "queue/history.rs",
         "queue/outages.rs",
         "queue/model/mod.rs",
-        "worker.rs",
+        "worker/main.rs",
         "platform.rs",
     ];
     let tests: String =

@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod conformance;
+mod control;
 mod guards;
 mod history;
 mod lanes;
 mod limits;
 mod model;
 mod outages;
+mod registry;
 mod topologies;
 mod unique;
+mod why;

@@ -29,6 +29,7 @@ use crate::{
     routes::{
         job_list::{self, JobList},
         submission::JobSubmission,
+        waiting,
     },
     sse,
 };
@@ -67,7 +68,7 @@ pub fn group(jobs: Jobs) -> Group {
 }
 
 pub(crate) fn table() -> Group {
-    let operations = vec![
+    let mut operations = vec![
         submit_operation(),
         list_operation(),
         identified("get_job", Method::GET, "/api/v1/jobs/{id}", get_job)
@@ -103,6 +104,7 @@ pub(crate) fn table() -> Group {
             .answers_empty(StatusCode::NO_CONTENT, "The job is over, and you have its last event.")
             .fails(&[Code::InvalidQuery]),
     ];
+    operations.extend(waiting::operations());
     Group::new("jobs", "Work to be done, and what became of it.", operations)
 }
 
@@ -149,7 +151,12 @@ fn list_operation() -> Operation {
         .fails(&[Code::InvalidQuery, Code::InvalidCursor, Code::RedisUnavailable])
 }
 
-fn identified(id: &'static str, method: Method, path: &'static str, handler: impl salvo::Handler) -> Operation {
+pub(super) fn identified(
+    id: &'static str,
+    method: Method,
+    path: &'static str,
+    handler: impl salvo::Handler,
+) -> Operation {
     let operation = Operation::new(id, method, path, handler);
     operation.takes(Place::Path, "id", schema::<JobId>, "The job.").fails(&[Code::UnknownJob, Code::RedisUnavailable])
 }
@@ -281,16 +288,16 @@ async fn follow_job(request: &mut Request, depot: &mut Depot, response: &mut Res
 }
 
 /// The job that the address names. What is no id, or names a queue that does not exist, names none.
-fn job_id(request: &Request) -> Result<JobId, Problem> {
+pub(super) fn job_id(request: &Request) -> Result<JobId, Problem> {
     let id: JobId = request.param::<String>("id").unwrap_or_default().parse().map_err(|_| unknown_job())?;
     if catalogue().queues().contains(id.queue()) { Ok(id) } else { Err(unknown_job()) }
 }
 
-fn unknown_job() -> Problem {
+pub(super) fn unknown_job() -> Problem {
     Problem::new(Code::UnknownJob, "It was never submitted, or has not been kept any longer.")
 }
 
-fn already_over(state: State) -> Problem {
+pub(super) fn already_over(state: State) -> Problem {
     Problem::new(Code::AlreadyOver, format!("It is {state}."))
 }
 
@@ -303,7 +310,7 @@ fn say_waited(response: &mut Response, wait: Option<Duration>) {
     response.headers_mut().extend(applied.map(|applied| (PREFERENCE_APPLIED, applied)));
 }
 
-fn answer(response: &mut Response, status: StatusCode, job: &Job) -> Result<(), Problem> {
+pub(super) fn answer(response: &mut Response, status: StatusCode, job: &Job) -> Result<(), Problem> {
     response.headers_mut().insert(ETAG, headers::value(etag(job))?);
     body::write(response, status, job)
 }
@@ -321,7 +328,7 @@ impl Jobs {
     }
 
     /// The job as it is now, or when it is over or the wait is.
-    async fn read(&self, id: &JobId, wait: Option<Duration>) -> Result<Option<Job>, Problem> {
+    pub(super) async fn read(&self, id: &JobId, wait: Option<Duration>) -> Result<Option<Job>, Problem> {
         match wait {
             Some(wait) if !wait.is_zero() => self.read_when_over(id, wait).await,
             _ => in_time(self.queues.get(id)).await,
@@ -329,7 +336,7 @@ impl Jobs {
     }
 
     /// What is left of a job that its queue has forgotten.
-    async fn record(&self, id: &JobId) -> Result<Option<JobRecord>, Problem> {
+    pub(super) async fn record(&self, id: &JobId) -> Result<Option<JobRecord>, Problem> {
         self.records.job(id).await.map_err(Problem::internal)
     }
 
