@@ -6,7 +6,7 @@ use fourmi_model::{JobId, Priority, State};
 use fourmi_queue::{Control, ControlChange, JobFilter, Obliterated, Outcome, Prioritized, PromoteStep, Refusal};
 use jiff::Timestamp;
 
-use crate::conformance::{Bench, LEASE, retrying, submission, succeeded};
+use crate::bench::{Bench, LEASE, retrying, submission, succeeded};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

@@ -6,7 +6,7 @@ use fourmi_model::WorkerInfo;
 use fourmi_queue::{Orders, QueueBackend, WorkerConfig};
 use fourmi_tests::eventually_async;
 
-use crate::conformance::{Bench, LEASE};
+use crate::bench::{Bench, LEASE};
 
 /// A process that describes itself.
 pub(crate) fn process(bench: &Bench, name: &str, slots: u32) -> WorkerInfo {

@@ -12,7 +12,8 @@ use fourmi_tests::{
 use tempfile::TempDir;
 
 use crate::{
-    conformance::{Bench, a_watched_job_is_followed_through, all_promises_hold_on, submission},
+    bench::{Bench, submission},
+    conformance::{a_watched_job_is_followed_through, all_promises_hold_on},
     control::obliterating_takes_two_words_and_leaves_other_queues_alone,
 };
 

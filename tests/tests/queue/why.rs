@@ -9,7 +9,7 @@ use fourmi_queue::Outcome;
 use jiff::Timestamp;
 
 use crate::{
-    conformance::{Bench, KEEP, LEASE, error, retrying, submission, succeeded},
+    bench::{Bench, KEEP, LEASE, error, retrying, submission, succeeded},
     registry::process,
 };
 

@@ -36,7 +36,7 @@ use proptest::{
 use redis::Script;
 use uuid::Uuid;
 
-use crate::conformance::{error, payload, submission};
+use crate::bench::{error, payload, submission};
 use operation::{End, KEYS, LIMITS, NewJob, Operation, Until};
 use reference::{Answer, Bound, Ended, Number, Reference, Submitted, Taken, limits_of};
 use snapshot::Snapshot;
