@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{History, Isolation, KindName, Policy, PolicyOverrides, Priority, Retention};
+use crate::{History, Isolation, JobId, KindName, ParentFailure, ParentOutcome, Policy, PolicyOverrides, Priority, Retention};
 
 /// The largest payload, in bytes of JSON. Larger data is a blob that the payload names.
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
@@ -42,6 +42,18 @@ pub struct Envelope {
     /// A run that would start after this does not; the job is then `failed` with `expired`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
+    /// The jobs that it waits for, of any queues; [`MAX_PARENTS`](crate::MAX_PARENTS) at most, none of them twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<JobId>,
+    /// What becomes of it when one of them does not succeed.
+    #[serde(default, skip_serializing_if = "ParentFailure::is_default")]
+    pub on_parent_failure: ParentFailure,
+    /// The job whose run made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<JobId>,
+    /// The batch that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<JobId>,
 }
 
 fn first_version() -> u32 {
@@ -74,6 +86,8 @@ pub struct Submission {
     pub history: History,
     /// How long it is kept in Redis when it is over.
     pub retention: Retention,
+    /// Of the jobs that it waits for, those that are over already and that the queues have forgotten.
+    pub known_parents: Vec<(JobId, ParentOutcome)>,
 }
 
 impl Submission {
@@ -88,6 +102,10 @@ impl Submission {
                 tags: Vec::new(),
                 correlation_id: None,
                 deadline: None,
+                after: Vec::new(),
+                on_parent_failure: ParentFailure::default(),
+                parent: None,
+                batch: None,
             },
             priority: Priority::Normal,
             not_before: None,
@@ -97,6 +115,7 @@ impl Submission {
             key_life: KEY_LIFE,
             history: History::All,
             retention: Retention::default(),
+            known_parents: Vec::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fourmi_model::{Envelope, History, JobId, KEY_LIVES, Priority, QueueName, Retention, Submission};
+use fourmi_model::{Envelope, History, JobId, KEY_LIVES, ParentFailure, Priority, QueueName, Retention, Submission};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     Pushed, QueueError, Refusal,
+    flows::known_parent,
     link::Link,
     pressure::Pressure,
     queues::milliseconds,
@@ -54,9 +55,17 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn new(id: JobId, submission: &Submission) -> Result<Self, QueueError> {
+        Self::with(id, submission, Options::of(submission))
+    }
+
+    /// The handle of a batch with so many members.
+    pub(crate) fn batch(id: JobId, submission: &Submission, members: u64) -> Result<Self, QueueError> {
+        Self::with(id, submission, Options { b: Some(members), ..Options::of(submission) })
+    }
+
+    fn with(id: JobId, submission: &Submission, options: Options) -> Result<Self, QueueError> {
         let unreadable = |error| QueueError::Corrupt(format!("a submission that cannot be written as JSON: {error}"));
         let envelope = serde_json::to_string(&submission.envelope).map_err(unreadable)?;
-        let options = Options::of(submission);
         let options = match options.is_plain() {
             true => String::new(),
             false => serde_json::to_string(&options).map_err(unreadable)?,
@@ -89,6 +98,14 @@ struct Options {
     s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     f: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    a: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    y: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r: Option<char>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    b: Option<u64>,
 }
 
 impl Options {
@@ -112,6 +129,14 @@ impl Options {
             },
             s: retention.map(|retention| milliseconds(retention.done)),
             f: retention.map(|retention| milliseconds(retention.failed)),
+            a: unmet(submission),
+            y: submission.known_parents.iter().flat_map(known_parent).collect(),
+            r: match submission.envelope.on_parent_failure {
+                ParentFailure::Cancel => None,
+                ParentFailure::Run => Some('r'),
+                ParentFailure::Wait => Some('w'),
+            },
+            b: None,
         }
     }
 
@@ -124,7 +149,16 @@ impl Options {
             && self.k.is_none()
             && self.o.is_none()
             && self.s.is_none()
+            && self.a.is_empty()
+            && self.y.is_empty()
+            && self.b.is_none()
     }
+}
+
+/// The jobs that it waits for, but for those that are over and forgotten.
+fn unmet(submission: &Submission) -> Vec<String> {
+    let is_known = |id: &JobId| submission.known_parents.iter().any(|(known, _)| known == id);
+    submission.envelope.after.iter().filter(|id| !is_known(id)).map(ToString::to_string).collect()
 }
 
 fn payload_hash(envelope: &Envelope) -> String {

@@ -129,10 +129,14 @@ fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> Result<Optio
         attempts: number("att").and_then(|n| n.try_into().ok()).unwrap_or(0),
         crashes: number("crash").and_then(|n| n.try_into().ok()).unwrap_or(0),
         created_at: time("at").unwrap_or_default(),
-        due_at: time("due").filter(|_| matches!(state, State::Scheduled | State::Retrying)),
+        due_at: time("due").filter(|_| matches!(state, State::Scheduled | State::Retrying | State::Blocked)),
         started_at: time("start"),
         finished_at: time("end").filter(|_| state.is_final()),
         deadline: envelope.deadline,
+        after: envelope.after,
+        on_parent_failure: envelope.on_parent_failure,
+        parent: envelope.parent,
+        batch: envelope.batch,
         worker: text("worker").filter(|_| state == State::Running).map(str::to_owned),
         parked_reason,
         cancel_requested: state == State::Running && hash.contains_key("cancel"),
@@ -204,7 +208,7 @@ pub(crate) async fn counts(link: &Link, queue: &QueueName) -> Result<Counts, Que
 }
 
 /// The indexes that a list walks through, in this order; a job's own state decides whether an entry counts.
-const INDEXES: [Index; 9] = [
+const INDEXES: [Index; 10] = [
     Index { name: "lease", list: false, newest_first: false, states: &[State::Running] },
     Index { name: "suspects", list: true, newest_first: false, states: &[State::Waiting] },
     Index { name: "w:0", list: true, newest_first: false, states: &[State::Waiting] },
@@ -212,6 +216,7 @@ const INDEXES: [Index; 9] = [
     Index { name: "w:2", list: true, newest_first: false, states: &[State::Waiting] },
     Index { name: "w:3", list: true, newest_first: false, states: &[State::Waiting] },
     Index { name: "later", list: false, newest_first: false, states: &[State::Scheduled, State::Retrying] },
+    Index { name: "blocked", list: false, newest_first: false, states: &[State::Blocked] },
     Index { name: "dead", list: false, newest_first: true, states: &[State::Failed] },
     Index { name: "done", list: false, newest_first: true, states: &[State::Succeeded, State::Cancelled] },
 ];

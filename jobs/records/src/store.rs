@@ -23,7 +23,10 @@ const BUSY: Duration = Duration::from_secs(5);
 const CONNECTIONS: u32 = 4;
 
 /// In the order in which they are applied. A step that was released is never changed.
-const STEPS: [(&str, &str); 1] = [("jobs", include_str!("../migrations/sqlite/0001_jobs.sql"))];
+const STEPS: [(&str, &str); 2] = [
+    ("jobs", include_str!("../migrations/sqlite/0001_jobs.sql")),
+    ("flows", include_str!("../migrations/sqlite/0002_flows.sql")),
+];
 
 /// The records; cheap to clone.
 #[derive(Debug, Clone)]

@@ -4,17 +4,33 @@
 -- ARGV     for each job: id, envelope, options. Options are '' for a plain job, else JSON:
 --          p priority, t not before (ms), i isolated, e endless, d deadline (ms),
 --          k idempotency key (hashed), h payload (hashed), l life of the key (ms), o history ('f' of failures, 'n' none,
---          else all), s and f how long to keep it after a success or cancellation and after a failure (ms)
--- States   none -> waiting | scheduled
+--          else all), s and f how long to keep it after a success or cancellation and after a failure (ms),
+--          a the jobs that it waits for, y those of them that are over (id, outcome …), r what a failure of theirs does
+--          to it ('r' run, 'w' wait, else cancel), b it is the handle of a batch of so many jobs, which 'dep' has
+-- States   none -> waiting | scheduled | blocked
 -- Returns  for each job that was not simply accepted, its place (from 1) and why:
 --          '=' this id was accepted before · '=<id>' the key belongs to that equal job ·
 --          '!<id>' the key belongs to that other job · 'full' the queue has reached its limit
--- Cost     O(1) a job, O(log n) with a time
+-- Cost     O(1) a job, O(log n) with a time, O(1) for each job that it waits for
 local state = redis.call('HMGET', meta, 'limit', 'n:waiting', 'n:scheduled')
 local room = math.huge
 if state[1] then room = state[1] - (state[2] or 0) - (state[3] or 0) end
 local plain = { p = 2 }
 local answers, lanes = {}, {}
+
+-- Notes what a job waits for. Should the other jobs never hear of it, the sweep finds it after ten seconds.
+local function tie(id, key, options)
+  redis.call('HSET', key, 'ties', 1, 'more', 1)
+  if options.r then redis.call('HSET', key, 'orphan', options.r) end
+  if options.y then redis.call('HSET', q .. 'par:' .. id, unpack(options.y)) end
+  if options.a then redis.call('SADD', q .. 'dep:' .. id, unpack(options.a)) end
+  if options.b then
+    redis.call('HSET', key, 'virtual', 1, 'run', 0, 'total', options.b)
+    redis.call('PERSIST', q .. 'dep:' .. id)
+  end
+  if options.a or options.b then redis.call('ZADD', q .. 'blocked', now + 10000, id) end
+end
+
 for n = 1, #ARGV, 3 do
   local id, envelope = ARGV[n], ARGV[n + 1]
   local options = ARGV[n + 2] == '' and plain or cjson.decode(ARGV[n + 2])
@@ -34,6 +50,7 @@ for n = 1, #ARGV, 3 do
     room = room - 1
     if options.k then redis.call('SET', q .. 'i:' .. options.k, id .. options.h, 'PX', options.l) end
     local to = (options.t and options.t > now) and 'scheduled' or 'waiting'
+    if options.a or options.b then to = 'blocked' end
     local key = q .. 'j:' .. id
     redis.call('HSET', key, 'state', to, 'at', at)
     if options.p ~= 2 then redis.call('HSET', key, 'prio', options.p) end
@@ -45,11 +62,12 @@ for n = 1, #ARGV, 3 do
       redis.call('HSET', key, 'deadline', options.d)
       redis.call('ZADD', q .. 'expiry', options.d, id)
     end
+    if options.a or options.y or options.b then tie(id, key, options) end
+    if options.t and to ~= 'waiting' then redis.call('HSET', key, 'due', options.t) end
     if to == 'scheduled' then
-      redis.call('HSET', key, 'due', options.t)
       redis.call('ZADD', q .. 'later', options.t, id)
       awake = true -- a worker that sleeps until its next due job may have to wake earlier
-    else
+    elseif to == 'waiting' then
       local lane = lanes[options.p]
       if not lane then
         lane = {}

@@ -24,7 +24,7 @@ for n = 1, #leases, 2 do
   expired[#expired + 1] = id
   local key = q .. 'j:' .. id
   local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'att', 'crash', 'prio', 'cancel', 'alone', 'iso', 'worker',
-      'start', 'deadline')
+      'start', 'deadline', 'ties')
   if job[1] == 'running' then
     local version, to, crashes = after(job[3]), 'waiting', job[5] or 0
     local lost = '{"code":"worker_lost","class":"unavailable",'
@@ -49,7 +49,7 @@ for n = 1, #leases, 2 do
       enlane(id, job[6], alone, not alone)
     else
       redis.call('HSET', key, 'end', at)
-      ended(id, to, kept(id, to, to == 'failed' and ARGV[4] or ARGV[5]), job[12])
+      ended(id, to, kept(id, to, to == 'failed' and ARGV[4] or ARGV[5]), job[12], job[13])
     end
     moved('running', to)
     event(id, version, to, job[2])

@@ -10,7 +10,7 @@ local answers, released = {}, {}
 for n = 2, #ARGV, 4 do
   local id, run, delay = ARGV[n], ARGV[n + 1], tonumber(ARGV[n + 2])
   local key = q .. 'j:' .. id
-  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'att', 'prio', 'cancel', 'alone', 'deadline')
+  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'att', 'prio', 'cancel', 'alone', 'deadline', 'ties')
   if job[1] ~= 'running' or job[2] ~= run then
     answers[#answers + 1] = 0
   else
@@ -19,7 +19,7 @@ for n = 2, #ARGV, 4 do
     redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1)
     if to == 'cancelled' then
       redis.call('HSET', key, 'end', at)
-      ended(id, to, kept(id, to, ARGV[1]), job[8])
+      ended(id, to, kept(id, to, ARGV[1]), job[8], job[9])
     elseif to == 'scheduled' then
       redis.call('HSET', key, 'due', now + delay)
       redis.call('ZADD', q .. 'later', now + delay, id)

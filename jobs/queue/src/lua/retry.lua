@@ -9,6 +9,7 @@
 
 -- Whether the job may run now because it has left the index of its state.
 local function leave(id, key, from, reason)
+  if redis.call('HEXISTS', key, 'virtual') == 1 then return false end -- A batch ends with its members.
   if from == 'failed' or from == 'cancelled' then
     redis.call('ZREM', q .. (from == 'failed' and 'dead' or 'done'), id)
     redis.call('HSET', key, 'att', 0, 'crash', 0)

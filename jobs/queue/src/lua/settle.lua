@@ -19,7 +19,7 @@ for n = 1, #ARGV, 6 do
   local id, run, outcome, number, said, reason =
     ARGV[n], ARGV[n + 1], ARGV[n + 2], tonumber(ARGV[n + 3]), ARGV[n + 4], ARGV[n + 5]
   local key = q .. 'j:' .. id
-  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'alone', 'deadline')
+  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'alone', 'deadline', 'ties')
   if job[1] ~= 'running' or job[2] ~= run then
     answers[#answers + 1] = 0
   else
@@ -53,7 +53,7 @@ for n = 1, #ARGV, 6 do
       redis.call('ZADD', q .. 'parked:' .. reason, now, id)
     else
       redis.call('HSET', key, 'state', to, 'ver', version, 'end', at)
-      ended(id, to, keep, job[5])
+      ended(id, to, keep, job[5], job[6])
     end
     if said ~= '' then
       redis.call('SET', q .. 'r:' .. id, said)
