@@ -119,6 +119,11 @@ impl Submission {
         }
     }
 
+    /// Lets it run when this has passed, and not before.
+    pub fn delay(&mut self, delay: Duration) {
+        self.not_before = Timestamp::now().checked_add(delay).ok().filter(|_| !delay.is_zero());
+    }
+
     /// Notes what the queue must know of the policy of its kind: what is recorded and kept of the job, whether it is
     /// isolated, and whether it is endless, which it is not if the caller gives it attempts.
     pub fn note(&mut self, policy: &Policy) {

@@ -7,7 +7,6 @@ use fourmi_model::{
     ErrorClass, Failure, History, Isolation, JobId, KindName, MAX_PARENTS, MAX_PAYLOAD_BYTES, MAX_TAGS, ParentFailure,
     Priority, QueueName, Retention, Submission,
 };
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -135,8 +134,7 @@ impl NewJob {
     pub(crate) fn submission(self, parent: &JobId, correlation_id: Option<String>) -> (JobId, Submission) {
         let mut submission = Submission::new(self.kind, self.payload);
         submission.priority = self.priority;
-        let delay = Duration::from_millis(self.delay_ms);
-        submission.not_before = (!delay.is_zero()).then(|| Timestamp::now().saturating_add(delay).ok()).flatten();
+        submission.delay(Duration::from_millis(self.delay_ms));
         (submission.isolated, submission.endless, submission.history) = (self.isolated, self.endless, self.history);
         submission.retention = Retention {
             done: Duration::from_millis(self.keep_done_ms),
