@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{History, Isolation, JobId, KindName, ParentFailure, ParentOutcome, Policy, PolicyOverrides, Priority, Retention};
+use crate::{
+    History, Isolation, JobId, KindName, LimitName, ParentFailure, ParentOutcome, Policy, PolicyOverrides, Priority,
+    Retention, TenantName, Unique,
+};
 
 /// The largest payload, in bytes of JSON. Larger data is a blob that the payload names.
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
@@ -86,6 +89,12 @@ pub struct Submission {
     pub history: History,
     /// How long it is kept in Redis when it is over.
     pub retention: Retention,
+    /// Whose it is.
+    pub tenant: Option<TenantName>,
+    /// The limits that it names, [`crate::MAX_LIMITS`] at most; those of its tenant, kind and queue bind it anyway.
+    pub limits: Vec<LimitName>,
+    /// Whether it excludes its like.
+    pub unique: Option<Unique>,
     /// Of the jobs that it waits for, those that are over already and that the queues have forgotten.
     pub known_parents: Vec<(JobId, ParentOutcome)>,
 }
@@ -115,6 +124,9 @@ impl Submission {
             key_life: KEY_LIFE,
             history: History::All,
             retention: Retention::default(),
+            tenant: None,
+            limits: Vec::new(),
+            unique: None,
             known_parents: Vec::new(),
         }
     }
@@ -125,11 +137,13 @@ impl Submission {
     }
 
     /// Notes what the queue must know of the policy of its kind: what is recorded and kept of the job, whether it is
-    /// isolated, and whether it is endless, which it is not if the caller gives it attempts.
+    /// isolated, whether it excludes its like unless the caller has said how, and whether it is endless, which it is not if
+    /// the caller gives it attempts.
     pub fn note(&mut self, policy: &Policy) {
         self.history = policy.history;
         self.retention = policy.retention;
         self.isolated = policy.isolation != Isolation::InProcess;
+        self.unique = self.unique.take().or_else(|| policy.unique.clone());
         self.endless = policy.attempts.is_none() && self.envelope.policy.attempts.is_none();
     }
 }

@@ -211,6 +211,8 @@ macro_rules! text_name {
     };
 }
 
+pub(crate) use text_name;
+
 text_name!(QueueName, "QueueName", "A line of jobs served by one class of worker.", "^[a-z][a-z0-9_]{0,31}$", "media");
 text_name!(KindName, "KindName", "The type of a job.", r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$", "audio.extract");
 

@@ -5,7 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ErrorReport, JobId, KindName, ParentFailure, ParkReason, Priority, Progress, QueueName, State};
+use crate::{
+    ErrorReport, JobId, KindName, LimitName, ParentFailure, ParkReason, Priority, Progress, QueueName, State,
+    TenantName,
+};
 
 /// A job at one moment: what the API answers, what a stream sends, what the command line shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +27,12 @@ pub struct Job {
     pub version: u64,
     /// How urgent it is.
     pub priority: Priority,
+    /// Whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
+    /// The limits that it names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitName>,
     /// Labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,

@@ -10,6 +10,7 @@ mod log;
 mod policy;
 mod progress;
 mod state;
+mod steering;
 
 pub use artifact::{Artifact, BlobId};
 pub use envelope::{Envelope, KEY_LIFE, KEY_LIVES, MAX_PAYLOAD_BYTES, MAX_TAGS, Submission};
@@ -21,3 +22,4 @@ pub use log::{LogEntry, LogLine, LogPage, MAX_LOG_LINE_CHARS, MAX_LOG_LINES};
 pub use policy::{Backoff, History, Isolation, Policy, PolicyOverrides, Retention};
 pub use progress::Progress;
 pub use state::{LogLevel, ParentFailure, ParkReason, Priority, State, UnknownWord};
+pub use steering::{Limit, LimitName, LimitState, MAX_LIMITS, MAX_UNIQUE, Rate, TenantName, Unique, UniqueUntil};

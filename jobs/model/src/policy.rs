@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Priority;
+use crate::{Priority, Unique};
 
 /// How a job is treated when nothing else is said; every kind has one (see `JobKind` in the crate `kinds`).
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Policy {
     pub isolation: Isolation,
     /// What is recorded when the job is over, to be read after it has left Redis.
     pub history: History,
+    /// Whether a job excludes its like when the caller says nothing of it.
+    pub unique: Option<Unique>,
 }
 
 impl Default for Policy {
@@ -40,6 +42,7 @@ impl Default for Policy {
             retention: Retention::default(),
             isolation: Isolation::InProcess,
             history: History::All,
+            unique: None,
         }
     }
 }

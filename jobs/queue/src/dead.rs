@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     JobFilter, QueueError,
     link::Link,
+    list,
     read::{self, meta_key, number, text},
     scripts,
 };
@@ -95,7 +96,7 @@ pub(crate) async fn step(
 
 fn is_wanted(job: &Job, filter: &JobFilter, began: i64) -> bool {
     let before = |end: Timestamp| end.as_millisecond() <= began;
-    job.state == State::Failed && job.finished_at.is_some_and(before) && read::matches(filter, job)
+    job.state == State::Failed && job.finished_at.is_some_and(before) && list::matches(filter, job)
 }
 
 /// The time now, and the next entries.

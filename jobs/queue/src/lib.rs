@@ -5,7 +5,9 @@ mod backend;
 mod dead;
 mod error;
 mod flows;
+mod limits;
 mod link;
+mod list;
 mod outbox;
 mod pressure;
 mod push;
@@ -20,6 +22,7 @@ pub use backend::{BackendHandle, Delivery, QueueBackend, SettleLayer, Stop, Stop
 pub use dead::{DeadAction, DeadStep};
 pub use error::{QueueError, Refusal};
 pub use flows::{Flow, FlowEdge, FlowJob, Relay, Told, relay_all};
+pub use limits::{MAX_QUEUE_LIMITS, MAX_WEIGHT};
 pub use outbox::{Batch, Outbox, OutboxConfig, OutboxState};
 pub use queues::{Cancelled, Counts, JobFilter, Page, Pushed, Queues, RedisHealth, Retried, Unparked};
 pub use transitions::{Claim, Fetched, Lease, Outcome, Run, Settlement, Transitions};

@@ -37,8 +37,8 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(4);
 /// The pause after a failed try to connect.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_millis(500) };
 
-/// The layout of the keys that this version reads and writes.
-const LAYOUT: u32 = 2;
+/// The layout of the keys that this version reads and writes: 3 since lanes take turns. What 2 wrote it goes on with.
+const LAYOUT: u32 = 3;
 
 /// A connection to Redis, whatever it consists of; cheap to clone.
 #[derive(Clone)]
@@ -177,6 +177,9 @@ impl Link {
         let found: u32 = self.query(redis::cmd("HGET").arg(&meta).arg("layout")).await?;
         if found == LAYOUT {
             return Ok(());
+        }
+        if found == LAYOUT - 1 {
+            return self.query(redis::cmd("HSET").arg(&meta).arg("layout").arg(LAYOUT)).await;
         }
         Err(QueueError::Unsuitable(format!(
             "queue {queue} is kept in layout {found}, this version reads layout {LAYOUT}; run the version that wrote it"

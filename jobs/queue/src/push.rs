@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fourmi_model::{Envelope, History, JobId, KEY_LIVES, ParentFailure, Priority, QueueName, Retention, Submission};
+use fourmi_model::{
+    Envelope, History, JobId, KEY_LIVES, MAX_LIMITS, MAX_UNIQUE, ParentFailure, Priority, QueueName, Retention,
+    Submission, TenantName, Unique, UniqueUntil,
+};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -98,6 +101,14 @@ struct Options {
     s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     f: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    g: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    m: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    u: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    v: Option<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     a: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -119,7 +130,10 @@ impl Options {
             i: submission.isolated.then_some(1),
             e: submission.endless.then_some(1),
             d: submission.envelope.deadline.map(|time| time.as_millisecond()),
-            k: key.map(|key| hash(&[key])),
+            k: key.map(|key| match &submission.tenant {
+                Some(tenant) => hash(&[tenant.as_str(), key]),
+                None => hash(&[key]),
+            }),
             h: key.map(|_| payload_hash(&submission.envelope)),
             l: key.map(|_| milliseconds(submission.key_life.clamp(*KEY_LIVES.start(), *KEY_LIVES.end()))),
             o: match submission.history {
@@ -129,6 +143,15 @@ impl Options {
             },
             s: retention.map(|retention| milliseconds(retention.done)),
             f: retention.map(|retention| milliseconds(retention.failed)),
+            g: submission.tenant.as_ref().map(ToString::to_string),
+            m: limits(submission),
+            u: submission.unique.as_ref().map(|unique| like(unique, submission)),
+            v: submission.unique.as_ref().and_then(|unique| match unique.until {
+                UniqueUntil::ForS(seconds) => {
+                    Some(milliseconds(Duration::from_secs(seconds.max(1).into()).min(MAX_UNIQUE)))
+                }
+                UniqueUntil::Started | UniqueUntil::Finished => None,
+            }),
             a: unmet(submission),
             y: submission.known_parents.iter().flat_map(known_parent).collect(),
             r: match submission.envelope.on_parent_failure {
@@ -149,9 +172,15 @@ impl Options {
             && self.k.is_none()
             && self.o.is_none()
             && self.s.is_none()
+            && self.g.is_none()
+            && self.m.is_none()
+            && self.u.is_none()
             && self.a.is_empty()
             && self.y.is_empty()
             && self.b.is_none()
+            && self.g.is_none()
+            && self.m.is_none()
+            && self.u.is_none()
     }
 }
 
@@ -159,6 +188,30 @@ impl Options {
 fn unmet(submission: &Submission) -> Vec<String> {
     let is_known = |id: &JobId| submission.known_parents.iter().any(|(known, _)| known == id);
     submission.envelope.after.iter().filter(|id| !is_known(id)).map(ToString::to_string).collect()
+}
+
+/// The limits that a job names, each once.
+fn limits(submission: &Submission) -> Option<String> {
+    let mut names: Vec<&str> =
+        submission.limits.iter().filter(|name| name.is_for_jobs()).map(|name| name.as_str()).take(MAX_LIMITS).collect();
+    names.sort_unstable();
+    names.dedup();
+    (!names.is_empty()).then(|| names.join(" "))
+}
+
+/// What a job has in common with its like, after a letter that says how long it excludes them. A payload that lacks a
+/// field is like itself only.
+fn like(unique: &Unique, submission: &Submission) -> String {
+    let letter = match unique.until {
+        UniqueUntil::Started => 's',
+        UniqueUntil::Finished => 'f',
+        UniqueUntil::ForS(_) => 't',
+    };
+    let Envelope { kind, payload, .. } = &submission.envelope;
+    let parts = unique.key_parts(payload.get()).unwrap_or_else(|_| vec![payload.get().to_owned()]);
+    let tenant = submission.tenant.as_ref().map_or("", TenantName::as_str);
+    let whole: Vec<&str> = [tenant, kind.as_str()].into_iter().chain(parts.iter().map(String::as_str)).collect();
+    format!("{letter}{}", hash(&whole))
 }
 
 fn payload_hash(envelope: &Envelope) -> String {
@@ -279,7 +332,7 @@ fn read_answer(id: &JobId, answer: &str) -> Result<Result<Pushed, Refusal>, Queu
         "=" => Ok(Pushed { id: id.clone(), existing: true }),
         "full" => Err(Refusal::QueueFull { retry_after: FULL_RETRY }),
         _ => match answer.split_at(1) {
-            ("=", uuid) => Ok(Pushed { id: other(uuid)?, existing: true }),
+            ("=" | "~", uuid) => Ok(Pushed { id: other(uuid)?, existing: true }),
             ("!", uuid) => Err(Refusal::IdempotencyConflict(other(uuid)?)),
             _ => return Err(QueueError::Corrupt(format!("the answer {answer:?} to a push"))),
         },

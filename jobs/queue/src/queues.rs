@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::{
     DeadAction, DeadStep, OutboxState, QueueError, Refusal, dead,
     link::Link,
-    outbox,
+    list, outbox,
     push::{self, Pusher, Row},
     read, scripts,
 };
@@ -28,9 +28,9 @@ pub struct Queues {
 /// An accepted job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
-    /// Its id; not the one that was offered if the idempotency key was known.
+    /// Its id; not the one that was offered if the idempotency key was known, or a job that excludes its like is there.
     pub id: JobId,
-    /// Whether it had been accepted before (idempotency key, or the same id again).
+    /// Whether it had been accepted before (idempotency key, the same id again, or its like).
     pub existing: bool,
 }
 
@@ -189,6 +189,14 @@ impl Queues {
         Ok(read::jobs(&self.link, id.queue(), &[id.uuid()]).await?.pop().flatten())
     }
 
+    /// Which of these jobs, of any queues, are there.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn are_there(&self, ids: &[JobId]) -> Result<Vec<bool>, QueueError> {
+        Ok(self.versions(ids).await?.iter().map(Option::is_some).collect())
+    }
+
     /// The versions of jobs of any queues, each with the number of the newest line of its log; `None` for one that is not
     /// there.
     pub(crate) async fn versions(&self, ids: &[JobId]) -> Result<Vec<Option<(u64, u64)>>, QueueError> {
@@ -313,7 +321,7 @@ impl Queues {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page, QueueError> {
-        read::list(&self.link, queue, filter, cursor, limit).await
+        list::list(&self.link, queue, filter, cursor, limit).await
     }
 
     /// How many jobs are in each state.

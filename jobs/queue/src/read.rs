@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use redis::Value;
 use uuid::Uuid;
 
-use crate::{Counts, JobFilter, Page, QueueError, link::Link, scripts};
+use crate::{Counts, QueueError, link::Link, scripts};
 
 /// The lanes' numbers, in the order of [`Priority::ALL`].
 pub(crate) fn priority_number(priority: Priority) -> usize {
@@ -123,6 +123,8 @@ fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> Result<Optio
         state,
         version: number("ver").unwrap_or(1),
         priority: number("prio").and_then(|n| Priority::ALL.get(usize::try_from(n).ok()?).copied()).unwrap_or_default(),
+        tenant: text("grp").and_then(|name| name.parse().ok()),
+        limits: text("keys").unwrap_or_default().split_whitespace().filter_map(|name| name.parse().ok()).collect(),
         tags: envelope.tags,
         correlation_id: envelope.correlation_id,
         run: number("run").unwrap_or(0),
@@ -207,97 +209,7 @@ pub(crate) async fn counts(link: &Link, queue: &QueueName) -> Result<Counts, Que
     Ok(Counts(counted.map(|(state, n)| (*state, n.unwrap_or(0).max(0).unsigned_abs())).collect::<BTreeMap<_, _>>()))
 }
 
-/// The indexes that a list walks through, in this order; a job's own state decides whether an entry counts.
-const INDEXES: [Index; 10] = [
-    Index { name: "lease", list: false, newest_first: false, states: &[State::Running] },
-    Index { name: "suspects", list: true, newest_first: false, states: &[State::Waiting] },
-    Index { name: "w:0", list: true, newest_first: false, states: &[State::Waiting] },
-    Index { name: "w:1", list: true, newest_first: false, states: &[State::Waiting] },
-    Index { name: "w:2", list: true, newest_first: false, states: &[State::Waiting] },
-    Index { name: "w:3", list: true, newest_first: false, states: &[State::Waiting] },
-    Index { name: "later", list: false, newest_first: false, states: &[State::Scheduled, State::Retrying] },
-    Index { name: "blocked", list: false, newest_first: false, states: &[State::Blocked] },
-    Index { name: "dead", list: false, newest_first: true, states: &[State::Failed] },
-    Index { name: "done", list: false, newest_first: true, states: &[State::Succeeded, State::Cancelled] },
-];
-
-struct Index {
-    name: &'static str,
-    list: bool,
-    newest_first: bool,
-    states: &'static [State],
-}
-
-impl Index {
-    async fn ids(&self, link: &Link, queue: &QueueName, offset: usize, limit: usize) -> Result<Vec<Uuid>, QueueError> {
-        let command = if self.list { "LRANGE" } else { "ZRANGE" };
-        let mut command = redis::cmd(command);
-        command.arg(key(queue, self.name)).arg(offset).arg(offset + limit - 1);
-        if self.newest_first {
-            command.arg("REV");
-        }
-        let ids: Vec<String> = link.query(&command).await?;
-        Ok(ids.iter().filter_map(|id| Uuid::try_parse(id).ok()).collect())
-    }
-}
-
-/// Entries that one page looks at, at most: a filter that matches little must not hold Redis up.
-const ENTRIES_A_PAGE: usize = 5_000;
-
-/// A page of jobs. The cursor is a place in an index: jobs that move meanwhile may be missed or met twice.
-pub(crate) async fn list(
-    link: &Link,
-    queue: &QueueName,
-    filter: &JobFilter,
-    cursor: Option<&str>,
-    limit: usize,
-) -> Result<Page, QueueError> {
-    let limit = limit.clamp(1, 200);
-    let (mut position, mut offset) = match cursor {
-        None => (0, 0),
-        Some(text) => {
-            read_cursor(text).ok_or_else(|| QueueError::Corrupt("the cursor is none of this list's".into()))?
-        }
-    };
-    let indexes = indexes(link, queue, filter).await?;
-    let mut jobs = Vec::new();
-    let mut looked_at = 0;
-    while let Some(index) = indexes.get(position) {
-        if jobs.len() == limit || looked_at >= ENTRIES_A_PAGE {
-            return Ok(Page { jobs, next: Some(format!("{position}.{offset}")) });
-        }
-        let want = 200;
-        let ids = index.ids(link, queue, offset, want).await?;
-        let end = ids.len() < want;
-        for (n, job) in self::jobs(link, queue, &ids).await?.into_iter().enumerate() {
-            if jobs.len() == limit {
-                return Ok(Page { jobs, next: Some(format!("{position}.{}", offset + n)) });
-            }
-            jobs.extend(job.filter(|job| index.states.contains(&job.state) && matches(filter, job)));
-        }
-        looked_at += ids.len();
-        (position, offset) = if end { (position + 1, 0) } else { (position, offset + want) };
-    }
-    Ok(Page { jobs, next: None })
-}
-
-async fn indexes(link: &Link, queue: &QueueName, filter: &JobFilter) -> Result<Vec<Index>, QueueError> {
-    let mut indexes: Vec<Index> = INDEXES.into_iter().filter(|index| wanted(filter, index.states)).collect();
-    if wanted(filter, &[State::Parked]) {
-        let at = indexes.iter().position(|index| index.newest_first).unwrap_or(indexes.len());
-        for reason in ParkReason::ALL.iter().rev().filter(|reason| filter.parked_reason.is_none_or(|it| it == **reason))
-        {
-            let name = parked_index(*reason);
-            indexes.insert(at, Index { name, list: false, newest_first: false, states: &[State::Parked] });
-        }
-    }
-    let mut command = redis::cmd("EXISTS");
-    command.arg(meta_key(queue));
-    let known: bool = link.query(&command).await?;
-    Ok(if known { indexes } else { Vec::new() })
-}
-
-fn parked_index(reason: ParkReason) -> &'static str {
+pub(crate) fn parked_index(reason: ParkReason) -> &'static str {
     match reason {
         ParkReason::NotConfigured => "parked:not_configured",
         ParkReason::Offline => "parked:offline",
@@ -313,32 +225,6 @@ pub(crate) async fn parked(link: &Link, queue: &QueueName) -> Result<BTreeMap<Pa
     });
     let counted = futures_util::future::try_join_all(counted).await?;
     Ok(counted.into_iter().filter(|(_, count)| *count > 0).collect())
-}
-
-/// Whether jobs in these states may be what the filter wants.
-fn wanted(filter: &JobFilter, states: &[State]) -> bool {
-    let any = |wanted: &dyn Fn(State) -> bool| states.iter().any(|state| wanted(*state));
-    let by_time = filter.finished_after.is_some() || filter.finished_before.is_some();
-    (filter.states.is_empty() || any(&|state| filter.states.contains(&state)))
-        && (filter.parked_reason.is_none() || any(&|state| state == State::Parked))
-        && (!by_time || any(&State::is_final))
-}
-
-pub(crate) fn matches(filter: &JobFilter, job: &Job) -> bool {
-    let error = job.error.as_ref().map(|error| &error.code);
-    (filter.states.is_empty() || filter.states.contains(&job.state))
-        && filter.kind.as_ref().is_none_or(|kind| *kind == job.kind)
-        && filter.tag.as_ref().is_none_or(|tag| job.tags.contains(tag))
-        && (filter.error.is_none() || filter.error.as_ref() == error)
-        && (filter.parked_reason.is_none() || filter.parked_reason == job.parked_reason)
-        && filter.finished_after.is_none_or(|start| job.finished_at.is_some_and(|end| end >= start))
-        && filter.finished_before.is_none_or(|stop| job.finished_at.is_some_and(|end| end < stop))
-}
-
-fn read_cursor(text: &str) -> Option<(usize, usize)> {
-    let (position, offset) = text.split_once('.')?;
-    let (position, offset) = (position.parse().ok()?, offset.parse().ok()?);
-    (position < 32 && offset < usize::MAX / 2).then_some((position, offset))
 }
 
 /// A reply of Redis as text.

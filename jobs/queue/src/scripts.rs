@@ -24,6 +24,8 @@ scripts! {
     GATHER = "gather.lua",
     GET = "get.lua",
     KIN = "kin.lua",
+    LIMIT = "limit.lua",
+    LIMITS = "limits.lua",
     LINES = "lines.lua",
     LOG = "log.lua",
     PROGRESS = "progress.lua",
@@ -36,11 +38,14 @@ scripts! {
     RENEW = "renew.lua",
     RESOLVE = "resolve.lua",
     RETRY = "retry.lua",
+    ROUSE = "rouse.lua",
     SETTLE = "settle.lua",
     SWEEP = "sweep.lua",
     TOLD = "told.lua",
     TRIM = "trim.lua",
     UNPARK = "unpark.lua",
+    WAITING = "waiting.lua",
+    WEIGH = "weigh.lua",
 }
 
 /// The shebang line must stay first; the shared words go between it and the rest.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Display};
 
-use fourmi_model::{Job, JobId, JobRecord, ParentFailure};
+use fourmi_model::{Job, JobId, JobRecord, ParentFailure, TenantName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
@@ -13,7 +13,8 @@ use crate::{Records, RecordsError};
 const ROWS: usize = 50;
 
 const COLUMNS: &str = "id, version, queue, kind, schema_version, state, error_code, priority, tags, correlation_id, run, \
-  attempts, crashes, created_at, started_at, finished_at, deadline, worker, payload, progress, result, error, runs, flow";
+  attempts, crashes, created_at, started_at, finished_at, deadline, worker, payload, progress, result, error, runs, tenant, \
+  flow";
 
 /// A row is replaced only by a newer one. What never changes of a job is left out.
 const REPLACE: &str = "\
@@ -68,6 +69,7 @@ impl Records {
                     .push_bind(job.result.as_ref().map(json))
                     .push_bind(job.error.as_ref().map(json))
                     .push_bind(json(runs))
+                    .push_bind(job.tenant.as_ref().map(TenantName::as_str))
                     .push_bind(Flow::of(job).as_ref().map(json));
             });
             let insert = insert.push(" ").push(REPLACE);
@@ -150,6 +152,9 @@ impl Columns<'_> {
             state: self.word("state")?,
             version: self.number("version")?,
             priority: self.word("priority")?,
+            tenant: self.text("tenant")?.and_then(|name| name.parse().ok()),
+            // What bound it is of no meaning any more.
+            limits: Vec::new(),
             tags: self.json("tags")?.unwrap_or_default(),
             correlation_id: self.text("correlation_id")?,
             run: self.number("run")?,

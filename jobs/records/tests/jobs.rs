@@ -26,6 +26,8 @@ fn record(state: State, version: u64) -> JobRecord {
         state,
         version,
         priority: Priority::High,
+        tenant: Some("acme".parse().unwrap()),
+        limits: Vec::new(),
         tags: vec!["one".into(), "two \"words\"".into()],
         correlation_id: Some("request 7".into()),
         run: 3,

@@ -49,7 +49,7 @@ impl Bench {
     }
 
     /// All keys of the queue.
-    fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         let mut command = redis::cmd("EVAL");
         command.arg("return redis.call('KEYS', ARGV[1])").arg(1).arg(self.key("m")).arg(self.key("*"));
         self.redis.ask(&command)
@@ -102,7 +102,7 @@ impl Bench {
     }
 
     /// Lets the lease of a run be over now, and nobody have been away.
-    fn expire(&self, run: Run) {
+    pub(crate) fn expire(&self, run: Run) {
         self.redis.ask(redis::cmd("ZADD").arg(self.key("lease")).arg(1).arg(run.job.to_string()))
     }
 

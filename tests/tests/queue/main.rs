@@ -5,6 +5,9 @@
 mod conformance;
 mod guards;
 mod history;
+mod lanes;
+mod limits;
 mod model;
 mod outages;
 mod topologies;
+mod unique;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fourmi_kinds::JobKind;
 use fourmi_model::{
     ErrorClass, Failure, History, Isolation, JobId, KindName, MAX_PARENTS, MAX_PAYLOAD_BYTES, MAX_TAGS, ParentFailure,
-    Priority, QueueName, Retention, Submission,
+    Priority, QueueName, Retention, Submission, Unique,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -31,6 +31,7 @@ pub(crate) struct NewJob {
     isolated: bool,
     endless: bool,
     history: History,
+    unique: Option<Unique>,
     keep_done_ms: u64,
     keep_failed_ms: u64,
     priority: Priority,
@@ -103,6 +104,7 @@ impl NewJob {
             isolated: policy.isolation != Isolation::InProcess,
             endless: policy.attempts.is_none(),
             history: policy.history,
+            unique: policy.unique,
             keep_done_ms: milliseconds(policy.retention.done),
             keep_failed_ms: milliseconds(policy.retention.failed),
             priority: policy.priority,
@@ -140,6 +142,7 @@ impl NewJob {
             done: Duration::from_millis(self.keep_done_ms),
             failed: Duration::from_millis(self.keep_failed_ms),
         };
+        submission.unique = self.unique;
         let envelope = &mut submission.envelope;
         envelope.schema_version = self.schema_version;
         envelope.tags = self.tags;

@@ -112,11 +112,11 @@ impl Host for LocalHost {
 
     fn enqueue(&self, job: NewJob) -> BoxFuture<'_, Result<JobId, Failure>> {
         Box::pin(async move {
-            let (id, submission) = job.submission(&self.id, self.envelope.correlation_id.clone());
+            let (id, mut submission) = job.submission(&self.id, self.envelope.correlation_id.clone());
             let run = Run { job: self.id.uuid(), number: self.run };
-            if !self.transitions.note_child(run, &id).await.map_err(|error| queue_failure(&error))? {
-                return Err(Failure::retry("lease_lost", "the run has lost its lease: another may be at work"));
-            }
+            let noted = self.transitions.note_child(run, &id).await.map_err(|error| queue_failure(&error))?;
+            let lost = || Failure::retry("lease_lost", "the run has lost its lease: another may be at work");
+            submission.tenant = noted.ok_or_else(lost)?;
             match self.queues.push(id, submission).await {
                 Ok(Ok(pushed)) => Ok(pushed.id),
                 Ok(Err(Refusal::QueueFull { retry_after })) => {

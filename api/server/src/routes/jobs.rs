@@ -27,15 +27,17 @@ use crate::{
     query::Query,
     redis::in_time,
     routes::{
+        flows,
         job_list::{self, JobList},
+        parents,
         submission::JobSubmission,
     },
     sse,
 };
 
-const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(super) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// How long after Redis did not answer it is asked again.
-const PUSH_AGAIN: Duration = Duration::from_millis(50);
+pub(super) const PUSH_AGAIN: Duration = Duration::from_millis(50);
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
@@ -77,7 +79,7 @@ pub(crate) fn table() -> Group {
             .with_headers(&["ETag"])
             .answers_empty(StatusCode::NOT_MODIFIED, "You have it."),
         identified("cancel_job", Method::POST, "/api/v1/jobs/{id}/cancel", cancel_job)
-            .says("Stops a job", "A job that runs is asked to stop, which takes a moment.")
+            .says("Stops a job", "A job that runs is asked to stop, which takes a moment. With a batch, those of its jobs that are not over are stopped too.")
             .answers(StatusCode::OK, JSON, schema::<Job>, "It had not started, and will not.")
             .answers(StatusCode::ACCEPTED, JSON, schema::<Job>, "Its run was asked to stop.")
             .fails(&[Code::AlreadyOver]),
@@ -102,6 +104,7 @@ pub(crate) fn table() -> Group {
             .answers_empty(StatusCode::NO_CONTENT, "The job is over, and you have its last event.")
             .fails(&[Code::InvalidQuery]),
     ];
+    let operations = operations.into_iter().chain(flows::operations()).collect();
     Group::new("jobs", "Work to be done, and what became of it.", operations)
 }
 
@@ -124,7 +127,7 @@ fn submit_operation() -> Operation {
         .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Preference-Applied"])
         .fails(&[Code::BadRequest, Code::InvalidHeader, Code::InvalidJson, Code::UnknownJob])
         .fails(&[Code::IdempotencyConflict, Code::PayloadTooLarge])
-        .fails(&[Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload, Code::MissingFile])
+        .fails(&[Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload, Code::MissingFile, Code::UnknownParent])
         .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable])
 }
 
@@ -159,7 +162,7 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
     let wait = headers::wait(request.headers());
     let key = headers::idempotency_key(request.headers())?;
     let wanted: JobSubmission<'_> = body::parse(body::read(request).await?)?;
-    let (id, submission) = wanted.check(catalogue(), &jobs.blobs, key).await?;
+    let (id, submission) = check(&jobs, wanted, key).await?;
     let pushed = in_time(jobs.push(&id, &submission)).await??;
     let job = jobs.accepted(&pushed, &submission, wait).await?;
 
@@ -169,6 +172,24 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
     }
     say_waited(response, wait);
     answer(response, if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED }, &job)
+}
+
+/// The job as the queue takes it, if there is everything that it needs and waits for.
+async fn check(
+    jobs: &Jobs,
+    mut wanted: JobSubmission<'_>,
+    key: Option<String>,
+) -> Result<(JobId, Submission), Problem> {
+    if wanted.name.is_some() {
+        return Err(Problem::field(Code::InvalidRequest, "name", "is for the jobs of a flow (POST /api/v1/flows)"));
+    }
+    let after = parents::ids(&std::mem::take(&mut wanted.after))?;
+    let policy = wanted.on_parent_failure;
+    let (id, mut submission) = wanted.check(catalogue(), &jobs.blobs, key).await?;
+    let named = after.iter().enumerate().map(|(index, id)| (format!("after[{index}]"), id, policy)).collect();
+    submission.known_parents = parents::look_up(jobs, named).await?;
+    submission.envelope.after = after;
+    Ok((id, submission))
 }
 
 #[handler]
@@ -193,7 +214,12 @@ async fn get_job(request: &mut Request, depot: &mut Depot, response: &mut Respon
 async fn cancel_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
     let id = job_id(request)?;
-    let status = match in_time(jobs.queues.cancel(&id)).await? {
+    let cancelled = in_time(jobs.queues.cancel(&id)).await?;
+    if matches!(cancelled, Cancelled::Now | Cancelled::AlreadyOver(State::Cancelled)) {
+        // Of a batch: a step is bounded, and what an earlier call could not finish this one does.
+        while in_time(jobs.queues.cancel_members(&id)).await? {}
+    }
+    let status = match cancelled {
         Cancelled::Now => StatusCode::OK,
         Cancelled::Requested => StatusCode::ACCEPTED,
         Cancelled::AlreadyOver(state) => return Err(already_over(state)),
@@ -275,12 +301,12 @@ async fn follow_job(request: &mut Request, depot: &mut Depot, response: &mut Res
 }
 
 /// The job that the address names. What is no id, or names a queue that does not exist, names none.
-fn job_id(request: &Request) -> Result<JobId, Problem> {
+pub(super) fn job_id(request: &Request) -> Result<JobId, Problem> {
     let id: JobId = request.param::<String>("id").unwrap_or_default().parse().map_err(|_| unknown_job())?;
     if catalogue().queues().contains(id.queue()) { Ok(id) } else { Err(unknown_job()) }
 }
 
-fn unknown_job() -> Problem {
+pub(super) fn unknown_job() -> Problem {
     Problem::new(Code::UnknownJob, "It was never submitted, or has not been kept any longer.")
 }
 
@@ -305,7 +331,11 @@ fn answer(response: &mut Response, status: StatusCode, job: &Job) -> Result<(), 
 impl Jobs {
     /// Puts a job into its queue, again and again while Redis does not answer: the id is the same, so that it is
     /// accepted once, and a connection that broke unnoticed does not cost the caller an error.
-    async fn push(&self, id: &JobId, submission: &Submission) -> Result<Result<Pushed, Refusal>, QueueError> {
+    pub(super) async fn push(
+        &self,
+        id: &JobId,
+        submission: &Submission,
+    ) -> Result<Result<Pushed, Refusal>, QueueError> {
         loop {
             match self.queues.push(id.clone(), submission.clone()).await {
                 Err(QueueError::Unavailable(_)) => tokio::time::sleep(PUSH_AGAIN).await,
@@ -323,7 +353,7 @@ impl Jobs {
     }
 
     /// What is left of a job that its queue has forgotten.
-    async fn record(&self, id: &JobId) -> Result<Option<JobRecord>, Problem> {
+    pub(super) async fn record(&self, id: &JobId) -> Result<Option<JobRecord>, Problem> {
         self.records.job(id).await.map_err(Problem::internal)
     }
 
@@ -348,8 +378,8 @@ impl Jobs {
     async fn accepted(&self, pushed: &Pushed, submission: &Submission, wait: Option<Duration>) -> Result<Job, Problem> {
         match self.read(&pushed.id, wait).await {
             Ok(Some(job)) => Ok(job),
-            // It was accepted once, under the same key, and has been forgotten since.
-            Ok(None) if pushed.existing => Err(unknown_job()),
+            // It, or the one that excludes it, was accepted before and has been forgotten since.
+            Ok(None) if pushed.existing => Ok(self.record(&pushed.id).await?.ok_or_else(unknown_job)?.job),
             Ok(None) | Err(_) => as_submitted(&pushed.id, submission),
         }
     }
@@ -365,9 +395,15 @@ fn as_submitted(id: &JobId, submission: &Submission) -> Result<Job, Problem> {
         kind: envelope.kind.clone(),
         schema_version: envelope.schema_version,
         queue: id.queue().clone(),
-        state: if due_at.is_some() { State::Scheduled } else { State::Waiting },
+        state: match due_at {
+            _ if !envelope.after.is_empty() => State::Blocked,
+            Some(_) => State::Scheduled,
+            None => State::Waiting,
+        },
         version: 1,
         priority: submission.priority,
+        tenant: submission.tenant.clone(),
+        limits: submission.limits.clone(),
         tags: envelope.tags.clone(),
         correlation_id: envelope.correlation_id.clone(),
         run: 0,
@@ -378,6 +414,10 @@ fn as_submitted(id: &JobId, submission: &Submission) -> Result<Job, Problem> {
         started_at: None,
         finished_at: None,
         deadline: envelope.deadline,
+        after: envelope.after.clone(),
+        on_parent_failure: envelope.on_parent_failure,
+        parent: envelope.parent.clone(),
+        batch: envelope.batch.clone(),
         worker: None,
         parked_reason: None,
         cancel_requested: false,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use fourmi_blobs::Blobs;
 use fourmi_kinds::{Catalogue, KindInfo};
 use fourmi_model::{
-    BlobId, JobId, KEY_LIFE, KEY_LIVES, KindName, MAX_PAYLOAD_BYTES, MAX_TAGS, PolicyOverrides, Priority, Submission,
+    BlobId, JobId, KEY_LIFE, KEY_LIVES, KindName, LimitName, MAX_LIMITS, MAX_PAYLOAD_BYTES, MAX_TAGS, MAX_UNIQUE,
+    ParentFailure, PolicyOverrides, Priority, Submission, TenantName, Unique, UniqueUntil,
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -19,6 +20,9 @@ use crate::{
 
 /// The longest tag, in characters.
 const MAX_TAG_CHARS: usize = 64;
+
+/// The most fields by which jobs are alike.
+const MAX_UNIQUE_FIELDS: usize = 8;
 
 /// The longest correlation id, in characters.
 const MAX_CORRELATION_ID_CHARS: usize = 128;
@@ -60,6 +64,27 @@ pub(super) struct JobSubmission<'a> {
     #[serde(default)]
     #[schemars(range(min = 1, max = 2_592_000))]
     pub(super) idempotency_ttl_s: Option<u64>,
+    /// Whose the job is: the jobs of each tenant wait in lanes of their own, which take turns.
+    #[serde(default)]
+    pub(super) tenant: Option<TenantName>,
+    /// What it shares with others, such as `host/example.org`: a limit of that name, or of `host/*`, binds it.
+    #[serde(default)]
+    #[schemars(length(max = 2))]
+    pub(super) limits: Vec<LimitName>,
+    /// Whether it excludes its like: then the answer to a second one is the first; by default as the kind says.
+    #[serde(default)]
+    pub(super) unique: Option<Unique>,
+    /// Its name in the flow that it is submitted with; a job that is submitted alone has none.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 64))]
+    pub(super) name: Option<String>,
+    /// The jobs that it waits for, of any queues: their ids, in a flow also their names.
+    #[serde(default)]
+    #[schemars(length(max = 1_000))]
+    pub(super) after: Vec<String>,
+    /// What becomes of it when one of those does not succeed.
+    #[serde(default)]
+    pub(super) on_parent_failure: ParentFailure,
 }
 
 impl JobSubmission<'_> {
@@ -78,6 +103,8 @@ impl JobSubmission<'_> {
         let payload = check_payload(kind, self.payload)?;
         self.check_times(Timestamp::now())?;
         self.check_labels()?;
+        self.check_limits()?;
+        self.check_unique(&payload)?;
         let key_life = self.key_life(idempotency_key.is_some())?;
         if let Some(problem) = self.policy.problem() {
             let (path, message) = problem.split_once(' ').unwrap_or(("policy", problem));
@@ -90,12 +117,16 @@ impl JobSubmission<'_> {
         submission.not_before = self.not_before;
         submission.idempotency_key = idempotency_key;
         submission.key_life = key_life;
+        submission.tenant = self.tenant;
+        submission.limits = self.limits;
+        submission.unique = self.unique;
         submission.envelope.schema_version = kind.schema_version;
         submission.envelope.policy = self.policy;
         submission.note(&kind.policy);
         submission.envelope.tags = self.tags;
         submission.envelope.correlation_id = self.correlation_id;
         submission.envelope.deadline = self.deadline;
+        submission.envelope.on_parent_failure = self.on_parent_failure;
         Ok((JobId::new(kind.queue.clone()), submission))
     }
 
@@ -122,6 +153,34 @@ impl JobSubmission<'_> {
         Ok(life)
     }
 
+    fn check_limits(&self) -> Result<(), Problem> {
+        if self.limits.len() > MAX_LIMITS {
+            return Err(invalid(
+                "limits",
+                format!("must be {MAX_LIMITS} at most, beside those of its tenant and kind"),
+            ));
+        }
+        let wrong = self.limits.iter().position(|name| !name.is_for_jobs());
+        wrong.map_or(Ok(()), |index| {
+            let message = "binds its jobs anyway, or is about many: name a value of a class of your own, such as host/example.org";
+            Err(invalid(format!("limits[{index}]"), message))
+        })
+    }
+
+    fn check_unique(&self, payload: &RawValue) -> Result<(), Problem> {
+        let Some(unique) = &self.unique else { return Ok(()) };
+        if unique.by.len() > MAX_UNIQUE_FIELDS {
+            return Err(invalid("unique.by", format!("must be {MAX_UNIQUE_FIELDS} at most")));
+        }
+        if let UniqueUntil::ForS(seconds) = unique.until
+            && !(1..=MAX_UNIQUE.as_secs()).contains(&u64::from(seconds))
+        {
+            return Err(invalid("unique.until.for_s", "must be between 1 and 2592000 (thirty days)"));
+        }
+        let missing = |index| invalid(format!("unique.by[{index}]"), "names a field that the payload does not have");
+        unique.key_parts(payload.get()).map(drop).map_err(missing)
+    }
+
     fn check_labels(&self) -> Result<(), Problem> {
         if self.tags.len() > MAX_TAGS {
             return Err(invalid("tags", format!("must be {MAX_TAGS} at most")));
@@ -134,14 +193,14 @@ impl JobSubmission<'_> {
     }
 }
 
-fn check_label(path: &str, label: &str, most: usize) -> Result<(), Problem> {
+pub(super) fn check_label(path: &str, label: &str, most: usize) -> Result<(), Problem> {
     if (1..=most).contains(&label.chars().count()) && !label.chars().any(char::is_control) {
         return Ok(());
     }
     Err(invalid(path, format!("must have 1 to {most} characters, none of them a control character")))
 }
 
-fn invalid(path: impl Into<String>, message: impl Into<String>) -> Problem {
+pub(super) fn invalid(path: impl Into<String>, message: impl Into<String>) -> Problem {
     Problem::field(Code::InvalidRequest, path, message)
 }
 

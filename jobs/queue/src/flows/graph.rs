@@ -42,7 +42,7 @@ pub struct FlowEdge {
 /// The jobs that can be reached from one, and their ties.
 #[derive(Debug, Clone)]
 pub struct Flow {
-    /// The jobs, in the order in which they were met; the one that was asked for comes first.
+    /// The jobs, in the order in which they were met; those that were asked for come first.
     pub jobs: Vec<FlowJob>,
     /// The ties among them.
     pub edges: Vec<FlowEdge>,
@@ -51,26 +51,22 @@ pub struct Flow {
 }
 
 impl Queues {
-    /// The flow around a job; `None` if the queue does not know it.
+    /// The flow around these jobs.
     ///
     /// # Errors
     /// If Redis does not answer.
-    pub async fn flow(&self, id: &JobId) -> Result<Option<Flow>, QueueError> {
-        if self.get(id).await?.is_none() {
-            return Ok(None);
-        }
+    pub async fn flow(&self, ids: &[JobId]) -> Result<Flow, QueueError> {
         let mut walk = Walk::default();
-        walk.meet(id);
+        ids.iter().for_each(|id| walk.meet(id));
         while let Some(next) = walk.next_ids() {
             let (jobs, kin) = (jobs(self.link(), &next).await?, kin(self.link(), &next).await?);
             for id in next {
-                let relations = jobs.get(&id).map(relations).unwrap_or_default();
-                relations.into_iter().for_each(|edge| walk.tie(edge));
+                jobs.get(&id).map(FlowEdge::of).into_iter().flatten().for_each(|edge| walk.tie(edge));
                 kin.get(&id).into_iter().flatten().for_each(|kin| walk.meet(kin));
                 walk.jobs.push(FlowJob { job: jobs.get(&id).cloned(), id });
             }
         }
-        Ok(Some(walk.end()))
+        Ok(walk.end())
     }
 }
 
@@ -114,13 +110,15 @@ impl Walk {
     }
 }
 
-/// The ties that a job names itself.
-fn relations(job: &Job) -> Vec<FlowEdge> {
-    let edge = |from: &JobId, to: &JobId, tie| FlowEdge { from: from.clone(), to: to.clone(), tie };
-    let mut edges: Vec<_> = job.after.iter().map(|parent| edge(parent, &job.id, Tie::After)).collect();
-    edges.extend(job.parent.iter().map(|parent| edge(parent, &job.id, Tie::Child)));
-    edges.extend(job.batch.iter().map(|batch| edge(&job.id, batch, Tie::Batch)));
-    edges
+impl FlowEdge {
+    /// The ties that a job names itself.
+    pub fn of(job: &Job) -> Vec<Self> {
+        let edge = |from: &JobId, to: &JobId, tie| Self { from: from.clone(), to: to.clone(), tie };
+        let mut edges: Vec<_> = job.after.iter().map(|parent| edge(parent, &job.id, Tie::After)).collect();
+        edges.extend(job.parent.iter().map(|parent| edge(parent, &job.id, Tie::Child)));
+        edges.extend(job.batch.iter().map(|batch| edge(&job.id, batch, Tie::Batch)));
+        edges
+    }
 }
 
 fn by_queue(ids: &[JobId]) -> BTreeMap<&QueueName, Vec<&JobId>> {

@@ -10,7 +10,10 @@ mod relay;
 
 use std::collections::BTreeMap;
 
-use fourmi_model::{ErrorClass, ErrorReport, JobId, MAX_BATCH, MAX_PARENTS, Parent, ParentOutcome, QueueName, Retention, State, Submission};
+use fourmi_model::{
+    ErrorClass, ErrorReport, JobId, MAX_BATCH, MAX_PARENTS, Parent, ParentOutcome, QueueName, Retention, State,
+    Submission, TenantName,
+};
 use redis::Value;
 use uuid::Uuid;
 
@@ -24,8 +27,8 @@ use crate::{
 };
 
 pub use graph::{Flow, FlowEdge, FlowJob};
-pub use relay::{Relay, Told, relay_all};
 pub(crate) use relay::CHANNEL;
+pub use relay::{Relay, Told, relay_all};
 
 /// Ties that one script call handles at most (invariant 8).
 const STEP: usize = 1_000;
@@ -318,14 +321,17 @@ impl Queues {
 }
 
 impl Transitions {
-    /// Notes that a run is about to make a job; whether it may: not if the run is somebody else's or over.
+    /// Notes that a run is about to make a job, and gives the tenant that the job inherits; `None` if it may not because
+    /// the run is somebody else's or over.
     ///
     /// # Errors
     /// If Redis does not answer.
-    pub async fn note_child(&self, run: Run, child: &JobId) -> Result<bool, QueueError> {
+    pub async fn note_child(&self, run: Run, child: &JobId) -> Result<Option<Option<TenantName>>, QueueError> {
         let mut call = scripts::CHILD.key(meta_key(self.queue()));
         call.arg(run.job.hyphenated().to_string()).arg(run.number).arg(child.to_string());
-        Ok(self.link().invoke::<u8>(&call).await? == 1)
+        let tenant: Option<String> = self.link().invoke(&call).await?;
+        // What is there was checked when it was accepted.
+        Ok(tenant.map(|name| name.parse().ok()))
     }
 }
 

@@ -4,23 +4,33 @@
 -- ARGV     1 worker, 2 how many at most, 3 lease (ms), 4 '1' if the worker runs nothing else now,
 --          5 how long to keep a job that has expired (ms)
 -- States   scheduled | retrying -> waiting; waiting -> running; waiting -> failed (its deadline has passed)
--- Returns  milliseconds until the next job is due (-1: none); '1' if the worker shall take no more jobs until it is
---          idle, because a suspect waits to run alone; then for each job:
+-- Returns  milliseconds until there is more to do (-1: nothing to come); '1' if the worker shall take no more jobs until
+--          it is idle, because a suspect waits to run alone; then for each job:
 --          id, run, attempts, crashes, '1' if it must run alone, envelope
--- Cost     O(log n) a job. Entries of jobs that were cancelled meanwhile are skipped, 1,000 at most.
+-- Cost     O(log n) a job. Entries of jobs that were cancelled meanwhile, of those that belong into another lane by now
+--          and lanes that go to sleep are passed over, 1,000 at most.
 local worker, want, lease, idle, keep = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1', tonumber(ARGV[5])
-local _, next_due = promote(200)
-local control = redis.call('HMGET', meta, 'paused', 'cap', 'n:running', 'turn')
-local answer = { next_due, '0' }
-if control[2] then want = math.min(want, control[2] - (control[3] or 0)) end
-if control[1] or want < 1 then
+local control = redis.call('HMGET', meta, 'paused', 'cap', 'n:running', 'turn', 'steer', 'limited')
+steered, classes = control[5], control[6]
+promote(200)
+local answer = { 0, '0' }
+local function finish()
+  answer[1] = next_due()
   commit()
   return answer
 end
 
-local ids, leases, lost_at = {}, {}, text(now + lease)
+if control[2] then want = math.min(want, control[2] - (control[3] or 0)) end
+if classes and string.find(classes, ' queue ', 1, true) then
+  want = math.min(want, room('queue'))
+  if want < 1 then look_again('queue') end
+end
+if control[1] or want < 1 then return finish() end
 
-local function start(id, alone)
+local ids, leases, lost_at, started, strays = {}, {}, text(now + lease), {}, {}
+
+-- Starts a job that stands in this lane of a steered queue (nil: among the suspects, or of a queue that is not).
+local function start(id, alone, priority, lane)
   local key = q .. 'j:' .. id
   local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'att', 'crash', 'deadline', 'alone', 'left')
   if job[8] then redis.call('HDEL', key, 'left') end
@@ -30,6 +40,27 @@ local function start(id, alone)
   if job[6] and tonumber(job[6]) < now then
     expired(id, 'waiting', version, job[3] or 0, keep)
     return false
+  end
+  if steered then
+    local more = redis.call('HMGET', key, 'prio', 'grp', 'keys', 'uniq')
+    local own = lane_of(id, more[2], more[3])
+    if alone then
+      lane = own
+    elseif (more[1] or '2') ~= priority then
+      return false -- Its priority has changed: it has another entry.
+    elseif own ~= lane then
+      strays[#strays + 1] = { own, id } -- Limits have come or gone since it was put here.
+      return false
+    end
+    if more[4] and string.sub(more[4], 1, 1) == 's' then yield_key(id, more[4]) end
+    local held = {}
+    for name in limits_of(lane) do
+      if alone then take(name, { id }) end
+      local of = bound(name)
+      if of and of.c then held[#held + 1] = name end
+    end
+    if #held > 0 then redis.call('HSET', key, 'lim', table.concat(held, ' '), 'ties', 1) end
+    started[#started + 1] = id
   end
   redis.call('HSET', key, 'state', 'running', 'ver', version, 'run', run, 'att', attempts, 'worker', worker, 'start', at)
   moved('waiting', 'running')
@@ -45,19 +76,107 @@ end
 
 local skipped = 0
 
+-- The first of the suspects that may start. One that a limit holds back keeps its place, and nobody waits for it.
+local function next_suspect()
+  for _, id in ipairs(redis.call('LRANGE', q .. 'suspects', 0, 15)) do
+    if not steered then return id end
+    local job, free = redis.call('HMGET', q .. 'j:' .. id, 'grp', 'keys'), true
+    for name in limits_of(lane_of(id, job[1], job[2])) do free = free and room(name) >= 1 end
+    if free then return id end
+  end
+end
+
 -- Suspects first: each runs alone in a process that is idle. One process at a time makes itself idle for them.
-if redis.call('EXISTS', q .. 'suspects') == 1 then
+local suspect = redis.call('EXISTS', q .. 'suspects') == 1 and next_suspect()
+if suspect then
   if idle then
-    while #ids == 0 and skipped < 1000 do
-      local id = redis.call('LPOP', q .. 'suspects')
-      if not id then break end
-      if not start(id, true) then skipped = skipped + 1 end
+    while suspect and #ids == 0 and skipped < 1000 do
+      redis.call('LREM', q .. 'suspects', 1, suspect)
+      if not start(suspect, true) then skipped = skipped + 1 end
+      suspect = #ids == 0 and next_suspect()
     end
   elseif redis.call('SET', q .. 'volunteer', worker, 'NX', 'PX', lease) or redis.call('GET', q .. 'volunteer') == worker then
     redis.call('PEXPIRE', q .. 'volunteer', lease)
     answer[2] = '1'
-    commit()
-    return answer
+    return finish()
+  end
+end
+
+-- One turn of the next tenant of a priority, with its next lane: starts `share` of its jobs, `quota` at most. Returns how
+-- many it took out of the lane, or nil if nobody of this priority waits.
+local weighted
+local function take_turn(priority, quota, share)
+  local ring = q .. 'ring:' .. priority
+  local tenant = redis.call('LMOVE', ring, ring, 'LEFT', 'RIGHT')
+  if not tenant then return nil end
+  local lanes = q .. 'lanes:' .. priority .. ':' .. tenant
+  local lane = redis.call('LMOVE', lanes, lanes, 'LEFT', 'RIGHT')
+  if not lane then
+    redis.call('RPOP', ring)
+    return 0
+  end
+  -- Where tenants have weights, a turn is as many jobs, if need be over several fetches.
+  local due = 'due:' .. priority
+  if weighted == nil then weighted = redis.call('EXISTS', q .. 'weights') == 1 end
+  if weighted then
+    share = tonumber(redis.call('HGET', meta, due) or redis.call('HGET', q .. 'weights', tenant) or 1)
+    redis.call('HDEL', meta, due)
+  end
+  local free, full = math.min(share, quota), nil
+  for name in limits_of(lane) do free = math.min(free, room(name)) end
+  local popped, place = {}, lane_key(priority, lane)
+  if free >= 1 then popped = redis.call('LPOP', place, free) or {} end
+  started = {}
+  for _, id in ipairs(popped) do
+    if not start(id, false, priority, lane) then skipped = skipped + 1 end
+  end
+  for name in limits_of(lane) do
+    take(name, started)
+    if room(name) < 1 then full = name end
+  end
+  -- A lane that is empty or held back leaves the turns, and with its last lane its tenant does. Both stand at the end.
+  local empty = redis.call('EXISTS', place) == 0
+  local held = not empty and full
+  if empty or held then
+    redis.call('RPOP', lanes)
+    if redis.call('EXISTS', lanes) == 0 then
+      redis.call('RPOP', ring)
+      share = 0
+    end
+    if empty then redis.call('ZREM', q .. 'lanes', priority .. ' ' .. lane) else sleep(priority, lane, full) end
+  end
+  if weighted and share > #popped then
+    redis.call('LMOVE', ring, ring, 'RIGHT', 'LEFT')
+    redis.call('HSET', meta, due, share - #popped)
+  end
+  -- Room that it leaves is for the next that sleeps over the same limit.
+  for name in limits_of(lane) do
+    if name ~= full or not held then wake(name, 1) end
+  end
+  for _, stray in ipairs(strays) do join(priority, stray[1], { stray[2] }) end
+  strays = {}
+  if #popped == 0 then skipped = skipped + 1 end
+  return #popped
+end
+
+-- Takes jobs of a priority: from its plain lane or, of a steered queue, by turns of its tenants.
+local function take_jobs(priority, quota)
+  if not steered then
+    local popped = redis.call('LPOP', q .. 'w:' .. priority, quota)
+    for _, id in ipairs(popped) do
+      if not start(id, false) then skipped = skipped + 1 end
+    end
+    return
+  end
+  local turns_left, share = 0, 1
+  while quota > 0 and skipped < 1000 do
+    if turns_left == 0 then
+      turns_left = redis.call('LLEN', q .. 'ring:' .. priority)
+      share = math.max(1, math.floor(quota / math.max(1, turns_left)))
+    end
+    local taken = take_turn(text(priority), quota, share)
+    if not taken then return end
+    quota, turns_left = quota - taken, math.max(0, turns_left - 1)
   end
 end
 
@@ -66,10 +185,14 @@ if #ids == 0 then
   local turns = { 0, 1, 0, 2, 0, 1, 0, 3, 0, 1, 0, 2, 0, 1, 0 }
   local turn = tonumber(control[4] or 0)
   local length = {}
-  for priority = 0, 3 do length[priority] = redis.call('LLEN', q .. 'w:' .. priority) end
+  if not steered then
+    for priority = 0, 3 do length[priority] = redis.call('LLEN', q .. 'w:' .. priority) end
+  end
   while #ids < want and skipped < 1000 do
     local filled, only = 0, nil
     for priority = 0, 3 do
+      -- How many jobs a ring leads to is not known, and need not be: what a turn does not find goes to others.
+      if steered then length[priority] = redis.call('EXISTS', q .. 'ring:' .. priority) * want end
       if length[priority] > 0 then
         filled = filled + 1
         only = priority
@@ -95,22 +218,17 @@ if #ids == 0 then
       end
     end
     for priority = 0, 3 do
-      if quota[priority] then
-        local popped = redis.call('LPOP', q .. 'w:' .. priority, quota[priority])
-        for _, id in ipairs(popped) do
-          if not start(id, false) then skipped = skipped + 1 end
-        end
-      end
+      if quota[priority] then take_jobs(priority, quota[priority]) end
     end
   end
   if turn ~= tonumber(control[4] or 0) then redis.call('HSET', meta, 'turn', turn % 15) end
 end
 
 if #ids > 0 then
+  if classes and string.find(classes, ' queue ', 1, true) then take('queue', ids) end
   redis.call('ZADD', q .. 'lease', unpack(leases))
   for n, envelope in ipairs(redis.call('MGET', unpack(ids))) do
     answer[2 + 6 * n] = envelope
   end
 end
-commit()
-return answer
+return finish()

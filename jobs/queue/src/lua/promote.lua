@@ -5,6 +5,6 @@
 -- States   scheduled | retrying -> waiting
 -- Returns  how many were moved, milliseconds until the next is due (-1: none)
 -- Cost     O(log n) a job
-local count, next_due = promote(tonumber(ARGV[1]))
+local count = promote(tonumber(ARGV[1]))
 commit()
-return { count, next_due }
+return { count, next_due() }

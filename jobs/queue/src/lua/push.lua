@@ -5,16 +5,20 @@
 --          p priority, t not before (ms), i isolated, e endless, d deadline (ms),
 --          k idempotency key (hashed), h payload (hashed), l life of the key (ms), o history ('f' of failures, 'n' none,
 --          else all), s and f how long to keep it after a success or cancellation and after a failure (ms),
+--          g tenant, m limits that it names (' '-separated), u how it is unique and its key ('s<key>' until it starts,
+--          'f<key>' until it is over, 't<key>' for v ms),
 --          a the jobs that it waits for, y those of them that are over (id, outcome …), r what a failure of theirs does
 --          to it ('r' run, 'w' wait, else cancel), b it is the handle of a batch of so many jobs, which 'dep' has
 -- States   none -> waiting | scheduled | blocked
 -- Returns  for each job that was not simply accepted, its place (from 1) and why:
 --          '=' this id was accepted before · '=<id>' the key belongs to that equal job ·
---          '!<id>' the key belongs to that other job · 'full' the queue has reached its limit
--- Cost     O(1) a job, O(log n) with a time, O(1) for each job that it waits for
-local state = redis.call('HMGET', meta, 'limit', 'n:waiting', 'n:scheduled')
-local room = math.huge
-if state[1] then room = state[1] - (state[2] or 0) - (state[3] or 0) end
+--          '!<id>' the key belongs to that other job · '~<id>' that job is the only one of its like ·
+--          'full' the queue has reached its limit
+-- Cost     O(1) a job, O(log n) with a time or in a lane of its own, O(1) for each job that it waits for
+local state = redis.call('HMGET', meta, 'limit', 'n:waiting', 'n:scheduled', 'steer', 'limited')
+steered, classes = state[4], state[5]
+local left = math.huge
+if state[1] then left = state[1] - (state[2] or 0) - (state[3] or 0) end
 local plain = { p = 2 }
 local answers, lanes = {}, {}
 
@@ -42,12 +46,17 @@ for n = 1, #ARGV, 3 do
       answer = (string.sub(known, 37) == options.h and '=' or '!') .. holder
     end
   end
-  if answer == '' and room < 1 then
+  if answer == '' and options.u then
+    local holder = redis.call('GET', q .. 'u:' .. string.sub(options.u, 2))
+    local there = holder and (string.sub(holder, 1, 1) == 't' or redis.call('EXISTS', q .. 'b:' .. string.sub(holder, 2)) == 1)
+    if there and string.sub(holder, 2) ~= id then answer = '~' .. string.sub(holder, 2) end
+  end
+  if answer == '' and left < 1 then
     answer = redis.call('EXISTS', q .. 'b:' .. id) == 1 and '=' or 'full'
   end
   if answer == '' and not redis.call('SET', q .. 'b:' .. id, envelope, 'NX') then answer = '=' end
   if answer == '' then
-    room = room - 1
+    left = left - 1
     if options.k then redis.call('SET', q .. 'i:' .. options.k, id .. options.h, 'PX', options.l) end
     local to = (options.t and options.t > now) and 'scheduled' or 'waiting'
     if options.a or options.b then to = 'blocked' end
@@ -62,18 +71,32 @@ for n = 1, #ARGV, 3 do
       redis.call('HSET', key, 'deadline', options.d)
       redis.call('ZADD', q .. 'expiry', options.d, id)
     end
+    if options.g then redis.call('HSET', key, 'grp', options.g) end
+    if options.m then redis.call('HSET', key, 'keys', options.m) end
+    if options.u then
+      local like = string.sub(options.u, 2)
+      if options.v then
+        redis.call('SET', q .. 'u:' .. like, 't' .. id, 'PX', options.v)
+      else
+        redis.call('SET', q .. 'u:' .. like, string.sub(options.u, 1, 1) .. id)
+        redis.call('HSET', key, 'uniq', options.u, 'ties', 1)
+      end
+    end
+    if options.g or options.m or options.u then steer_on() end
     if options.a or options.y or options.b then tie(id, key, options) end
     if options.t and to ~= 'waiting' then redis.call('HSET', key, 'due', options.t) end
     if to == 'scheduled' then
       redis.call('ZADD', q .. 'later', options.t, id)
       awake = true -- a worker that sleeps until its next due job may have to wake earlier
     elseif to == 'waiting' then
-      local lane = lanes[options.p]
-      if not lane then
-        lane = {}
-        lanes[options.p] = lane
+      local lane = options.p .. ' '
+      if steered then lane = lane .. lane_of(id, options.g, options.m, envelope) end
+      local ids = lanes[lane]
+      if not ids then
+        ids = {}
+        lanes[lane] = ids
       end
-      lane[#lane + 1] = id
+      ids[#ids + 1] = id
     end
     moved(nil, to)
     event(id, '1', to, '0')
@@ -82,9 +105,14 @@ for n = 1, #ARGV, 3 do
     answers[#answers + 1] = answer
   end
 end
-for priority, ids in pairs(lanes) do
-  redis.call('RPUSH', q .. 'w:' .. priority, unpack(ids))
-  awake = true
+for lane, ids in pairs(lanes) do
+  local priority, name = string.match(lane, '^(%d) (.*)$')
+  if steered then
+    join(priority, name, ids)
+  else
+    redis.call('RPUSH', q .. 'w:' .. priority, unpack(ids))
+    awake = true
+  end
 end
 commit()
 return answers

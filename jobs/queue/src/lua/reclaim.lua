@@ -43,6 +43,7 @@ for n = 1, #leases, 2 do
     redis.call('LTRIM', q .. 'tries:' .. id, -50, -1)
     redis.call('SET', q .. 'r:' .. id, said)
     redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1, 'crash', crashes, 'more', 1)
+    if job[13] then unhold(id) end
     local alone = not job[9]
     if alone then redis.call('HSET', key, 'alone', 1) end
     if to == 'waiting' then

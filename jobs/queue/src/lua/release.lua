@@ -15,6 +15,7 @@ for n = 2, #ARGV, 4 do
     answers[#answers + 1] = 0
   else
     local version = after(job[3])
+    if job[9] then unhold(id) end
     local to = job[6] and 'cancelled' or (delay > 0 and 'scheduled' or 'waiting')
     redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1)
     if to == 'cancelled' then

@@ -3,7 +3,7 @@
 -- KEYS[1]  {queue}:m
 -- ARGV     1 the only state from which to do so ('': any of those below); then for each job: id, the version that it
 --          must have ('': any)
--- States   failed | cancelled | scheduled | retrying | parked -> waiting
+-- States   failed | cancelled | scheduled | retrying | parked -> waiting; not if the job is unique and there is another
 -- Returns  for each job: the state before, '' if there is no such job; and whether it waits now because of this (1 or 0)
 -- Cost     O(log n) a job
 
@@ -11,6 +11,10 @@
 local function leave(id, key, from, reason)
   if redis.call('HEXISTS', key, 'virtual') == 1 then return false end -- A batch ends with its members.
   if from == 'failed' or from == 'cancelled' then
+    local unique = redis.call('HGET', key, 'uniq')
+    if unique and not redis.call('SET', q .. 'u:' .. string.sub(unique, 2), string.sub(unique, 1, 1) .. id, 'NX') then
+      return false -- There is another of its like by now.
+    end
     redis.call('ZREM', q .. (from == 'failed' and 'dead' or 'done'), id)
     redis.call('HSET', key, 'att', 0, 'crash', 0)
     redis.call('HDEL', key, 'cancel', 'end', 'deadline', 'left')

@@ -43,6 +43,7 @@ for n = 1, #ARGV, 6 do
     if outcome == 'retrying' or outcome == 'crashed' then keep = tonumber(reason) end
     if past[3] and (to == 'retrying' or to == 'parked') then to = 'cancelled' end
     if job[4] then redis.call('HDEL', key, 'alone') end
+    if job[6] then unhold(id) end
 
     if to == 'retrying' then
       redis.call('HSET', key, 'state', to, 'ver', version, 'due', now + number)

@@ -1,0 +1,2 @@
+-- Whose a job was.
+ALTER TABLE jobs ADD COLUMN tenant TEXT;
