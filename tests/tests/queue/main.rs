@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod batches;
 mod conformance;
+mod flows;
 mod guards;
 mod history;
 mod lanes;
