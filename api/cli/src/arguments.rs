@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// Look at jobs that wait for a cause to go away, or let them run
     #[command(subcommand)]
     Parked(commands::parked::ParkedCommand),
+    /// Submit jobs that wait for each other, or show such
+    #[command(subcommand)]
+    Flows(commands::flows::FlowsCommand),
     /// List the kinds of jobs, or show one with its schemas
     Kinds(commands::kinds::KindsArguments),
     /// Show the settings in effect and where they come from

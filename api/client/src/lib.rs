@@ -6,6 +6,7 @@ mod documents;
 mod download;
 mod error;
 mod events;
+mod flows;
 mod jobs;
 mod patience;
 #[cfg(test)]
@@ -20,5 +21,6 @@ pub use documents::{FileLink, Health, JobPage, JobQuery, KindDocument, OutboxDoc
 pub use download::Download;
 pub use error::{ClientError, FieldError, Problem};
 pub use events::{Update, Updates};
+pub use flows::{Flow, FlowAccepted, FlowEdge, FlowJob, FlowMember};
 pub use submit::{JobHandle, Raw, Submit};
 pub use upload::Upload;

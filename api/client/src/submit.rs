@@ -3,7 +3,7 @@
 use std::{marker::PhantomData, time::Duration};
 
 use fourmi_kinds::JobKind;
-use fourmi_model::{Job, JobId, PolicyOverrides, Priority, State};
+use fourmi_model::{Job, JobId, ParentFailure, PolicyOverrides, Priority, State};
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value;
@@ -41,6 +41,10 @@ struct Body {
     correlation_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_ttl_s: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    after: Vec<JobId>,
+    #[serde(skip_serializing_if = "ParentFailure::is_default")]
+    on_parent_failure: ParentFailure,
 }
 
 impl Client {
@@ -67,6 +71,8 @@ impl<K> Submit<K> {
             tags: Vec::new(),
             correlation_id: None,
             idempotency_ttl_s: None,
+            after: Vec::new(),
+            on_parent_failure: ParentFailure::default(),
         });
         Self { client: client.clone(), body, idempotency_key: None, kind: PhantomData }
     }
@@ -91,6 +97,16 @@ impl<K> Submit<K> {
     /// A run that would start after this time (RFC 3339) does not; the job then fails with `expired`.
     pub fn deadline(self, time: impl Into<String>) -> Self {
         self.with(|body| body.deadline = Some(time.into()))
+    }
+
+    /// Not before these jobs, of any queues, are over; may be called several times.
+    pub fn after(self, ids: impl IntoIterator<Item = JobId>) -> Self {
+        self.with(|body| body.after.extend(ids))
+    }
+
+    /// What becomes of it when one of those does not succeed; without this it is cancelled.
+    pub fn on_parent_failure(self, policy: ParentFailure) -> Self {
+        self.with(|body| body.on_parent_failure = policy)
     }
 
     /// What differs from the kind's policy.
@@ -122,7 +138,7 @@ impl<K> Submit<K> {
     /// Submits the job. Once this returns, the job is kept.
     ///
     /// # Errors
-    /// `unknown_kind`, `invalid_payload`, `payload_too_large`, `idempotency_conflict`; `queue_full`, `redis_full`,
+    /// `unknown_kind`, `invalid_payload`, `payload_too_large`, `idempotency_conflict`, `unknown_parent`; `queue_full`, `redis_full`,
     /// `redis_unavailable` with the time after which to try again.
     pub async fn send(self) -> Result<JobHandle<K>, ClientError> {
         let body = self.body.map_err(|error| ClientError::Unusable(format!("the payload is no JSON: {error}")))?;

@@ -3,7 +3,7 @@
 use std::{io::Read, time::Duration};
 
 use clap::Args;
-use fourmi_model::{Job, PolicyOverrides, Priority, State};
+use fourmi_model::{Job, JobId, ParentFailure, PolicyOverrides, Priority, State};
 use serde_json::{Value, json};
 
 use crate::{
@@ -54,6 +54,12 @@ pub(crate) struct SubmitArguments {
     /// Do not start it after this time
     #[arg(long, value_name = "TIME")]
     deadline: Option<jiff::Timestamp>,
+    /// Wait for this job to be over first; may be given several times
+    #[arg(long, value_name = "ID")]
+    after: Vec<JobId>,
+    /// What becomes of it when one of those does not succeed: cancel, run or wait (for its replay)
+    #[arg(long, value_name = "POLICY", requires = "after", default_value_t = ParentFailure::default())]
+    on_parent_failure: ParentFailure,
     /// Runs that may fail before the job is given up [default: what the kind says]
     #[arg(long, value_name = "N")]
     attempts: Option<u32>,
@@ -64,6 +70,8 @@ pub(crate) async fn run(session: &Session, arguments: SubmitArguments) -> anyhow
     let client = session.client()?;
     let mut submit = client
         .submit_raw(&arguments.kind, payload)
+        .after(arguments.after)
+        .on_parent_failure(arguments.on_parent_failure)
         .policy(PolicyOverrides { attempts: arguments.attempts, ..PolicyOverrides::default() });
     for tag in arguments.tag {
         submit = submit.tag(tag);
