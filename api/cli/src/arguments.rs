@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// Look at jobs that wait for a cause to go away, or let them run
     #[command(subcommand)]
     Parked(commands::parked::ParkedCommand),
+    /// Look at limits of queues and weights of tenants, or set them
+    #[command(subcommand)]
+    Limits(commands::limits::LimitsCommand),
     /// Submit jobs that wait for each other, or show such
     #[command(subcommand)]
     Flows(commands::flows::FlowsCommand),

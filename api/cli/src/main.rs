@@ -50,6 +50,7 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Retry(arguments) => commands::jobs::retry(session, arguments).await,
         Command::Dead(command) => commands::dead::run(session, command).await,
         Command::Parked(command) => commands::parked::run(session, command).await,
+        Command::Limits(command) => commands::limits::run(session, command).await,
         Command::Flows(command) => commands::flows::run(session, command).await,
         Command::Kinds(arguments) => commands::kinds::run(session, arguments).await,
         Command::Config => commands::config::run(session),

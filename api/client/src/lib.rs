@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod flows;
 mod jobs;
+mod limits;
 mod patience;
 #[cfg(test)]
 mod scripted;
@@ -22,5 +23,6 @@ pub use download::Download;
 pub use error::{ClientError, FieldError, Problem};
 pub use events::{Update, Updates};
 pub use flows::{Flow, FlowAccepted, FlowEdge, FlowJob, FlowMember};
+pub use limits::LimitsDocument;
 pub use submit::{JobHandle, Raw, Submit};
 pub use upload::Upload;

@@ -3,7 +3,7 @@
 use std::{marker::PhantomData, time::Duration};
 
 use fourmi_kinds::JobKind;
-use fourmi_model::{Job, JobId, ParentFailure, PolicyOverrides, Priority, State};
+use fourmi_model::{Job, JobId, LimitName, ParentFailure, PolicyOverrides, Priority, State, TenantName, Unique};
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value;
@@ -41,6 +41,12 @@ struct Body {
     correlation_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_ttl_s: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<TenantName>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    limits: Vec<LimitName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique: Option<Unique>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     after: Vec<JobId>,
     #[serde(skip_serializing_if = "ParentFailure::is_default")]
@@ -71,6 +77,9 @@ impl<K> Submit<K> {
             tags: Vec::new(),
             correlation_id: None,
             idempotency_ttl_s: None,
+            tenant: None,
+            limits: Vec::new(),
+            unique: None,
             after: Vec::new(),
             on_parent_failure: ParentFailure::default(),
         });
@@ -135,6 +144,21 @@ impl<K> Submit<K> {
         self.with(|body| body.idempotency_ttl_s = Some(life.as_secs()))
     }
 
+    /// Whose the job is: the jobs of each tenant wait in lanes of their own, which take turns.
+    pub fn tenant(self, tenant: TenantName) -> Self {
+        self.with(|body| body.tenant = Some(tenant))
+    }
+
+    /// One more limit that binds the job, such as `host/example.org`; two at most.
+    pub fn limit(self, name: LimitName) -> Self {
+        self.with(|body| body.limits.push(name))
+    }
+
+    /// The job excludes its like: the answer to a second one is the first.
+    pub fn unique(self, unique: Unique) -> Self {
+        self.with(|body| body.unique = Some(unique))
+    }
+
     /// Submits the job. Once this returns, the job is kept.
     ///
     /// # Errors
@@ -147,9 +171,10 @@ impl<K> Submit<K> {
             request = request.header("idempotency-key", key);
         }
         let answer = self.client.send(request).await?;
-        let replayed = answer.headers().get("idempotency-replayed").is_some_and(|value| value.as_bytes() == b"true");
+        let says = |name| answer.headers().get(name).is_some_and(|value| value.as_bytes() == b"true");
+        let (replayed, is_like) = (says("idempotency-replayed"), says("unique-conflict"));
         let job = self.client.read_json(answer).await?;
-        Ok(JobHandle { client: self.client, accepted: job, replayed, kind: PhantomData })
+        Ok(JobHandle { client: self.client, accepted: job, replayed, is_like, kind: PhantomData })
     }
 }
 
@@ -158,6 +183,7 @@ pub struct JobHandle<K> {
     client: Client,
     accepted: Job,
     replayed: bool,
+    is_like: bool,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -175,6 +201,11 @@ impl<K> JobHandle<K> {
     /// Whether it had been accepted before, under the same idempotency key.
     pub fn replayed(&self) -> bool {
         self.replayed
+    }
+
+    /// Whether it is another job, which was accepted before and excludes its like.
+    pub fn is_like(&self) -> bool {
+        self.is_like
     }
 
     /// What happens to it from now on; see [`Client::events`].

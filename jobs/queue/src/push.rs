@@ -300,7 +300,8 @@ async fn push_rows(link: &Link, queue: &QueueName, rows: &[Row]) -> Result<Vec<R
         call.arg(&*row.id.uuid().hyphenated().encode_lower(&mut uuid)).arg(&row.envelope).arg(&row.options);
     }
     let others: Vec<(usize, String)> = link.invoke(&call).await?;
-    let mut answers: Vec<_> = rows.iter().map(|row| Ok(Pushed { id: row.id.clone(), existing: false })).collect();
+    let mut answers: Vec<_> =
+        rows.iter().map(|row| Ok(Pushed { id: row.id.clone(), existing: false, is_like: false })).collect();
     for (place, answer) in others {
         let corrupt = || QueueError::Corrupt(format!("the answer to a push at place {place}"));
         let at = place.checked_sub(1).filter(|at| *at < rows.len()).ok_or_else(corrupt)?;
@@ -329,10 +330,11 @@ fn read_answer(id: &JobId, answer: &str) -> Result<Result<Pushed, Refusal>, Queu
         Ok::<_, QueueError>(JobId::from_parts(id.queue().clone(), uuid))
     };
     Ok(match answer {
-        "=" => Ok(Pushed { id: id.clone(), existing: true }),
+        "=" => Ok(Pushed { id: id.clone(), existing: true, is_like: false }),
         "full" => Err(Refusal::QueueFull { retry_after: FULL_RETRY }),
         _ => match answer.split_at(1) {
-            ("=" | "~", uuid) => Ok(Pushed { id: other(uuid)?, existing: true }),
+            ("=", uuid) => Ok(Pushed { id: other(uuid)?, existing: true, is_like: false }),
+            ("~", uuid) => Ok(Pushed { id: other(uuid)?, existing: true, is_like: true }),
             ("!", uuid) => Err(Refusal::IdempotencyConflict(other(uuid)?)),
             _ => return Err(QueueError::Corrupt(format!("the answer {answer:?} to a push"))),
         },

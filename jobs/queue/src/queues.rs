@@ -32,6 +32,8 @@ pub struct Pushed {
     pub id: JobId,
     /// Whether it had been accepted before (idempotency key, the same id again, or its like).
     pub existing: bool,
+    /// Whether it is another job, which excludes its like ([`Submission::unique`]).
+    pub is_like: bool,
 }
 
 /// The answer to a cancel.
@@ -52,7 +54,8 @@ pub enum Cancelled {
 pub enum Retried {
     /// It waits for a worker now, with a fresh budget of attempts.
     Waiting,
-    /// It is in this state, from which it cannot be retried (`waiting`, `running`, `blocked`, `succeeded`).
+    /// It is in this state, from which it cannot be retried (`waiting`, `running`, `blocked`, `succeeded`), or it has failed
+    /// or been cancelled, and another job of its like is there, which it would exclude.
     NotPossible(State),
     /// There is no such job.
     Unknown,
@@ -161,7 +164,8 @@ impl Queues {
         self.pusher(queue).await?;
         let rows = jobs.iter().map(|(id, submission)| Row::new(id.clone(), submission));
         let answers = push::push_many(&self.link, queue, &rows.collect::<Result<Vec<_>, _>>()?).await?;
-        let accepted = jobs.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+        let is_own = |id: &JobId, answer: &Result<Pushed, _>| answer.as_ref().is_ok_and(|pushed| pushed.id == *id);
+        let accepted = jobs.iter().zip(&answers).filter(|((id, _), answer)| is_own(id, answer));
         let ties = accepted.flat_map(|((id, job), _)| job.envelope.after.iter().map(move |parent| (parent, id)));
         self.follow_or_leave(&ties.collect::<Vec<_>>()).await;
         Ok(answers)

@@ -515,7 +515,7 @@ async fn retry_lets_a_delayed_job_run_now(bench: Bench) {
 async fn the_same_key_and_payload_give_the_same_job(bench: Bench) {
     let first = bench.push(keyed("k", r#"{"a":1}"#)).await;
     let again = bench.queues.push(bench.new_id(), keyed("k", r#"{"a":1}"#)).await.unwrap().unwrap();
-    assert_eq!(again, Pushed { id: first.clone(), existing: true });
+    assert_eq!(again, Pushed { id: first.clone(), existing: true, is_like: false });
     let other = bench.queues.push(bench.new_id(), keyed("k", r#"{"a":2}"#)).await.unwrap();
     assert_eq!(other, Err(Refusal::IdempotencyConflict(first)));
     assert_eq!(bench.fetch(10).await.len(), 1);
@@ -977,7 +977,7 @@ async fn a_key_lives_as_long_as_it_was_told_to(bench: Bench) {
         assert!((expected * 1_000 - 900..=expected * 1_000).contains(&left), "{life} s: {left} ms are left");
         if life == 90 {
             let again = bench.queues.push(bench.new_id(), short.clone()).await.unwrap().unwrap();
-            assert_eq!(again, Pushed { id: first.clone(), existing: true });
+            assert_eq!(again, Pushed { id: first.clone(), existing: true, is_like: false });
             // Its time is over.
             let () = bench.redis.ask(redis::cmd("PEXPIRE").arg(key).arg(0));
             let second = bench.queues.push(bench.new_id(), short.clone()).await.unwrap().unwrap();

@@ -5,6 +5,8 @@
 mod batches;
 mod conformance;
 mod flows;
+mod flows_http;
+mod flows_work;
 mod guards;
 mod history;
 mod lanes;

@@ -8,6 +8,7 @@ pub(crate) mod files;
 pub(crate) mod flows;
 pub(crate) mod jobs;
 pub(crate) mod kinds;
+pub(crate) mod limits;
 pub(crate) mod live;
 pub(crate) mod log;
 pub(crate) mod parked;

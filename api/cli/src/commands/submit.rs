@@ -3,7 +3,10 @@
 use std::{io::Read, time::Duration};
 
 use clap::Args;
-use fourmi_model::{Job, JobId, ParentFailure, PolicyOverrides, Priority, State};
+use fourmi_client::{JobHandle, Raw};
+use fourmi_model::{
+    JobId, LimitName, ParentFailure, PolicyOverrides, Priority, State, TenantName, Unique, UniqueUntil,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -63,6 +66,29 @@ pub(crate) struct SubmitArguments {
     /// Runs that may fail before the job is given up [default: what the kind says]
     #[arg(long, value_name = "N")]
     attempts: Option<u32>,
+    /// Whose it is: the jobs of each tenant take turns
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<TenantName>,
+    /// What limits it beside its tenant and its kind, such as host/example.org; may be given twice
+    #[arg(long, value_name = "NAME")]
+    limit: Vec<LimitName>,
+    /// Let it exclude its like: until it is started or finished, or for a time such as 90m
+    #[arg(long, value_name = "started|finished|TIME", value_parser = until)]
+    unique: Option<UniqueUntil>,
+    /// Field of the payload that makes jobs alike, such as source.url [default: all of it]
+    #[arg(long, value_name = "FIELD", requires = "unique")]
+    unique_by: Vec<String>,
+}
+
+fn until(text: &str) -> Result<UniqueUntil, String> {
+    match text {
+        "started" => Ok(UniqueUntil::Started),
+        "finished" => Ok(UniqueUntil::Finished),
+        time => {
+            let seconds = lasting(time)?.as_secs().try_into().map_err(|_| "thirty days at most".to_owned())?;
+            Ok(UniqueUntil::ForS(seconds))
+        }
+    }
 }
 
 pub(crate) async fn run(session: &Session, arguments: SubmitArguments) -> anyhow::Result<Exit> {
@@ -91,21 +117,34 @@ pub(crate) async fn run(session: &Session, arguments: SubmitArguments) -> anyhow
     if let Some(time) = arguments.deadline {
         submit = submit.deadline(time.to_string());
     }
+    if let Some(tenant) = arguments.tenant {
+        submit = submit.tenant(tenant);
+    }
+    for name in arguments.limit {
+        submit = submit.limit(name);
+    }
+    if let Some(until) = arguments.unique {
+        submit = submit.unique(Unique { until, by: arguments.unique_by });
+    }
     let handle = submit.send().await?;
     if !arguments.watch {
-        print_accepted(session, handle.accepted(), handle.replayed())?;
+        print_accepted(session, &handle)?;
         return Ok(Exit::Done);
     }
     session.note(&format!("{} is {}", handle.id(), handle.accepted().state));
     watch(session, &client, handle.id()).await
 }
 
-fn print_accepted(session: &Session, job: &Job, replayed: bool) -> anyhow::Result<()> {
+fn print_accepted(session: &Session, handle: &JobHandle<Raw>) -> anyhow::Result<()> {
+    let job = handle.accepted();
     if session.json() {
         return print::json(job);
     }
-    if replayed {
+    if handle.replayed() {
         session.note("This idempotency key was used before; this is the job that it made:");
+    }
+    if handle.is_like() {
+        session.note("A job like this one is there; it excludes others:");
     }
     print::line(&job.id.to_string())
 }

@@ -286,18 +286,17 @@ impl<'a> Push<'a> {
 
     async fn all(&mut self) -> Result<FlowAccepted, Problem> {
         for level in self.flow.plan.levels.clone() {
-            let mut by_queue: BTreeMap<QueueName, Vec<(usize, (JobId, Submission))>> = BTreeMap::new();
+            let mut by_queue: BTreeMap<QueueName, Vec<usize>> = BTreeMap::new();
             for place in level {
                 let id = self.flow.ids[place].clone();
                 if self.archived.contains_key(&id) {
                     self.accepted[place] = Some(id);
                 } else {
-                    let job = (place, (id.clone(), self.submission(place)));
-                    by_queue.entry(id.queue().clone()).or_default().push(job);
+                    by_queue.entry(id.queue().clone()).or_default().push(place);
                 }
             }
-            for (queue, jobs) in by_queue {
-                self.push_many(&queue, jobs).await?;
+            for (queue, places) in by_queue {
+                self.push_many(&queue, &places).await?;
             }
         }
         let members: Vec<JobId> = self.accepted.iter().flatten().cloned().collect();
@@ -331,15 +330,16 @@ impl<'a> Push<'a> {
         submission
     }
 
-    async fn push_many(&mut self, queue: &QueueName, jobs: Vec<(usize, (JobId, Submission))>) -> Result<(), Problem> {
-        let (places, jobs): (Vec<usize>, Vec<_>) = jobs.into_iter().unzip();
+    async fn push_many(&mut self, queue: &QueueName, places: &[usize]) -> Result<(), Problem> {
+        let job = |place: &usize| (self.flow.ids[*place].clone(), self.submission(*place));
+        let jobs: Vec<_> = places.iter().map(job).collect();
         let pushed = in_time(self.jobs.push_many(queue, &jobs)).await?;
         let mut refused = None;
-        for (place, answer) in places.into_iter().zip(pushed) {
+        for (place, answer) in places.iter().zip(pushed) {
             match answer {
-                Ok(Pushed { id, existing }) => {
+                Ok(Pushed { id, existing, .. }) => {
                     self.existed &= existing;
-                    self.accepted[place] = Some(id);
+                    self.accepted[*place] = Some(id);
                 }
                 Err(refusal) => refused = Some(refusal),
             }

@@ -36,6 +36,7 @@ use crate::{
 };
 
 pub(super) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const UNIQUE_CONFLICT: HeaderName = HeaderName::from_static("unique-conflict");
 /// How long after Redis did not answer it is asked again.
 pub(super) const PUSH_AGAIN: Duration = Duration::from_millis(50);
 
@@ -122,9 +123,9 @@ fn submit_operation() -> Operation {
         .takes(Place::Header, "Prefer", schema::<String>, WAIT)
         .reads(JSON, schema::<JobSubmission<'static>>)
         .answers(StatusCode::ACCEPTED, JSON, schema::<Job>, "It is accepted.")
-        .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Preference-Applied"])
+        .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Unique-Conflict", "Preference-Applied"])
         .answers(StatusCode::OK, JSON, schema::<Job>, "It is over already (`Prefer: wait`, or the key was known).")
-        .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Preference-Applied"])
+        .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Unique-Conflict", "Preference-Applied"])
         .fails(&[Code::BadRequest, Code::InvalidHeader, Code::InvalidJson, Code::UnknownJob])
         .fails(&[Code::IdempotencyConflict, Code::PayloadTooLarge])
         .fails(&[Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload, Code::MissingFile, Code::UnknownParent])
@@ -168,7 +169,8 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
 
     response.headers_mut().insert(LOCATION, headers::value(format!("/api/v1/jobs/{}", job.id))?);
     if pushed.id != id {
-        response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+        let why = if pushed.is_like { UNIQUE_CONFLICT } else { IDEMPOTENCY_REPLAYED };
+        response.headers_mut().insert(why, HeaderValue::from_static("true"));
     }
     say_waited(response, wait);
     answer(response, if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED }, &job)
@@ -237,6 +239,10 @@ async fn retry_job(request: &mut Request, depot: &mut Depot, response: &mut Resp
     let id = job_id(request)?;
     match in_time(jobs.queues.retry(&id)).await? {
         Retried::Waiting => {}
+        Retried::NotPossible(state @ (State::Failed | State::Cancelled)) => {
+            let detail = format!("It is {state}, and another job of its like, which it would exclude, is there.");
+            return Err(Problem::new(Code::NotRetryable, detail));
+        }
         Retried::NotPossible(state) => return Err(Problem::new(Code::NotRetryable, format!("It is {state}."))),
         Retried::Unknown => {
             let archived = || Problem::new(Code::NotRetryable, "The queue has forgotten it: submit it anew.");

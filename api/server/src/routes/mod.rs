@@ -10,6 +10,7 @@ pub mod health;
 mod job_list;
 pub mod jobs;
 pub mod kinds;
+mod limits;
 mod links;
 mod parents;
 mod parked;

@@ -17,7 +17,7 @@ use crate::{
     operation::{Group, JSON, Operation, schema, state_of},
     problem::{Code, Problem},
     redis::in_time,
-    routes::{dead, parked},
+    routes::{dead, limits, parked},
 };
 
 /// A queue.
@@ -66,6 +66,7 @@ pub(crate) fn table() -> Group {
     ];
     operations.extend(dead::operations());
     operations.extend(parked::operations());
+    operations.extend(limits::operations());
     Group::new("queues", "Where jobs wait.", operations)
 }
 

@@ -240,8 +240,8 @@ impl World {
                 self.jobs.push(number);
             }
             expected.push(match answer {
-                Answer::Accepted => Ok(Pushed { id: id(number), existing: false }),
-                Answer::Existing(other) => Ok(Pushed { id: id(other), existing: true }),
+                Answer::Accepted => Ok(Pushed { id: id(number), existing: false, is_like: false }),
+                Answer::Existing(other) => Ok(Pushed { id: id(other), existing: true, is_like: false }),
                 Answer::Conflict(other) => Err(Refusal::IdempotencyConflict(id(other))),
                 Answer::Full => Err(Refusal::QueueFull { retry_after: Duration::from_secs(5) }),
             });
