@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use fourmi_model::{
-    Block, Busy, EstimatedStart, Job, JobId, Knowledge, Limit, LimitState, NoEstimate, Parent, State, Why, WorkerInfo,
+    Awaited, Block, Busy, EstimatedStart, Job, JobId, Knowledge, Limit, LimitState, NoEstimate, State, Why, WorkerInfo,
 };
 use jiff::Timestamp;
 use redis::Value;
@@ -33,7 +33,7 @@ impl Queues {
         let Some(seen) = self.look(id).await? else { return Ok(None) };
         let mut blocks = seen.own();
         match seen.job.state {
-            State::Blocked => blocks.push(self.parents(&seen).await?),
+            State::Blocked => blocks.push(self.awaited(&seen).await?),
             State::Waiting => {
                 blocks.extend(seen.of_workers());
                 blocks.extend(self.limits_reached(&seen).await?);
@@ -88,13 +88,13 @@ impl Queues {
     }
 
     /// The jobs that a blocked one waits for; they may be in other queues.
-    async fn parents(&self, seen: &Seen) -> Result<Block, QueueError> {
+    async fn awaited(&self, seen: &Seen) -> Result<Block, QueueError> {
         let mut ids = seen.parents.clone();
         ids.sort_unstable();
         let mut jobs = Vec::with_capacity(ids.len());
         for job in ids {
             let state = self.get(&job).await?.map(|parent| parent.state);
-            jobs.push(Parent { job, state });
+            jobs.push(Awaited { job, state });
         }
         Ok(Block::BlockedBy { count: seen.parent_count, jobs })
     }

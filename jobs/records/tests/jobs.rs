@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use fourmi_model::{Failure, Job, JobId, JobRecord, Priority, RunReport, State};
+use fourmi_model::{Failure, Job, JobId, JobRecord, ParentFailure, Priority, RunReport, State};
 use fourmi_records::{Records, RecordsError};
 use jiff::Timestamp;
 use serde_json::json;
@@ -38,6 +38,10 @@ fn record(state: State, version: u64) -> JobRecord {
         started_at: Some(time(1)),
         finished_at: Some(time(2)),
         deadline: Some(time(60_000)),
+        after: vec![JobId::new("vision".parse().unwrap())],
+        on_parent_failure: ParentFailure::Wait,
+        parent: Some(JobId::new("media".parse().unwrap())),
+        batch: Some(JobId::new("media".parse().unwrap())),
         worker: None,
         parked_reason: None,
         cancel_requested: false,

@@ -18,6 +18,7 @@ end
 local at = text(now)
 
 local counts, events, finished, freed, awake = {}, {}, { done = {}, dead = {} }, {}, false
+local telling = false
 
 -- Notes that a job has gone from one state to another (nil: it was not there).
 local function moved(from, to)
@@ -133,6 +134,32 @@ local function into_ring(priority, lane)
   awake = true
 end
 
+local function is_final(state)
+  return state == 'succeeded' or state == 'failed' or state == 'cancelled'
+end
+
+-- What others are told that a job has given or why it failed ('': nothing); '-' if that is larger than 64 KiB.
+local function handed_on(id)
+  if redis.call('STRLEN', q .. 'r:' .. id) > 65536 then return '-' end
+  return redis.call('GET', q .. 'r:' .. id) or ''
+end
+
+-- Has the jobs that wait for this one told what became of it: those that have not heard yet and, if it has succeeded,
+-- those that have heard of a failure and went on waiting. The relay does it, for they may be in other queues.
+local function tell(id, state)
+  if redis.call('EXISTS', q .. 'kids:' .. id) == 1
+    or (state == 'succeeded' and redis.call('EXISTS', q .. 'held:' .. id) == 1) then
+    redis.call('ZADD', q .. 'relay', at, id)
+    telling = true
+  end
+end
+
+-- A job that waits for others stops doing so.
+local function unblock(id)
+  redis.call('ZREM', q .. 'blocked', id)
+  redis.call('DEL', q .. 'dep:' .. id)
+end
+
 -- Notes when to look again at a limit over which lanes sleep: when it has its next token; a run that ends wakes them
 -- anyway, and after a minute all that is looked at once more.
 local function look_again(name)
@@ -238,6 +265,7 @@ end
 local function untie(id, state)
   local unique = redis.call('HGET', q .. 'j:' .. id, 'uniq')
   if unique then yield_key(id, unique) end
+  tell(id, state)
 end
 
 -- Ends a job: it is kept until now + keep (ms) in 'done', or in 'dead' if it failed. `deadline` and `ties` are those of
@@ -256,10 +284,18 @@ local function kept(id, state, default)
 end
 
 -- Forgets a job that is over, with every key of its own ('more' than its hash and its envelope); its index is the
--- caller's.
-local function forget(id, state, more)
+-- caller's. Jobs that wait for it ('ties') are told how it ended, or hear that it is gone: that much is kept for them.
+local function forget(id, state, more, ties)
   redis.call('DEL', q .. 'j:' .. id, q .. 'b:' .. id)
   if more then redis.call('DEL', q .. 'r:' .. id, q .. 'p:' .. id, q .. 'tries:' .. id, q .. 'log:' .. id) end
+  if ties then
+    redis.call('DEL', q .. 'dep:' .. id, q .. 'par:' .. id, q .. 'next:' .. id, q .. 'lost:' .. id)
+    if redis.call('EXISTS', q .. 'kids:' .. id, q .. 'held:' .. id) > 0 then
+      redis.call('SET', q .. 'over:' .. id, state)
+      redis.call('ZADD', q .. 'relay', at, id)
+      telling = true
+    end
+  end
   moved(state, nil)
 end
 
@@ -351,5 +387,6 @@ local function commit()
   if #finished.done > 0 or #finished.dead > 0 then fill_outbox() end
   if #events > 0 then redis.call('PUBLISH', q .. 'ev', table.concat(events, '\n')) end
   if awake then redis.call('PUBLISH', q .. 'wake', '') end
+  if telling then redis.call('PUBLISH', q .. 'relay', '') end
 end
 

@@ -9,6 +9,7 @@
 
 -- Whether the job may run now because it has left the index of its state.
 local function leave(id, key, from, reason)
+  if redis.call('HEXISTS', key, 'virtual') == 1 then return false end -- A batch ends with its members.
   if from == 'failed' or from == 'cancelled' then
     local unique = redis.call('HGET', key, 'uniq')
     if unique and not redis.call('SET', q .. 'u:' .. string.sub(unique, 2), string.sub(unique, 1, 1) .. id, 'NX') then
