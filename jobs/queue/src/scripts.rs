@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use redis::{Arg, Cmd, ToRedisArgs};
 
-const LIB: &str = include_str!("lua/lib.lua");
+const LIB: &str = concat!(include_str!("lua/lib.lua"), include_str!("lua/lanes.lua"), include_str!("lua/ends.lua"));
 
 macro_rules! scripts {
     ($($name:ident = $file:literal),+ $(,)?) => {

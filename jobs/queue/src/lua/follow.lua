@@ -11,13 +11,13 @@ local answers = {}
 for n = 1, #ARGV, 2 do
   local id, kid = ARGV[n], ARGV[n + 1]
   local key = q .. 'j:' .. id
-  local job = redis.call('HMGET', key, 'state', 'ver', 'ties')
+  local job = redis.call('HMGET', key, 'state', 'ver', 'kin')
   local state, version = job[1], job[2] or '1'
   if state then
     redis.call('SADD', q .. 'kids:' .. id, kid)
     -- For whoever looks at the whole flow later.
     if redis.call('SCARD', q .. 'next:' .. id) < 1000 then redis.call('SADD', q .. 'next:' .. id, kid) end
-    if not job[3] then redis.call('HSET', key, 'ties', 1, 'more', 1) end
+    if not job[3] then redis.call('HSET', key, 'ties', 1, 'more', 1, 'kin', 1) end
     if is_final(state) then redis.call('ZADD', q .. 'relay', 'NX', now + 5000, id) end
   else
     state, version = redis.call('GET', q .. 'over:' .. id) == 'succeeded' and 'succeeded' or '', ''

@@ -90,7 +90,7 @@ for n = 1, #ARGV, 3 do
       awake = true -- a worker that sleeps until its next due job may have to wake earlier
     elseif to == 'waiting' then
       local lane = options.p .. ' '
-      if steered then lane = lane .. lane_of(id, options.g, options.m, envelope) end
+      if steered then lane = lane .. steering().lane_of(id, options.g, options.m, envelope) end
       local ids = lanes[lane]
       if not ids then
         ids = {}
@@ -108,7 +108,7 @@ end
 for lane, ids in pairs(lanes) do
   local priority, name = string.match(lane, '^(%d) (.*)$')
   if steered then
-    join(priority, name, ids)
+    steering().join(priority, name, ids)
   else
     redis.call('RPUSH', q .. 'w:' .. priority, unpack(ids))
     awake = true

@@ -17,7 +17,7 @@ local function leave(id, key, from, reason)
     end
     redis.call('ZREM', q .. (from == 'failed' and 'dead' or 'done'), id)
     redis.call('HSET', key, 'att', 0, 'crash', 0)
-    redis.call('HDEL', key, 'cancel', 'end', 'deadline', 'left')
+    redis.call('HDEL', key, 'cancel', 'end', 'deadline', 'left', 'lim')
     redis.call('DEL', q .. 'r:' .. id)
   elseif from == 'scheduled' or from == 'retrying' then
     redis.call('ZREM', q .. 'later', id)
