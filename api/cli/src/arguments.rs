@@ -87,6 +87,26 @@ pub(crate) enum Command {
     /// Look at jobs that wait for a cause to go away, or let them run
     #[command(subcommand)]
     Parked(commands::parked::ParkedCommand),
+    /// Say why a job does not run yet, and when it may start
+    Why(OneJob),
+    /// Let delayed jobs run now
+    Promote(commands::waiting::PromoteArguments),
+    /// Change how urgent jobs are that have not started
+    Priority(commands::waiting::PriorityArguments),
+    /// List the queues: how many jobs they hold, and what steers them
+    Queues(commands::queues::QueuesArguments),
+    /// Start no more jobs of a queue; what runs goes on
+    Pause(commands::queues::OneQueue),
+    /// Start jobs of a queue again
+    Resume(commands::queues::OneQueue),
+    /// Set how many jobs of a queue may run at the same time
+    Cap(commands::queues::CapArguments),
+    /// Delete everything in a queue, when told twice
+    Obliterate(commands::queues::ObliterateArguments),
+    /// List the worker processes and what they do
+    Workers(commands::workers::WorkersArguments),
+    /// Let a worker process end once its jobs have
+    Drain(commands::workers::OneWorker),
     /// Look at limits of queues and weights of tenants, or set them
     #[command(subcommand)]
     Limits(commands::limits::LimitsCommand),

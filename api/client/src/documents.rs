@@ -122,6 +122,27 @@ pub struct QueueDocument {
     /// How many of its parked jobs wait for what.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parked: BTreeMap<ParkReason, u64>,
+    /// Whether no job of it is started.
+    #[serde(default)]
+    pub paused: bool,
+    /// Its running jobs at most, of all worker processes together.
+    #[serde(default)]
+    pub cap: Option<u32>,
+    /// The slots of all its worker processes together; each has its own number if there is none.
+    #[serde(default)]
+    pub slots: Option<u32>,
+    /// Its waiting and scheduled jobs at most.
+    #[serde(default)]
+    pub limit: Option<u64>,
+    /// Its live worker processes.
+    #[serde(default)]
+    pub workers: u64,
+    /// The slots that these have, those that drain left out.
+    #[serde(default)]
+    pub worker_slots: u64,
+    /// When the oldest job was accepted (RFC 3339) that waits at the head of a lane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_waiting_at: Option<String>,
     /// Its finished jobs on their way into the records.
     #[serde(default)]
     pub outbox: OutboxDocument,

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod client;
+mod control;
 mod dead;
 mod documents;
 mod download;
@@ -17,6 +18,7 @@ mod submit;
 mod upload;
 
 pub use client::Client;
+pub use control::{Obliteration, Promoted, QueuePatch};
 pub use dead::{DeadAction, DeadQuery, DeadTotal, DeadWalk, ParkedWalk};
 pub use documents::{FileLink, Health, JobPage, JobQuery, KindDocument, OutboxDocument, QueueDocument, StoredFile};
 pub use download::Download;

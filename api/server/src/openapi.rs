@@ -216,10 +216,18 @@ mod tests {
     use fourmi_kinds::catalogue;
 
     use super::*;
-    use crate::routes::{docs, files, health, jobs, kinds, queues};
+    use crate::routes::{docs, files, health, jobs, kinds, queues, workers};
 
     fn all() -> Vec<Group> {
-        vec![jobs::table(), files::table(), kinds::group(), queues::table(), health::table(), docs::table()]
+        vec![
+            jobs::table(),
+            files::table(),
+            kinds::group(),
+            queues::table(),
+            workers::table(),
+            health::table(),
+            docs::table(),
+        ]
     }
 
     /// A change to what callers rely on must be seen: run with `UPDATE_SNAPSHOTS=1` to accept it.

@@ -55,12 +55,16 @@ codes! {
     UnknownJob = NOT_FOUND "unknown_job", "There is no such job";
     UnknownFile = NOT_FOUND "unknown_file", "There is no such file";
     UnknownQueue = NOT_FOUND "unknown_queue", "There is no such queue";
+    UnknownWorker = NOT_FOUND "unknown_worker", "There is no such worker process";
     KindNotFound = NOT_FOUND "unknown_kind", "There is no such kind of job";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed", "This address does not know this method";
     NotAcceptable = NOT_ACCEPTABLE "not_acceptable", "The answer does not come in a form that the caller accepts";
     RequestTimeout = REQUEST_TIMEOUT "request_timeout", "The body came too slowly";
     IdempotencyConflict = CONFLICT "idempotency_conflict", "The idempotency key was used for another job";
     AlreadyOver = CONFLICT "already_over", "The job is over";
+    AlreadyStarted = CONFLICT "already_started", "The job has started";
+    JobsRunning = CONFLICT "jobs_running", "Jobs of the queue run";
+    UnknownToken = CONFLICT "unknown_token", "The token is none that is valid now";
     NotRetryable = CONFLICT "not_retryable", "The job cannot be retried in its state";
     PreconditionFailed = PRECONDITION_FAILED "precondition_failed", "The file is not the version that was asked for";
     PayloadTooLarge = PAYLOAD_TOO_LARGE "payload_too_large", "The body or the payload in it is too large";

@@ -20,7 +20,7 @@ use crate::{
         files::{self, Files},
         health,
         jobs::{self, Jobs},
-        kinds, queues,
+        kinds, queues, workers,
     },
     service::service,
 };
@@ -102,6 +102,7 @@ impl Server {
             files::group(files),
             kinds::group(),
             queues::group(queues.clone()),
+            workers::group(queues.clone()),
             health::group(queues),
         ];
         Ok(Self::of(listener, service(Arc::new(keys), links, groups), stop))

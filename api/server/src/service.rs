@@ -55,6 +55,8 @@ fn route(group: &Group, operation: &Operation, keys: &Arc<Keys>, links: &Arc<Lin
         Method::GET => router.get(handler),
         Method::HEAD => router.head(handler),
         Method::DELETE => router.delete(handler),
+        Method::PATCH => router.patch(handler),
+        Method::PUT => router.put(handler),
         _ => router.post(handler),
     }
 }

@@ -11,6 +11,8 @@ mod policy;
 mod progress;
 mod state;
 mod steering;
+mod why;
+mod worker;
 
 pub use artifact::{Artifact, BlobId};
 pub use envelope::{Envelope, KEY_LIFE, KEY_LIVES, MAX_PAYLOAD_BYTES, MAX_TAGS, Submission};
@@ -23,3 +25,5 @@ pub use policy::{Backoff, History, Isolation, Policy, PolicyOverrides, Retention
 pub use progress::Progress;
 pub use state::{LogLevel, ParentFailure, ParkReason, Priority, State, UnknownWord};
 pub use steering::{Limit, LimitName, LimitState, MAX_LIMITS, MAX_UNIQUE, Rate, TenantName, Unique, UniqueUntil};
+pub use why::{Awaited, Block, Busy, EstimatedStart, Knowledge, NoEstimate, Why};
+pub use worker::{MAX_WORKER_JOBS, WorkerInfo};

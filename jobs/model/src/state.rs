@@ -107,6 +107,17 @@ words! {
     }
 }
 
+impl ParkReason {
+    /// What releases a job that is parked for this, for a person.
+    pub const fn released_by(self) -> &'static str {
+        match self {
+            Self::NotConfigured => "the operator sets up what is missing and unparks the jobs that wait for it",
+            Self::Offline => "the other side can be reached again and the jobs that wait for it are unparked",
+            Self::ProviderDown => "the other side is back and the jobs that wait for it are unparked",
+        }
+    }
+}
+
 words! {
     /// What becomes of a job that waits for others when one of them fails or is cancelled.
     #[derive(Default)]

@@ -130,6 +130,7 @@ pub struct Limit {
 /// A token bucket: it holds `burst` tokens and is full at first; a job that starts takes one; `jobs` come in `per_s` seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "LimitRate")]
 pub struct Rate {
     /// Jobs that may start …
     #[schemars(range(min = 1, max = 1_000_000))]

@@ -9,15 +9,10 @@ use crate::{
     JobFilter, QueueError,
     link::Link,
     list,
-    read::{self, meta_key, number, text},
+    read::{self, meta_key, number},
     scripts,
+    walk::{self, BATCH, ENTRIES_A_STEP, Place},
 };
-
-/// Entries that a step looks at, at most.
-const ENTRIES_A_STEP: usize = 1_000;
-
-/// Jobs that are read, and changed, at once.
-const BATCH: usize = 200;
 
 /// What to do with failed jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,28 +36,6 @@ pub struct DeadStep {
     pub next: Option<String>,
 }
 
-/// Where a step starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
-    /// The entry that was looked at last: until when it is kept, and its id.
-    after: (String, Uuid),
-    /// When the first step began, in ms: what failed later is none of ours, so that what is replayed and fails again is
-    /// not replayed for ever.
-    began: i64,
-}
-
-impl Place {
-    fn read(text: &str) -> Option<Self> {
-        let [time, id, began] = text.split('_').collect::<Vec<_>>().try_into().ok()?;
-        time.parse::<f64>().ok().filter(|time| time.is_finite())?;
-        Some(Self { after: (time.to_owned(), Uuid::try_parse(id).ok()?), began: began.parse().ok()? })
-    }
-
-    fn write(&self) -> String {
-        format!("{}_{}_{}", self.after.0, self.after.1, self.began)
-    }
-}
-
 /// One step over the failed jobs that `filter` wants.
 pub(crate) async fn step(
     link: &Link,
@@ -75,19 +48,15 @@ pub(crate) async fn step(
     let mut place = cursor.map(|text| Place::read(text).ok_or_else(unreadable)).transpose()?;
     let mut step = DeadStep::default();
     for _ in 0..ENTRIES_A_STEP / BATCH {
-        let (now, entries) = entries(link, queue, place.as_ref()).await?;
-        let began = place.as_ref().map_or(now, |place| place.began);
-        let ids: Vec<Uuid> = entries.iter().map(|(_, id)| *id).collect();
-        let jobs = read::jobs(link, queue, &ids).await?.into_iter().flatten();
-        let wanted: Vec<Job> = jobs.filter(|job| is_wanted(job, filter, began)).collect();
+        let entries = walk::entries(link, queue, "dead", place.as_ref()).await?;
+        let jobs = read::jobs(link, queue, &entries.ids).await?.into_iter().flatten();
+        let wanted: Vec<Job> = jobs.filter(|job| is_wanted(job, filter, entries.began)).collect();
         step.matched += wanted.len() as u64;
         let targets: Vec<_> = wanted.iter().map(|job| (job.id.uuid(), Some(job.version))).collect();
         step.done += act(link, queue, action, &targets).await?;
-        let end = entries.len() < BATCH;
-        if let Some((time, id)) = entries.into_iter().next_back().filter(|_| !end) {
-            place = Some(Place { after: (time, id), began });
-        } else {
-            return Ok(step);
+        place = entries.next;
+        if place.is_none() {
+            break;
         }
     }
     step.next = place.map(|place| place.write());
@@ -97,28 +66,6 @@ pub(crate) async fn step(
 fn is_wanted(job: &Job, filter: &JobFilter, began: i64) -> bool {
     let before = |end: Timestamp| end.as_millisecond() <= began;
     job.state == State::Failed && job.finished_at.is_some_and(before) && list::matches(filter, job)
-}
-
-/// The time now, and the next entries.
-async fn entries(
-    link: &Link,
-    queue: &QueueName,
-    place: Option<&Place>,
-) -> Result<(i64, Vec<(String, Uuid)>), QueueError> {
-    let mut call = scripts::DEAD.key(meta_key(queue));
-    call.arg(BATCH);
-    match place {
-        Some(Place { after: (time, id), .. }) => call.arg(time).arg(id.hyphenated().to_string()),
-        None => call.arg("").arg(""),
-    };
-    let answer: Vec<Value> = link.invoke(&call).await?;
-    let corrupt = || QueueError::Corrupt("the dead letter".into());
-    let [now, entries @ ..] = answer.as_slice() else { return Err(corrupt()) };
-    let entries = entries.chunks_exact(2).map(|entry| {
-        let id = Uuid::try_parse(text(&entry[0])).map_err(|_| corrupt())?;
-        Ok((text(&entry[1]).to_owned(), id))
-    });
-    Ok((number(now), entries.collect::<Result<_, QueueError>>()?))
 }
 
 /// Replays or purges failed jobs, each only if it has that version still; how many.

@@ -336,6 +336,15 @@ impl Queues {
         read::counts(&self.link, queue).await
     }
 
+    /// When the oldest of the jobs was accepted that stand at the head of their lanes; `None` if none waits.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn oldest_waiting(&self, queue: &QueueName) -> Result<Option<Timestamp>, QueueError> {
+        let ms: i64 = self.link.invoke(&scripts::OLDEST.key(read::meta_key(queue))).await?;
+        Ok(u64::try_from(ms).ok().and_then(read::timestamp))
+    }
+
     /// How full the outbox of a queue is; `None` if nobody consumes it.
     ///
     /// # Errors
@@ -354,7 +363,7 @@ impl Queues {
 }
 
 /// The state that a script names; `None` if there is no such job.
-fn state(word: &str) -> Result<Option<State>, QueueError> {
+pub(crate) fn state(word: &str) -> Result<Option<State>, QueueError> {
     match word {
         "" => Ok(None),
         word => word.parse().map(Some).map_err(|error| QueueError::Corrupt(format!("a job's state: {error}"))),

@@ -85,9 +85,9 @@ pub(crate) fn log_line(line: &str) -> Option<LogLine> {
 }
 
 /// The hash, the envelope, the result or error, the progress.
-type Row = (HashMap<String, String>, Option<String>, Option<String>, Option<String>);
+pub(crate) type Row = (HashMap<String, String>, Option<String>, Option<String>, Option<String>);
 
-fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> Result<Option<Job>, QueueError> {
+pub(crate) fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> Result<Option<Job>, QueueError> {
     let Some(envelope) = envelope.filter(|_| !hash.is_empty()) else { return Ok(None) };
     let corrupt = |what: &str| QueueError::Corrupt(format!("{what} of job {id}"));
     let envelope: Envelope = serde_json::from_str(&envelope).map_err(|_| corrupt("envelope"))?;
@@ -151,7 +151,7 @@ fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> Result<Optio
     }))
 }
 
-fn timestamp(ms: u64) -> Option<Timestamp> {
+pub(crate) fn timestamp(ms: u64) -> Option<Timestamp> {
     Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()
 }
 

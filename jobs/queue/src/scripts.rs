@@ -14,20 +14,26 @@ macro_rules! scripts {
 
 scripts! {
     ACKNOWLEDGE = "acknowledge.lua",
+    BEAT = "beat.lua",
     CANCEL = "cancel.lua",
     CHILD = "child.lua",
     CONSUME = "consume.lua",
-    DEAD = "dead.lua",
+    CONTROL = "control.lua",
+    DRAIN = "drain.lua",
     EXPIRE = "expire.lua",
     FETCH = "fetch.lua",
     FOLLOW = "follow.lua",
     GATHER = "gather.lua",
     GET = "get.lua",
+    LEAVE = "leave.lua",
     KIN = "kin.lua",
     LIMIT = "limit.lua",
     LIMITS = "limits.lua",
     LINES = "lines.lua",
     LOG = "log.lua",
+    OBLITERATE = "obliterate.lua",
+    OLDEST = "oldest.lua",
+    PRIORITIZE = "prioritize.lua",
     PROGRESS = "progress.lua",
     PROMOTE = "promote.lua",
     PURGE = "purge.lua",
@@ -45,7 +51,10 @@ scripts! {
     TRIM = "trim.lua",
     UNPARK = "unpark.lua",
     WAITING = "waiting.lua",
+    WALK = "walk.lua",
     WEIGH = "weigh.lua",
+    WHY = "why.lua",
+    WORKERS = "workers.lua",
 }
 
 /// The shebang line must stay first; the shared words go between it and the rest.

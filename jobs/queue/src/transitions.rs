@@ -173,7 +173,7 @@ impl Transitions {
         &self.link
     }
 
-    fn call<'a>(&self, script: &'a Script) -> Invocation<'a> {
+    pub(crate) fn call<'a>(&self, script: &'a Script) -> Invocation<'a> {
         script.key(meta_key(&self.queue))
     }
 

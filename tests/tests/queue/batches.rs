@@ -5,7 +5,7 @@ use fourmi_queue::{Cancelled, Retried, Update, Watcher};
 use fourmi_tests::eventually_async;
 
 use crate::{
-    conformance::{payload, submission, succeeded},
+    bench::{payload, submission, succeeded},
     flows::{Flows, after, failed},
 };
 

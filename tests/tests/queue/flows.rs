@@ -8,7 +8,7 @@ use fourmi_queue::{Cancelled, JobFilter, Outcome, Relay, Retried};
 use fourmi_tests::Topology;
 use serde_json::json;
 
-use crate::conformance::{Bench, KEEP, LEASE, error, submission, succeeded};
+use crate::bench::{Bench, KEEP, LEASE, error, submission, succeeded};
 
 /// Two queues of one Redis, each with its relay.
 pub(super) struct Flows {

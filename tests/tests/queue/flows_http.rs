@@ -9,7 +9,7 @@ use fourmi_tests::{Platform, Program, eventually_async};
 use serde_json::{Value, json};
 
 use crate::{
-    conformance::{LEASE, succeeded},
+    bench::{LEASE, succeeded},
     flows::failed,
 };
 

@@ -17,7 +17,7 @@ use fourmi_tests::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::conformance::{Bench, KEEP, LEASE, error, retrying, submission, succeeded};
+use crate::bench::{Bench, KEEP, LEASE, error, retrying, submission, succeeded};
 
 /// The queue `media` of a platform without workers: the test ends its jobs.
 struct Ending {

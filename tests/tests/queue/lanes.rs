@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fourmi_model::{JobId, Priority, State, Submission, TenantName};
 use fourmi_queue::{JobFilter, Retried};
 
-use crate::conformance::{Bench, KEEP, submission};
+use crate::bench::{Bench, KEEP, submission};
 
 fn tenant(name: &str) -> TenantName {
     name.parse().unwrap()

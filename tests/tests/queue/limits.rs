@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use fourmi_model::{Failure, JobId, Limit, LimitName, Rate, State, Submission};
 use fourmi_queue::{Outcome, Run};
 
-use crate::conformance::{Bench, KEEP, payload, submission};
+use crate::bench::{Bench, KEEP, payload, submission};
 
 fn name(text: &str) -> LimitName {
     text.parse().unwrap()

@@ -6,7 +6,10 @@ use fourmi_model::State;
 use fourmi_queue::{Outcome, QueueError};
 use fourmi_tests::{Topology, eventually_async};
 
-use crate::conformance::{Bench, a_watched_job_is_followed_through, payload, submission};
+use crate::{
+    bench::{Bench, payload, submission},
+    conformance::a_watched_job_is_followed_through,
+};
 
 #[tokio::test]
 async fn a_full_redis_refuses_new_jobs_and_can_still_be_drained() {

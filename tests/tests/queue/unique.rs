@@ -5,7 +5,7 @@ use std::time::Duration;
 use fourmi_model::{Failure, JobId, Submission, TenantName, Unique, UniqueUntil};
 use fourmi_queue::{Outcome, Retried};
 
-use crate::conformance::{Bench, KEEP, payload, submission};
+use crate::bench::{Bench, KEEP, payload, submission};
 
 fn unique(until: UniqueUntil) -> Submission {
     Submission { unique: Some(Unique { until, by: Vec::new() }), ..submission() }

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use anyhow::Context as _;
 use apalis_core::worker::{builder::WorkerBuilder, context::WorkerContext};
 use fourmi_blobs::Blobs;
-use fourmi_model::QueueName;
+use fourmi_model::{InvalidName, QueueName};
 use fourmi_queue::{BackendHandle, QueueBackend, QueueError, Queues, Stop, Transitions, WorkerConfig};
 use fourmi_settings::{Data, Environment, Logging, Redis, logging};
 use tokio::{
@@ -51,6 +51,11 @@ async fn serve(worker: Worker, environment: &Environment) -> anyhow::Result<()> 
 
     let mut config = WorkerConfig::new(&name);
     config.slots = settings.slots;
+    config.kinds = worker
+        .handlers
+        .iter()
+        .map(|(kind, handler)| Ok((kind.parse()?, handler.schema_version)))
+        .collect::<Result<_, InvalidName>>()?;
     config.lease = settings.lease;
     config.prefetch = worker.prefetch;
     config.kept = (settings.keep_done, settings.keep_failed);
@@ -79,14 +84,23 @@ async fn serve(worker: Worker, environment: &Environment) -> anyhow::Result<()> 
     let control = WorkerContext::new(&name);
     let working = WorkerBuilder::new(control.clone()).backend(backend).build(Dispatch::new(house)).run();
     let mut working = tokio::spawn(working);
-    tokio::select! {
+    let ordered = tokio::select! {
         ended = &mut working => return Ok(ended??),
-        () = asked_to_stop() => {}
-    }
+        () = asked_to_stop() => false,
+        () = handle.told_to_drain() => true,
+    };
     let drain = drain(&handle, &control, working, settings.drain);
+    let asked_again = async {
+        if ordered {
+            // Who stops a process that drains already asks for nothing else.
+            asked_to_stop().await;
+            tracing::info!("it ends already; asked once more it stops at once");
+        }
+        asked_to_stop().await;
+    };
     tokio::select! {
         drained = drain => drained,
-        () = asked_to_stop() => anyhow::bail!("stopped at once; what was running goes back when its lease runs out"),
+        () = asked_again => anyhow::bail!("stopped at once; what was running goes back when its lease runs out"),
     }
 }
 

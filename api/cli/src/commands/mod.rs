@@ -12,5 +12,8 @@ pub(crate) mod limits;
 pub(crate) mod live;
 pub(crate) mod log;
 pub(crate) mod parked;
+pub(crate) mod queues;
 pub(crate) mod sample;
 pub(crate) mod submit;
+pub(crate) mod waiting;
+pub(crate) mod workers;

@@ -109,7 +109,7 @@ async fn step(
     let action = if selection.dry_run { DeadAction::Count } else { action };
     let DeadStep { matched, done, next } = match &selection.ids {
         Some(ids) => {
-            selection.check(ids, &queue)?;
+            check_ids(ids, &queue, &selection.others())?;
             in_time(queues.dead_jobs(&queue, action, ids)).await?
         }
         None => {
@@ -134,26 +134,30 @@ impl DeadSelection {
         }
     }
 
-    /// Whether jobs can be named like this.
-    fn check(&self, ids: &[JobId], queue: &QueueName) -> Result<(), Problem> {
-        let invalid = |path: String, message: &str| Problem::field(Code::InvalidRequest, path, message);
-        if ids.len() > MOST_IDS {
-            return Err(invalid("ids".into(), "must be 1000 at most"));
-        }
-        if let Some(other) = ids.iter().position(|id| id.queue() != queue) {
-            return Err(invalid(format!("ids[{other}]"), "is of another queue"));
-        }
-        let others = [
+    /// What else is said beside ids.
+    fn others(&self) -> [(&'static str, bool); 6] {
+        [
             ("kind", self.kind.is_some()),
             ("error", self.error.is_some()),
             ("tag", self.tag.is_some()),
             ("finished_after", self.finished_after.is_some()),
             ("finished_before", self.finished_before.is_some()),
             ("cursor", self.cursor.is_some()),
-        ];
-        match others.into_iter().find(|(_, given)| *given) {
-            Some((name, _)) => Err(invalid(name.into(), "cannot be given together with ids")),
-            None => Ok(()),
-        }
+        ]
+    }
+}
+
+/// Whether jobs of a queue can be named like this, together with `others` that are given or not.
+pub(super) fn check_ids(ids: &[JobId], queue: &QueueName, others: &[(&'static str, bool)]) -> Result<(), Problem> {
+    let invalid = |path: String, message: &str| Problem::field(Code::InvalidRequest, path, message);
+    if ids.len() > MOST_IDS {
+        return Err(invalid("ids".into(), "must be 1000 at most"));
+    }
+    if let Some(other) = ids.iter().position(|id| id.queue() != queue) {
+        return Err(invalid(format!("ids[{other}]"), "is of another queue"));
+    }
+    match others.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(invalid((*name).into(), "cannot be given together with ids")),
+        None => Ok(()),
     }
 }

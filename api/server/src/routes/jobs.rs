@@ -31,6 +31,7 @@ use crate::{
         job_list::{self, JobList},
         parents,
         submission::JobSubmission,
+        waiting,
     },
     sse,
 };
@@ -69,7 +70,7 @@ pub fn group(jobs: Jobs) -> Group {
 }
 
 pub(crate) fn table() -> Group {
-    let operations = vec![
+    let mut operations = vec![
         submit_operation(),
         list_operation(),
         identified("get_job", Method::GET, "/api/v1/jobs/{id}", get_job)
@@ -105,7 +106,8 @@ pub(crate) fn table() -> Group {
             .answers_empty(StatusCode::NO_CONTENT, "The job is over, and you have its last event.")
             .fails(&[Code::InvalidQuery]),
     ];
-    let operations = operations.into_iter().chain(flows::operations()).collect();
+    operations.extend(waiting::operations());
+    operations.extend(flows::operations());
     Group::new("jobs", "Work to be done, and what became of it.", operations)
 }
 
@@ -152,7 +154,12 @@ fn list_operation() -> Operation {
         .fails(&[Code::InvalidQuery, Code::InvalidCursor, Code::RedisUnavailable])
 }
 
-fn identified(id: &'static str, method: Method, path: &'static str, handler: impl salvo::Handler) -> Operation {
+pub(super) fn identified(
+    id: &'static str,
+    method: Method,
+    path: &'static str,
+    handler: impl salvo::Handler,
+) -> Operation {
     let operation = Operation::new(id, method, path, handler);
     operation.takes(Place::Path, "id", schema::<JobId>, "The job.").fails(&[Code::UnknownJob, Code::RedisUnavailable])
 }
@@ -316,7 +323,7 @@ pub(super) fn unknown_job() -> Problem {
     Problem::new(Code::UnknownJob, "It was never submitted, or has not been kept any longer.")
 }
 
-fn already_over(state: State) -> Problem {
+pub(super) fn already_over(state: State) -> Problem {
     Problem::new(Code::AlreadyOver, format!("It is {state}."))
 }
 
@@ -329,7 +336,7 @@ fn say_waited(response: &mut Response, wait: Option<Duration>) {
     response.headers_mut().extend(applied.map(|applied| (PREFERENCE_APPLIED, applied)));
 }
 
-fn answer(response: &mut Response, status: StatusCode, job: &Job) -> Result<(), Problem> {
+pub(super) fn answer(response: &mut Response, status: StatusCode, job: &Job) -> Result<(), Problem> {
     response.headers_mut().insert(ETAG, headers::value(etag(job))?);
     body::write(response, status, job)
 }
@@ -351,7 +358,7 @@ impl Jobs {
     }
 
     /// The job as it is now, or when it is over or the wait is.
-    async fn read(&self, id: &JobId, wait: Option<Duration>) -> Result<Option<Job>, Problem> {
+    pub(super) async fn read(&self, id: &JobId, wait: Option<Duration>) -> Result<Option<Job>, Problem> {
         match wait {
             Some(wait) if !wait.is_zero() => self.read_when_over(id, wait).await,
             _ => in_time(self.queues.get(id)).await,

@@ -112,12 +112,17 @@ pub(super) async fn listen(shared: Arc<Shared>) {
     }
 }
 
-/// 'cancel <id> <run>'
+/// 'cancel <id> <run>', 'drain <worker>', 'beat'
 fn obey(shared: &Shared, order: &str) {
-    let mut words = order.split(' ');
-    if let (Some("cancel"), Some(id), Some(run)) = (words.next(), words.next(), words.next())
-        && let (Ok(job), Ok(number)) = (Uuid::try_parse(id), run.parse())
-    {
-        shared.stop_run(Run { job, number }, Stop::Cancelled);
+    match order.split(' ').collect::<Vec<_>>()[..] {
+        ["cancel", id, run] => {
+            if let (Ok(job), Ok(number)) = (Uuid::try_parse(id), run.parse()) {
+                shared.stop_run(Run { job, number }, Stop::Cancelled);
+            }
+        }
+        ["drain", worker] if worker == shared.worker => shared.told_to_drain.cancel(),
+        ["beat"] => shared.beat_now.notify_one(),
+        // Another's, or of a newer version.
+        _ => {}
     }
 }

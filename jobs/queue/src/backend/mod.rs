@@ -2,9 +2,10 @@
 //!
 //! Three loops of their own, each of which outlives a restart of Redis: [`fetch`] brings jobs for free slots,
 //! [`settle`] writes outcomes and progress ([`log`] the lines that runs write), [`leases`] renews what is held, takes back what others lost and forgets
-//! what is old. The worker meets them in `poll_ready` (is a slot free?), `poll_next` (the next delivery) and
+//! what is old. A fourth, [`beat`], says what this process does, and hears what it shall do. The worker meets them in `poll_ready` (is a slot free?), `poll_next` (the next delivery) and
 //! `poll_close` (everything is written).
 
+mod beat;
 mod fetch;
 mod layer;
 mod leases;
@@ -12,7 +13,7 @@ mod log;
 mod settle;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -27,7 +28,7 @@ use apalis_core::{
     task::{Task, task_id::TaskId},
     worker::context::WorkerContext,
 };
-use fourmi_model::{Envelope, JobId, LogEntry, Progress, QueueName};
+use fourmi_model::{Envelope, JobId, KindName, LogEntry, Progress, QueueName};
 use futures_util::{FutureExt, task::AtomicWaker};
 use tokio::{
     sync::{Notify, mpsc},
@@ -44,8 +45,10 @@ pub use layer::SettleLayer;
 pub struct WorkerConfig {
     /// The name of the process, without blanks; unique among those that live.
     pub worker: String,
-    /// Jobs that run at the same time.
+    /// Jobs that run at the same time, unless the queue says otherwise.
     pub slots: usize,
+    /// The kinds that it can run, each with the newest version of the payload's schema that it reads: to be told to others.
+    pub kinds: BTreeMap<KindName, u32>,
     /// Jobs fetched ahead: 0 for long ones, so that none sits behind another while a second worker idles.
     pub prefetch: usize,
     /// How long a run is ours without renewal. It is renewed three times as often.
@@ -62,6 +65,7 @@ impl WorkerConfig {
         Self {
             worker: worker.into(),
             slots: std::thread::available_parallelism().map_or(1, usize::from),
+            kinds: BTreeMap::new(),
             prefetch: 0,
             lease: Duration::from_secs(15),
             poll: Duration::from_secs(2),
@@ -137,6 +141,7 @@ pub struct QueueBackend {
     shared: Arc<Shared>,
     deliveries: mpsc::Receiver<Delivery>,
     settling: Option<JoinHandle<()>>,
+    beating: Option<JoinHandle<()>>,
     others: Vec<AbortHandle>,
 }
 
@@ -146,6 +151,8 @@ pub(crate) struct Shared {
     pub(crate) worker: String,
     pub(crate) lease: Duration,
     pub(crate) prefetch: usize,
+    /// Slots that this process has by itself, and those that it has now.
+    own_slots: AtomicUsize,
     slots: AtomicUsize,
     /// Runs that handlers work on; fewer than `held` while some wait for a slot or are being settled.
     busy: AtomicUsize,
@@ -157,10 +164,16 @@ pub(crate) struct Shared {
     pub(crate) changed: Notify,
     /// There may be something to fetch.
     pub(crate) wake: Notify,
+    /// There is something to say or to hear before the next beat is due.
+    pub(crate) beat_now: Notify,
+    /// Fires when this process was told to drain.
+    pub(crate) told_to_drain: CancellationToken,
     /// Fires when nothing more is to be fetched.
     pub(crate) draining: CancellationToken,
     /// Fires when everything that was fetched has been handed out or given back.
     pub(crate) handed_out: CancellationToken,
+    /// Fires when nothing is held any more after a drain, and every outcome is written.
+    pub(crate) settled: CancellationToken,
     settlements: mpsc::UnboundedSender<Settlement>,
     progress: Mutex<HashMap<Run, String>>,
     /// There is progress to send.
@@ -197,7 +210,19 @@ impl Shared {
         if self.draining.is_cancelled() || held.values().any(|held| held.alone) {
             return 0;
         }
-        (self.slots.load(SeqCst) + self.prefetch).saturating_sub(held.len())
+        match self.slots.load(SeqCst) {
+            // What is fetched ahead would wait for a slot that does not come.
+            0 => 0,
+            slots => (slots + self.prefetch).saturating_sub(held.len()),
+        }
+    }
+
+    /// Sets how many jobs may run at the same time; running ones are not touched.
+    fn give_slots(&self, slots: usize) {
+        if self.slots.swap(slots, SeqCst) != slots {
+            self.freed.wake();
+            self.changed.notify_one();
+        }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -267,6 +292,12 @@ impl BackendHandle {
     /// Fetches no more jobs; the first step of a drain.
     pub fn stop_fetching(&self) {
         self.0.draining.cancel();
+        self.0.beat_now.notify_one();
+    }
+
+    /// Waits until somebody has told this process to drain (see [`Queues::drain`]).
+    pub async fn told_to_drain(&self) {
+        self.0.told_to_drain.cancelled().await;
     }
 
     /// Stops all runs.
@@ -276,11 +307,10 @@ impl BackendHandle {
         }
     }
 
-    /// Changes how many jobs may run at the same time; running ones are not touched.
+    /// Changes how many jobs may run at the same time while the queue shares out no slots; running ones are not touched.
     pub fn set_slots(&self, slots: usize) {
-        self.0.slots.store(slots, SeqCst);
-        self.0.freed.wake();
-        self.0.changed.notify_one();
+        self.0.own_slots.store(slots, SeqCst);
+        self.0.beat_now.notify_one();
     }
 
     /// Runs that are ours: waiting for a slot, running, or being settled.
@@ -323,20 +353,28 @@ impl QueueBackend {
             worker: config.worker.clone(),
             lease: config.lease,
             prefetch: config.prefetch,
+            own_slots: AtomicUsize::new(config.slots),
             slots: AtomicUsize::new(config.slots),
             busy: AtomicUsize::new(0),
             freed: AtomicWaker::new(),
             held: Mutex::default(),
             changed: Notify::new(),
             wake: Notify::new(),
+            beat_now: Notify::new(),
+            told_to_drain: CancellationToken::new(),
             draining: CancellationToken::new(),
             handed_out: CancellationToken::new(),
+            settled: CancellationToken::new(),
             settlements,
             progress: Mutex::default(),
             progressed: Notify::new(),
             telling: Notify::new(),
             logs: log::Logs::default(),
         });
+        // Before the first fetch, so that it has its share of the queue's slots from the start.
+        let mut pulse = beat::Pulse::new(&shared, &config);
+        pulse.beat(&shared).await?;
+        let beating = Some(tokio::spawn(beat::run(shared.clone(), pulse)));
         let others = vec![
             tokio::spawn(fetch::run(shared.clone(), sender, config.poll)).abort_handle(),
             tokio::spawn(fetch::listen(shared.clone())).abort_handle(),
@@ -347,7 +385,7 @@ impl QueueBackend {
             tokio::spawn(log::report(shared.clone())).abort_handle(),
         ];
         let settling = Some(tokio::spawn(settle::run(shared.clone(), outcomes)));
-        Ok(Self { config, shared, deliveries, settling, others })
+        Ok(Self { config, shared, deliveries, settling, beating, others })
     }
 
     /// A handle that steers this backend.
@@ -390,15 +428,20 @@ impl Backend for QueueBackend {
                 None => self.shared.handed_out.cancel(),
             }
         }
-        // The settling loop ends once nothing is held any more.
-        match self.settling.as_mut().map(|settling| settling.poll_unpin(cx)) {
-            Some(Poll::Pending) => Poll::Pending,
-            _ => {
-                self.settling = None;
-                Poll::Ready(Ok(()))
-            }
-        }
+        // The settling loop ends once nothing is held any more, and the beating one after it.
+        std::task::ready!(poll_end(&mut self.settling, cx));
+        self.shared.settled.cancel();
+        poll_end(&mut self.beating, cx).map(Ok)
     }
+}
+
+/// Ready when the loop has ended.
+fn poll_end(running: &mut Option<JoinHandle<()>>, cx: &mut Context<'_>) -> Poll<()> {
+    if let Some(handle) = running {
+        let _ended = std::task::ready!(handle.poll_unpin(cx));
+        *running = None;
+    }
+    Poll::Ready(())
 }
 
 impl BackendConfig for QueueBackend {
@@ -420,8 +463,6 @@ impl BackendConfig for QueueBackend {
 impl Drop for QueueBackend {
     fn drop(&mut self) {
         self.others.iter().for_each(AbortHandle::abort);
-        if let Some(settling) = &self.settling {
-            settling.abort();
-        }
+        [&self.settling, &self.beating].into_iter().flatten().for_each(JoinHandle::abort);
     }
 }

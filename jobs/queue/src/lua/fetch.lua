@@ -64,6 +64,7 @@ local function start(id, alone, priority, lane)
   end
   redis.call('HSET', key, 'state', 'running', 'ver', version, 'run', run, 'att', attempts, 'worker', worker, 'start', at)
   moved('waiting', 'running')
+  moved(nil, 'started') -- so many runs have started so far
   event(id, version, 'running', run)
   ids[#ids + 1] = q .. 'b:' .. id
   leases[#leases + 1] = lost_at

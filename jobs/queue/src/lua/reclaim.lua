@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Takes runs back whose lease has run out: their worker is dead, paused or cut off.
 -- Every worker calls it each second. After a gap in these calls (Redis was away, or nobody was there) nothing is
--- reclaimed for one lease, so that workers that could not renew do not lose what they are doing.
+-- reclaimed for one lease, so that workers that could not renew do not lose what they are doing. Beside that it notes the
+-- pace of the queue, for why.lua.
 -- KEYS[1]  {queue}:m
 -- ARGV     1 how many at most, 2 lease (ms), 3 gap (ms), 4 keep (ms) if it fails, 5 if it is cancelled, unless its kind
 --          says otherwise
@@ -9,8 +10,19 @@
 --          running -> cancelled (a caller had asked), running -> failed (crashed alone for the third time)
 -- Returns  how many leases were looked at
 -- Cost     O(log n) a run
-local control = redis.call('HMGET', meta, 'reclaimed', 'grace')
-redis.call('HSET', meta, 'reclaimed', now)
+local control = redis.call('HMGET', meta, 'reclaimed', 'grace', 'pace', 'n:started')
+
+-- How many runs had started when: '<time> <number> <time> <number>', the older of them 30 to 60 s ago, so that whoever
+-- asks when a job will start knows the pace of late. After a gap it begins anew.
+local pace, sample = control[3], at .. ' ' .. (control[4] or 0)
+local newer, sampled = string.match(pace or '', ' ((%d+) %d+)$')
+if not newer or now - sampled >= 60000 then
+  pace = sample .. ' ' .. sample
+elseif now - sampled >= 30000 then
+  pace = newer .. ' ' .. sample
+end
+redis.call('HSET', meta, 'reclaimed', now, 'pace', pace)
+
 if not control[1] or now - control[1] > tonumber(ARGV[3]) then
   redis.call('HSET', meta, 'grace', now + ARGV[2])
   return 0

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod control;
+
 use std::{path::PathBuf, time::Duration};
 
 use fourmi_kinds::JobKind;

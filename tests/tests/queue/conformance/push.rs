@@ -1,0 +1,114 @@
+//! What is accepted, refused and answered once.
+
+use std::{collections::HashSet, time::Duration};
+
+use fourmi_model::{JobId, State};
+use fourmi_queue::{Outcome, Pushed, QueueError, Refusal};
+
+use crate::bench::{Bench, keyed, submission};
+
+async fn concurrent_pushes_are_all_accepted_once(bench: Bench) {
+    let pushes = (0..2_000).map(|_| bench.push_plain());
+    let ids: HashSet<JobId> = futures_util::future::join_all(pushes).await.into_iter().collect();
+    let mut fetched = HashSet::new();
+    while let claims = bench.fetch(200).await
+        && !claims.is_empty()
+    {
+        for (id, _) in claims {
+            assert!(fetched.insert(id), "fetched twice");
+        }
+    }
+    assert_eq!(fetched, ids);
+}
+
+async fn ten_thousand_jobs_in_one_call_get_an_answer_each(bench: Bench) {
+    let jobs: Vec<_> = (0..10_000).map(|_| (bench.new_id(), submission())).collect();
+    let answers = bench.queues.push_many(&bench.name, &jobs).await.unwrap();
+    assert!(jobs.iter().zip(&answers).all(|((id, _), answer)| answer.as_ref().unwrap().id == *id));
+    assert_eq!(bench.count(State::Waiting).await, 10_000);
+}
+
+async fn pushing_the_same_id_twice_is_safe(bench: Bench) {
+    let id = bench.new_id();
+    let first = bench.queues.push(id.clone(), submission()).await.unwrap().unwrap();
+    let second = bench.queues.push(id, submission()).await.unwrap().unwrap();
+    assert_eq!((first.existing, second.existing), (false, true));
+    assert_eq!(bench.fetch(10).await.len(), 1);
+}
+
+async fn the_same_key_and_payload_give_the_same_job(bench: Bench) {
+    let first = bench.push(keyed("k", r#"{"a":1}"#)).await;
+    let again = bench.queues.push(bench.new_id(), keyed("k", r#"{"a":1}"#)).await.unwrap().unwrap();
+    assert_eq!(again, Pushed { id: first.clone(), existing: true, is_like: false });
+    let other = bench.queues.push(bench.new_id(), keyed("k", r#"{"a":2}"#)).await.unwrap();
+    assert_eq!(other, Err(Refusal::IdempotencyConflict(first)));
+    assert_eq!(bench.fetch(10).await.len(), 1);
+}
+
+async fn a_key_is_free_again_when_its_job_is_forgotten(bench: Bench) {
+    let first = bench.push(keyed("k", "{}")).await;
+    let (_, run) = bench.fetch_one().await;
+    bench.settle(run, Outcome::Succeeded { result: String::new(), keep: Duration::ZERO }).await;
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    bench.transitions.trim(100, (100, 100)).await.unwrap();
+    assert_eq!(bench.queues.get(&first).await.unwrap(), None);
+    let second = bench.queues.push(bench.new_id(), keyed("k", "{}")).await.unwrap().unwrap();
+    assert!(!second.existing && second.id != first);
+}
+
+async fn a_key_lives_as_long_as_it_was_told_to(bench: Bench) {
+    let mut short = keyed("k", "{}");
+    for (life, expected) in [(90, 90), (0, 1), (90 * 24 * 3_600, 30 * 24 * 3_600)] {
+        short.idempotency_key = Some(format!("key of {life}"));
+        short.key_life = Duration::from_secs(life);
+        let first = bench.push(short.clone()).await;
+        let keys = bench.keys();
+        let holds = |key: &&String| {
+            key.starts_with(&bench.key("i:")) && {
+                let held: Option<String> = bench.redis.ask(redis::cmd("GET").arg(key));
+                held.is_some_and(|held| held.starts_with(&first.uuid().to_string()))
+            }
+        };
+        let key = keys.iter().find(holds).expect("the key is there");
+        let left: i64 = bench.redis.ask(redis::cmd("PTTL").arg(key));
+        assert!((expected * 1_000 - 900..=expected * 1_000).contains(&left), "{life} s: {left} ms are left");
+        if life == 90 {
+            let again = bench.queues.push(bench.new_id(), short.clone()).await.unwrap().unwrap();
+            assert_eq!(again, Pushed { id: first.clone(), existing: true, is_like: false });
+            // Its time is over.
+            let () = bench.redis.ask(redis::cmd("PEXPIRE").arg(key).arg(0));
+            let second = bench.queues.push(bench.new_id(), short.clone()).await.unwrap().unwrap();
+            assert!(!second.existing && second.id != first);
+        }
+    }
+}
+
+async fn a_queue_at_its_limit_refuses_more_until_a_job_has_started(bench: Bench) {
+    let _: u64 = bench.redis.ask(redis::cmd("HSET").arg(bench.key("m")).arg("limit").arg(2));
+    let jobs: Vec<_> = (0..3).map(|_| (bench.new_id(), submission())).collect();
+    let answers = bench.queues.push_many(&bench.name, &jobs).await.unwrap();
+    assert!(answers[0].is_ok() && answers[1].is_ok());
+    assert!(matches!(answers[2], Err(Refusal::QueueFull { retry_after }) if !retry_after.is_zero()));
+    // What was accepted before is answered as before.
+    assert!(bench.queues.push(jobs[0].0.clone(), submission()).await.unwrap().unwrap().existing);
+    bench.fetch_one().await;
+    bench.push_plain().await;
+}
+
+async fn keys_of_another_layout_are_not_touched(bench: Bench) {
+    let () = bench.redis.ask(redis::cmd("HSET").arg(bench.key("m")).arg("layout").arg(99));
+    let queues = bench.redis.connect().await.unwrap();
+    let error = queues.push(bench.new_id(), submission()).await.unwrap_err();
+    assert!(matches!(&error, QueueError::Unsuitable(text) if text.contains("99")), "{error}");
+}
+
+promises! {
+    concurrent_pushes_are_all_accepted_once,
+    ten_thousand_jobs_in_one_call_get_an_answer_each,
+    pushing_the_same_id_twice_is_safe,
+    the_same_key_and_payload_give_the_same_job,
+    a_key_is_free_again_when_its_job_is_forgotten,
+    a_key_lives_as_long_as_it_was_told_to,
+    a_queue_at_its_limit_refuses_more_until_a_job_has_started,
+    keys_of_another_layout_are_not_touched,
+}
