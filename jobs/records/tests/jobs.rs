@@ -14,6 +14,11 @@ fn time(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(1_800_000_000_000 + ms).unwrap()
 }
 
+/// Another job, the same each time: ties never change.
+fn relative(queue: &str, number: u8) -> JobId {
+    format!("{queue}-0198c0de-0000-7000-8000-00000000000{number}").parse().unwrap()
+}
+
 /// A finished job with everything that one can have.
 fn record(state: State, version: u64) -> JobRecord {
     let error = Failure::retry("busy", "come back “later”").report();
@@ -38,10 +43,10 @@ fn record(state: State, version: u64) -> JobRecord {
         started_at: Some(time(1)),
         finished_at: Some(time(2)),
         deadline: Some(time(60_000)),
-        after: vec![JobId::new("vision".parse().unwrap())],
+        after: vec![relative("vision", 1)],
         on_parent_failure: ParentFailure::Wait,
-        parent: Some(JobId::new("media".parse().unwrap())),
-        batch: Some(JobId::new("media".parse().unwrap())),
+        parent: Some(relative("media", 2)),
+        batch: Some(relative("media", 3)),
         worker: None,
         parked_reason: None,
         cancel_requested: false,
