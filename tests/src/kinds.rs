@@ -228,6 +228,41 @@ impl JobKind for TalkInChild {
     }
 }
 
+/// Gives what it knows of the jobs that it has waited for, after it has made as many children as it is told.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Family {
+    /// How many jobs to make, which wait for each other in a row.
+    pub children: u32,
+    /// Fail once they are made, as often as this.
+    pub failures: u32,
+}
+
+impl JobKind for Family {
+    const NAME: &'static str = "test.family";
+    const QUEUE: &'static str = QUEUE;
+    const SUMMARY: &'static str = "Makes jobs, and says what it knows of those before it.";
+    type Output = serde_json::Value;
+
+    fn policy() -> Policy {
+        quick()
+    }
+}
+
+/// The same in a child process.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct FamilyInChild(pub Family);
+
+impl JobKind for FamilyInChild {
+    const NAME: &'static str = "test.family_in_child";
+    const QUEUE: &'static str = QUEUE;
+    const SUMMARY: &'static str = "Makes jobs from a child process.";
+    type Output = serde_json::Value;
+
+    fn policy() -> Policy {
+        Policy { isolation: Isolation::Process { memory_bytes: 64 << 20 }, ..quick() }
+    }
+}
+
 fn quick() -> Policy {
     let backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_millis(50) };
     Policy { attempts: Some(3), backoff, ..Policy::default() }

@@ -112,6 +112,9 @@ pub(crate) enum Command {
     /// Look at limits of queues and weights of tenants, or set them
     #[command(subcommand)]
     Limits(commands::limits::LimitsCommand),
+    /// Submit jobs that wait for each other, or show such
+    #[command(subcommand)]
+    Flows(commands::flows::FlowsCommand),
     /// List the kinds of jobs, or show one with its schemas
     Kinds(commands::kinds::KindsArguments),
     /// Show the settings in effect and where they come from

@@ -7,6 +7,7 @@ mod documents;
 mod download;
 mod error;
 mod events;
+mod flows;
 mod jobs;
 mod limits;
 mod patience;
@@ -24,6 +25,7 @@ pub use documents::{FileLink, Health, JobPage, JobQuery, KindDocument, OutboxDoc
 pub use download::Download;
 pub use error::{ClientError, FieldError, Problem};
 pub use events::{Update, Updates};
+pub use flows::{Flow, FlowAccepted, FlowEdge, FlowJob, FlowMember};
 pub use limits::LimitsDocument;
 pub use scale::ScaleChange;
 pub use submit::{JobHandle, Raw, Submit};

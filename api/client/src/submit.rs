@@ -3,7 +3,7 @@
 use std::{marker::PhantomData, time::Duration};
 
 use fourmi_kinds::JobKind;
-use fourmi_model::{Job, JobId, LimitName, PolicyOverrides, Priority, State, TenantName, Unique};
+use fourmi_model::{Job, JobId, LimitName, ParentFailure, PolicyOverrides, Priority, State, TenantName, Unique};
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value;
@@ -47,6 +47,10 @@ struct Body {
     limits: Vec<LimitName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unique: Option<Unique>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    after: Vec<JobId>,
+    #[serde(skip_serializing_if = "ParentFailure::is_default")]
+    on_parent_failure: ParentFailure,
 }
 
 impl Client {
@@ -76,6 +80,8 @@ impl<K> Submit<K> {
             tenant: None,
             limits: Vec::new(),
             unique: None,
+            after: Vec::new(),
+            on_parent_failure: ParentFailure::default(),
         });
         Self { client: client.clone(), body, idempotency_key: None, kind: PhantomData }
     }
@@ -100,6 +106,16 @@ impl<K> Submit<K> {
     /// A run that would start after this time (RFC 3339) does not; the job then fails with `expired`.
     pub fn deadline(self, time: impl Into<String>) -> Self {
         self.with(|body| body.deadline = Some(time.into()))
+    }
+
+    /// Not before these jobs, of any queues, are over; may be called several times.
+    pub fn after(self, ids: impl IntoIterator<Item = JobId>) -> Self {
+        self.with(|body| body.after.extend(ids))
+    }
+
+    /// What becomes of it when one of those does not succeed; without this it is cancelled.
+    pub fn on_parent_failure(self, policy: ParentFailure) -> Self {
+        self.with(|body| body.on_parent_failure = policy)
     }
 
     /// What differs from the kind's policy.
@@ -146,7 +162,7 @@ impl<K> Submit<K> {
     /// Submits the job. Once this returns, the job is kept.
     ///
     /// # Errors
-    /// `unknown_kind`, `invalid_payload`, `payload_too_large`, `idempotency_conflict`; `queue_full`, `redis_full`,
+    /// `unknown_kind`, `invalid_payload`, `payload_too_large`, `idempotency_conflict`, `unknown_parent`; `queue_full`, `redis_full`,
     /// `redis_unavailable` with the time after which to try again.
     pub async fn send(self) -> Result<JobHandle<K>, ClientError> {
         let body = self.body.map_err(|error| ClientError::Unusable(format!("the payload is no JSON: {error}")))?;

@@ -25,13 +25,21 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// # Errors
 /// If it says that it is something else, is too large, or does not arrive.
 pub(crate) async fn read(request: &mut Request) -> Result<&[u8], Problem> {
+    read_up_to(request, MAX_BYTES).await
+}
+
+/// Reads a whole body that should be JSON and may have this many bytes.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) async fn read_up_to(request: &mut Request, most: usize) -> Result<&[u8], Problem> {
     check_type(request)?;
-    if request.body().size_hint().lower() > MAX_BYTES as u64 {
-        return Err(too_large());
+    if request.body().size_hint().lower() > most as u64 {
+        return Err(too_large(most));
     }
-    match tokio::time::timeout(LONGEST, request.payload_with_max_size(MAX_BYTES)).await {
+    match tokio::time::timeout(LONGEST, request.payload_with_max_size(most)).await {
         Ok(Ok(body)) => Ok(body),
-        Ok(Err(ParseError::PayloadTooLarge)) => Err(too_large()),
+        Ok(Err(ParseError::PayloadTooLarge)) => Err(too_large(most)),
         Ok(Err(_)) => Err(Problem::new(Code::BadRequest, "The body did not arrive whole.")),
         Err(_) => Err(too_slow()),
     }
@@ -46,8 +54,8 @@ fn check_type(request: &Request) -> Result<(), Problem> {
     Err(Problem::new(Code::UnsupportedMediaType, format!("Send JSON, with the header `Content-Type: {JSON}`.")))
 }
 
-fn too_large() -> Problem {
-    Problem::new(Code::PayloadTooLarge, format!("A body in JSON may have {MAX_BYTES} bytes at most."))
+fn too_large(most: usize) -> Problem {
+    Problem::new(Code::PayloadTooLarge, format!("A body in JSON may have {most} bytes at most."))
 }
 
 fn too_slow() -> Problem {

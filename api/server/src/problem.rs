@@ -75,6 +75,8 @@ codes! {
     InvalidPayload = UNPROCESSABLE_ENTITY "invalid_payload", "The kind does not accept this payload";
     UnknownKind = UNPROCESSABLE_ENTITY "unknown_kind", "There is no such kind of job";
     MissingFile = UNPROCESSABLE_ENTITY "unknown_file", "The payload names a file that does not exist";
+    UnknownParent = UNPROCESSABLE_ENTITY "unknown_parent", "There is no such job to wait for";
+    Cycle = UNPROCESSABLE_ENTITY "cycle", "The jobs of the flow wait for each other";
     ChecksumMismatch = UNPROCESSABLE_ENTITY "checksum_mismatch", "The file is not the one that was announced";
     QueueFull = TOO_MANY_REQUESTS "queue_full", "The queue holds as many jobs as it may";
     RedisFull = TOO_MANY_REQUESTS "redis_full", "There is no memory to spare for new jobs";
@@ -147,6 +149,17 @@ impl Problem {
             path => format!("{path}: {}", error.message),
         };
         Self { errors: vec![error], ..Self::new(code, detail) }
+    }
+
+    /// The same problem in a part of the request: its fields are found below `path`.
+    #[must_use]
+    pub(crate) fn within(mut self, path: &str) -> Self {
+        for error in &mut self.errors {
+            error.path = if error.path.is_empty() { path.to_owned() } else { format!("{path}.{}", error.path) };
+        }
+        let detail = self.errors.first().map(|error| format!("{}: {}", error.path, error.message));
+        self.detail = detail.unwrap_or_else(|| format!("{path}: {}", self.detail));
+        self
     }
 
     /// The same problem with a header.

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
-use fourmi_queue::{OutboxConfig, Queues, Watcher};
+use fourmi_queue::{OutboxConfig, Queues, Watcher, relay_all};
 use fourmi_records::Records;
 use fourmi_settings::{Data, Environment, Listen, Outbox, Redis, SettingError, Uploads};
 use salvo::{Service, conn::tcp::TcpAcceptor, fuse::FuseConfig};
@@ -91,6 +91,9 @@ impl Server {
         let records = Records::open(&settings.data.records()).await?;
         let outbox = OutboxConfig { most: settings.outbox.limit, ..OutboxConfig::default() };
         archiver::start(&queues, &records, outbox, &stop).await?;
+        // A cancel by HTTP must move the jobs that wait even if no worker lives.
+        let relaying = relay_all(queues.clone(), catalogue().queues());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(relaying));
         let watcher = Watcher::start(queues.clone(), catalogue().queues());
         let files =
             Files { blobs: blobs.clone(), max_upload_bytes: settings.uploads.max_bytes, links: Arc::clone(&links) };

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    History, Isolation, KindName, LimitName, Policy, PolicyOverrides, Priority, Retention, TenantName, Unique,
+    History, Isolation, JobId, KindName, LimitName, ParentFailure, ParentOutcome, Policy, PolicyOverrides, Priority,
+    Retention, TenantName, Unique,
 };
 
 /// The largest payload, in bytes of JSON. Larger data is a blob that the payload names.
@@ -44,6 +45,18 @@ pub struct Envelope {
     /// A run that would start after this does not; the job is then `failed` with `expired`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
+    /// The jobs that it waits for, of any queues; [`MAX_PARENTS`](crate::MAX_PARENTS) at most, none of them twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<JobId>,
+    /// What becomes of it when one of them does not succeed.
+    #[serde(default, skip_serializing_if = "ParentFailure::is_default")]
+    pub on_parent_failure: ParentFailure,
+    /// The job whose run made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<JobId>,
+    /// The batch that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<JobId>,
 }
 
 fn first_version() -> u32 {
@@ -82,6 +95,8 @@ pub struct Submission {
     pub limits: Vec<LimitName>,
     /// Whether it excludes its like.
     pub unique: Option<Unique>,
+    /// Of the jobs that it waits for, those that are over already and that the queues have forgotten.
+    pub known_parents: Vec<(JobId, ParentOutcome)>,
 }
 
 impl Submission {
@@ -96,6 +111,10 @@ impl Submission {
                 tags: Vec::new(),
                 correlation_id: None,
                 deadline: None,
+                after: Vec::new(),
+                on_parent_failure: ParentFailure::default(),
+                parent: None,
+                batch: None,
             },
             priority: Priority::Normal,
             not_before: None,
@@ -108,7 +127,13 @@ impl Submission {
             tenant: None,
             limits: Vec::new(),
             unique: None,
+            known_parents: Vec::new(),
         }
+    }
+
+    /// Lets it run when this has passed, and not before.
+    pub fn delay(&mut self, delay: Duration) {
+        self.not_before = Timestamp::now().checked_add(delay).ok().filter(|_| !delay.is_zero());
     }
 
     /// Notes what the queue must know of the policy of its kind: what is recorded and kept of the job, whether it is

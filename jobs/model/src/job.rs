@@ -5,7 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ErrorReport, JobId, KindName, LimitName, ParkReason, Priority, Progress, QueueName, State, TenantName};
+use crate::{
+    ErrorReport, JobId, KindName, LimitName, ParentFailure, ParkReason, Priority, Progress, QueueName, State,
+    TenantName,
+};
 
 /// A job at one moment: what the API answers, what a stream sends, what the command line shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,7 +48,7 @@ pub struct Job {
     /// When the job was accepted.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub created_at: Timestamp,
-    /// When it will be able to run (`scheduled`, `retrying`).
+    /// When it will be able to run (`scheduled`, `retrying`), or not before when (`blocked`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub due_at: Option<Timestamp>,
@@ -61,6 +64,18 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub deadline: Option<Timestamp>,
+    /// The jobs that it waits for, or waited for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<JobId>,
+    /// What becomes of it when one of them does not succeed.
+    #[serde(default, skip_serializing_if = "ParentFailure::is_default")]
+    pub on_parent_failure: ParentFailure,
+    /// The job whose run made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<JobId>,
+    /// The batch that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<JobId>,
     /// The worker process that runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,

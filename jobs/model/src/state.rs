@@ -119,6 +119,27 @@ impl ParkReason {
 }
 
 words! {
+    /// What becomes of a job that waits for others when one of them fails or is cancelled.
+    #[derive(Default)]
+    ParentFailure {
+        /// It is cancelled, with the error `parent_failed`.
+        #[default]
+        Cancel = "cancel",
+        /// It runs all the same, once the others are over too.
+        Run = "run",
+        /// It waits until that job is replayed and succeeds.
+        Wait = "wait",
+    }
+}
+
+impl ParentFailure {
+    /// Whether it is what holds if nothing is said.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+words! {
     /// How grave a line of a job's log is.
     LogLevel {
         /// What happens.

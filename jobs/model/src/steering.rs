@@ -130,12 +130,13 @@ pub struct Limit {
 /// A token bucket: it holds `burst` tokens and is full at first; a job that starts takes one; `jobs` come in `per_s` seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "LimitRate")]
 pub struct Rate {
     /// Jobs that may start …
     #[schemars(range(min = 1, max = 1_000_000))]
     pub jobs: u32,
-    /// … in so many seconds.
-    #[serde(default = "one_second")]
+    /// … in so many seconds; in one if nothing is said.
+    #[serde(default = "one_second", skip_serializing_if = "is_one")]
     #[schemars(range(min = 1, max = 86_400))]
     pub per_s: u32,
     /// Jobs that may start at once after a silence; as many as `jobs` if nothing is said.
@@ -146,6 +147,11 @@ pub struct Rate {
 
 fn one_second() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_one(seconds: &u32) -> bool {
+    *seconds == 1
 }
 
 /// A limit, and how far it is used.

@@ -60,7 +60,7 @@ pub enum Block {
         /// How many.
         count: u64,
         /// Twenty of them at most.
-        jobs: Vec<Parent>,
+        jobs: Vec<Awaited>,
     },
     /// It is parked until a cause goes away.
     Parked {
@@ -136,7 +136,7 @@ pub enum Block {
 
 /// A job that another one waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Parent {
+pub struct Awaited {
     /// The job.
     pub job: JobId,
     /// Its state; missing if its queue has forgotten it.

@@ -7,6 +7,7 @@ mod control;
 mod dead;
 mod error;
 mod estimate;
+mod flows;
 mod limits;
 mod link;
 mod list;
@@ -30,6 +31,7 @@ pub use backend::{BackendHandle, Delivery, QueueBackend, SettleLayer, Stop, Stop
 pub use control::{Control, ControlChange};
 pub use dead::{DeadAction, DeadStep};
 pub use error::{QueueError, Refusal};
+pub use flows::{Flow, FlowEdge, FlowJob, Relay, Told, relay_all};
 pub use limits::{MAX_QUEUE_LIMITS, MAX_WEIGHT};
 pub use obliterate::{ObliterateOffer, Obliterated};
 pub use outbox::{Batch, Outbox, OutboxConfig, OutboxState};

@@ -30,11 +30,12 @@ enum Order {
 }
 
 /// The indexes in the order of the walk; those of parked jobs come before the finished ones.
-const INDEXES: [Index; 6] = [
+const INDEXES: [Index; 7] = [
     Index { name: "lease", order: Order::Sorted, states: &[State::Running] },
     Index { name: "suspects", order: Order::List, states: &[State::Waiting] },
     Index { name: "lanes", order: Order::Lanes, states: &[State::Waiting] },
     Index { name: "later", order: Order::Sorted, states: &[State::Scheduled, State::Retrying] },
+    Index { name: "blocked", order: Order::Sorted, states: &[State::Blocked] },
     Index { name: "dead", order: Order::NewestFirst, states: &[State::Failed] },
     Index { name: "done", order: Order::NewestFirst, states: &[State::Succeeded, State::Cancelled] },
 ];

@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use fourmi_model::{
-    Envelope, History, JobId, KEY_LIVES, MAX_LIMITS, MAX_UNIQUE, Priority, QueueName, Retention, Submission,
-    TenantName, Unique, UniqueUntil,
+    Envelope, History, JobId, KEY_LIVES, MAX_LIMITS, MAX_UNIQUE, ParentFailure, Priority, QueueName, Retention,
+    Submission, TenantName, Unique, UniqueUntil,
 };
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use serde::Serialize;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     Pushed, QueueError, Refusal,
+    flows::known_parent,
     link::Link,
     pressure::Pressure,
     queues::milliseconds,
@@ -57,9 +58,17 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn new(id: JobId, submission: &Submission) -> Result<Self, QueueError> {
+        Self::with(id, submission, Options::of(submission))
+    }
+
+    /// The handle of a batch with so many members.
+    pub(crate) fn batch(id: JobId, submission: &Submission, members: u64) -> Result<Self, QueueError> {
+        Self::with(id, submission, Options { b: Some(members), ..Options::of(submission) })
+    }
+
+    fn with(id: JobId, submission: &Submission, options: Options) -> Result<Self, QueueError> {
         let unreadable = |error| QueueError::Corrupt(format!("a submission that cannot be written as JSON: {error}"));
         let envelope = serde_json::to_string(&submission.envelope).map_err(unreadable)?;
-        let options = Options::of(submission);
         let options = match options.is_plain() {
             true => String::new(),
             false => serde_json::to_string(&options).map_err(unreadable)?,
@@ -100,6 +109,14 @@ struct Options {
     u: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     v: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    a: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    y: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r: Option<char>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    b: Option<u64>,
 }
 
 impl Options {
@@ -135,6 +152,14 @@ impl Options {
                 }
                 UniqueUntil::Started | UniqueUntil::Finished => None,
             }),
+            a: unmet(submission),
+            y: submission.known_parents.iter().flat_map(known_parent).collect(),
+            r: match submission.envelope.on_parent_failure {
+                ParentFailure::Cancel => None,
+                ParentFailure::Run => Some('r'),
+                ParentFailure::Wait => Some('w'),
+            },
+            b: None,
         }
     }
 
@@ -150,7 +175,19 @@ impl Options {
             && self.g.is_none()
             && self.m.is_none()
             && self.u.is_none()
+            && self.a.is_empty()
+            && self.y.is_empty()
+            && self.b.is_none()
+            && self.g.is_none()
+            && self.m.is_none()
+            && self.u.is_none()
     }
+}
+
+/// The jobs that it waits for, but for those that are over and forgotten.
+fn unmet(submission: &Submission) -> Vec<String> {
+    let is_known = |id: &JobId| submission.known_parents.iter().any(|(known, _)| known == id);
+    submission.envelope.after.iter().filter(|id| !is_known(id)).map(ToString::to_string).collect()
 }
 
 /// The limits that a job names, each once.

@@ -144,7 +144,12 @@ impl Queues {
     /// [`QueueError::Unavailable`] the job may have been accepted: pushing the same id again is safe.
     pub async fn push(&self, id: JobId, submission: Submission) -> Result<Result<Pushed, Refusal>, QueueError> {
         let row = Row::new(id.clone(), &submission)?;
-        self.pusher(id.queue()).await?.push(row).await
+        let answer = self.pusher(id.queue()).await?.push(row).await?;
+        if answer.as_ref().is_ok_and(|pushed| pushed.id == id) {
+            let ties: Vec<_> = submission.envelope.after.iter().map(|parent| (parent, &id)).collect();
+            self.follow_or_leave(&ties).await;
+        }
+        Ok(answer)
     }
 
     /// Puts any number of jobs into one queue, in steps; one answer a job, in order.
@@ -158,10 +163,15 @@ impl Queues {
     ) -> Result<Vec<Result<Pushed, Refusal>>, QueueError> {
         self.pusher(queue).await?;
         let rows = jobs.iter().map(|(id, submission)| Row::new(id.clone(), submission));
-        push::push_many(&self.link, queue, &rows.collect::<Result<Vec<_>, _>>()?).await
+        let answers = push::push_many(&self.link, queue, &rows.collect::<Result<Vec<_>, _>>()?).await?;
+        let is_own = |id: &JobId, answer: &Result<Pushed, _>| answer.as_ref().is_ok_and(|pushed| pushed.id == *id);
+        let accepted = jobs.iter().zip(&answers).filter(|((id, _), answer)| is_own(id, answer));
+        let ties = accepted.flat_map(|((id, job), _)| job.envelope.after.iter().map(move |parent| (parent, id)));
+        self.follow_or_leave(&ties.collect::<Vec<_>>()).await;
+        Ok(answers)
     }
 
-    async fn pusher(&self, queue: &QueueName) -> Result<Pusher, QueueError> {
+    pub(crate) async fn pusher(&self, queue: &QueueName) -> Result<Pusher, QueueError> {
         if let Some(pusher) = self.pushers().get(queue) {
             return Ok(pusher.clone());
         }
@@ -181,6 +191,14 @@ impl Queues {
     /// If Redis does not answer.
     pub async fn get(&self, id: &JobId) -> Result<Option<Job>, QueueError> {
         Ok(read::jobs(&self.link, id.queue(), &[id.uuid()]).await?.pop().flatten())
+    }
+
+    /// Which of these jobs, of any queues, are there.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn are_there(&self, ids: &[JobId]) -> Result<Vec<bool>, QueueError> {
+        Ok(self.versions(ids).await?.iter().map(Option::is_some).collect())
     }
 
     /// The versions of jobs of any queues, each with the number of the newest line of its log; `None` for one that is not

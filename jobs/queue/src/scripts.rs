@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use redis::{Arg, Cmd, ToRedisArgs};
 
-const LIB: &str = include_str!("lua/lib.lua");
+const LIB: &str = concat!(include_str!("lua/lib.lua"), include_str!("lua/lanes.lua"), include_str!("lua/ends.lua"));
 
 macro_rules! scripts {
     ($($name:ident = $file:literal),+ $(,)?) => {
@@ -16,13 +16,17 @@ scripts! {
     ACKNOWLEDGE = "acknowledge.lua",
     BEAT = "beat.lua",
     CANCEL = "cancel.lua",
+    CHILD = "child.lua",
     CONSUME = "consume.lua",
     CONTROL = "control.lua",
     DRAIN = "drain.lua",
     EXPIRE = "expire.lua",
     FETCH = "fetch.lua",
+    FOLLOW = "follow.lua",
+    GATHER = "gather.lua",
     GET = "get.lua",
     LEAVE = "leave.lua",
+    KIN = "kin.lua",
     LIMIT = "limit.lua",
     LIMITS = "limits.lua",
     LINES = "lines.lua",
@@ -35,12 +39,16 @@ scripts! {
     PURGE = "purge.lua",
     PUSH = "push.lua",
     RECLAIM = "reclaim.lua",
+    RELAY = "relay.lua",
     RELEASE = "release.lua",
     RENEW = "renew.lua",
+    RESOLVE = "resolve.lua",
     RETRY = "retry.lua",
     ROUSE = "rouse.lua",
     SCALE = "scale.lua",
     SETTLE = "settle.lua",
+    SWEEP = "sweep.lua",
+    TOLD = "told.lua",
     TRIM = "trim.lua",
     UNPARK = "unpark.lua",
     WAITING = "waiting.lua",

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use fourmi_model::{
-    Block, Busy, EstimatedStart, Job, JobId, Knowledge, Limit, LimitState, NoEstimate, Parent, State, Why, WorkerInfo,
+    Awaited, Block, Busy, EstimatedStart, Job, JobId, Knowledge, Limit, LimitState, NoEstimate, State, Why, WorkerInfo,
 };
 use jiff::Timestamp;
 use redis::Value;
@@ -33,7 +33,7 @@ impl Queues {
         let Some(seen) = self.look(id).await? else { return Ok(None) };
         let mut blocks = seen.own();
         match seen.job.state {
-            State::Blocked => blocks.push(self.parents(&seen).await?),
+            State::Blocked => blocks.push(self.awaited(&seen).await?),
             State::Waiting => {
                 blocks.extend(seen.of_workers());
                 blocks.extend(self.limits_reached(&seen).await?);
@@ -63,6 +63,7 @@ impl Queues {
             redis::from_redis_value(answer)?;
         let alone = hash.contains_key("alone");
         let Some(job) = read::document(id.clone(), (hash, envelope, outcome, None))? else { return Ok(None) };
+        let or_more = ahead < 0 && job.state == State::Waiting && length > SEARCHED;
         let (paused, cap, running, pace, started, waiting) = queue;
         let count = |number: Option<i64>| number.and_then(|number| number.try_into().ok()).unwrap_or(0);
         Ok(Some(Seen {
@@ -77,8 +78,8 @@ impl Queues {
             parent_count,
             parents: parents.iter().filter_map(|id| id.parse().ok()).collect(),
             // Who is not found stands far behind, or will be put at the end.
-            ahead: ahead.try_into().unwrap_or(length),
-            or_more: ahead < 0 && length > SEARCHED,
+            ahead: ahead.try_into().unwrap_or(if or_more { SEARCHED } else { length }),
+            or_more,
             steered: steered == 1,
             lanes: lanes.max(1),
             rivals,
@@ -87,13 +88,13 @@ impl Queues {
     }
 
     /// The jobs that a blocked one waits for; they may be in other queues.
-    async fn parents(&self, seen: &Seen) -> Result<Block, QueueError> {
+    async fn awaited(&self, seen: &Seen) -> Result<Block, QueueError> {
         let mut ids = seen.parents.clone();
         ids.sort_unstable();
         let mut jobs = Vec::with_capacity(ids.len());
         for job in ids {
             let state = self.get(&job).await?.map(|parent| parent.state);
-            jobs.push(Parent { job, state });
+            jobs.push(Awaited { job, state });
         }
         Ok(Block::BlockedBy { count: seen.parent_count, jobs })
     }

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, fmt::Display};
 
-use fourmi_model::{Job, JobId, JobRecord, TenantName};
+use fourmi_model::{Job, JobId, JobRecord, ParentFailure, TenantName};
 use jiff::Timestamp;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
 use crate::{Records, RecordsError};
@@ -13,7 +13,8 @@ use crate::{Records, RecordsError};
 const ROWS: usize = 50;
 
 const COLUMNS: &str = "id, version, queue, kind, schema_version, state, error_code, priority, tags, correlation_id, run, \
-  attempts, crashes, created_at, started_at, finished_at, deadline, worker, payload, progress, result, error, runs, tenant";
+  attempts, crashes, created_at, started_at, finished_at, deadline, worker, payload, progress, result, error, runs, tenant, \
+  flow";
 
 /// A row is replaced only by a newer one. What never changes of a job is left out.
 const REPLACE: &str = "\
@@ -68,7 +69,8 @@ impl Records {
                     .push_bind(job.result.as_ref().map(json))
                     .push_bind(job.error.as_ref().map(json))
                     .push_bind(json(runs))
-                    .push_bind(job.tenant.as_ref().map(TenantName::as_str));
+                    .push_bind(job.tenant.as_ref().map(TenantName::as_str))
+                    .push_bind(Flow::of(job).as_ref().map(json));
             });
             let insert = insert.push(" ").push(REPLACE);
             written += insert.build().execute(&mut *transaction).await?.rows_affected();
@@ -96,6 +98,33 @@ impl Records {
     }
 }
 
+/// How a job is tied to others, as its row holds it.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Flow {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    after: Vec<JobId>,
+    #[serde(skip_serializing_if = "ParentFailure::is_default")]
+    on_parent_failure: ParentFailure,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<JobId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<JobId>,
+}
+
+impl Flow {
+    /// `None` if it stands alone.
+    fn of(job: &Job) -> Option<Self> {
+        let flow = Self {
+            after: job.after.clone(),
+            on_parent_failure: job.on_parent_failure,
+            parent: job.parent.clone(),
+            batch: job.batch.clone(),
+        };
+        (flow != Self::default()).then_some(flow)
+    }
+}
+
 /// A number that never comes near the largest that SQL knows.
 fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
@@ -114,6 +143,7 @@ struct Columns<'a> {
 
 impl Columns<'_> {
     fn record(&self) -> Result<JobRecord, RecordsError> {
+        let flow: Flow = self.json("flow")?.unwrap_or_default();
         let job = Job {
             id: self.id.clone(),
             kind: self.word("kind")?,
@@ -135,6 +165,10 @@ impl Columns<'_> {
             started_at: self.time("started_at")?,
             finished_at: self.time("finished_at")?,
             deadline: self.time("deadline")?,
+            after: flow.after,
+            on_parent_failure: flow.on_parent_failure,
+            parent: flow.parent,
+            batch: flow.batch,
             worker: None,
             parked_reason: None,
             cancel_requested: false,

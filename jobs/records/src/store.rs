@@ -23,9 +23,10 @@ const BUSY: Duration = Duration::from_secs(5);
 const CONNECTIONS: u32 = 4;
 
 /// In the order in which they are applied. A step that was released is never changed.
-const STEPS: [(&str, &str); 2] = [
+const STEPS: [(&str, &str); 3] = [
     ("jobs", include_str!("../migrations/sqlite/0001_jobs.sql")),
     ("tenants", include_str!("../migrations/sqlite/0002_tenants.sql")),
+    ("flows", include_str!("../migrations/sqlite/0003_flows.sql")),
 ];
 
 /// The records; cheap to clone.

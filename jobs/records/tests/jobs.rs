@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use fourmi_model::{Failure, Job, JobId, JobRecord, Priority, RunReport, State};
+use fourmi_model::{Failure, Job, JobId, JobRecord, ParentFailure, Priority, RunReport, State};
 use fourmi_records::{Records, RecordsError};
 use jiff::Timestamp;
 use serde_json::json;
@@ -12,6 +12,11 @@ use tempfile::TempDir;
 
 fn time(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(1_800_000_000_000 + ms).unwrap()
+}
+
+/// Another job, the same each time: ties never change.
+fn relative(queue: &str, number: u8) -> JobId {
+    format!("{queue}-0198c0de-0000-7000-8000-00000000000{number}").parse().unwrap()
 }
 
 /// A finished job with everything that one can have.
@@ -38,6 +43,10 @@ fn record(state: State, version: u64) -> JobRecord {
         started_at: Some(time(1)),
         finished_at: Some(time(2)),
         deadline: Some(time(60_000)),
+        after: vec![relative("vision", 1)],
+        on_parent_failure: ParentFailure::Wait,
+        parent: Some(relative("media", 2)),
+        batch: Some(relative("media", 3)),
         worker: None,
         parked_reason: None,
         cancel_requested: false,

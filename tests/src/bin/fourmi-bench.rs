@@ -77,9 +77,13 @@ fn main() -> ExitCode {
 fn worker() -> ExitCode {
     let log = std::env::var_os("BENCH_LOG").map(|path| File::options().create(true).append(true).open(path).unwrap());
     let log: &'static Option<File> = Box::leak(Box::new(log));
+    let work = std::env::var("BENCH_WORK_MS").ok().map(|ms| Duration::from_millis(ms.parse().unwrap()));
     Worker::new(bench::queue::QUEUE)
-        .prefetch(1_000)
+        .prefetch(if work.is_some() { 0 } else { 1_000 })
         .kind::<Tick, _, _>(async move |tick: Tick, _| {
+            if let Some(work) = work {
+                tokio::time::sleep(work).await;
+            }
             if let Some(mut log) = log.as_ref() {
                 let line = [tick.id, tick.t0, monotonic_ns()].map(u64::to_le_bytes).concat();
                 log.write_all(&line).unwrap();

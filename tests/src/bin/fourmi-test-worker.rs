@@ -4,10 +4,11 @@
 
 use std::{io::Write, path::Path, process::ExitCode, time::Duration};
 
-use fourmi_model::{Failure, LogLevel, Progress};
+use fourmi_model::{Failure, JobId, LogLevel, Priority, Progress};
 use fourmi_runtime::{Context, Worker};
 use fourmi_tests::kinds::{
-    Echo, Fail, Greet, GreetOne, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps, Talk, TalkInChild,
+    Echo, Fail, Family, FamilyInChild, Greet, GreetOne, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps, Talk,
+    TalkInChild,
 };
 use serde_json::json;
 
@@ -19,6 +20,8 @@ fn main() -> ExitCode {
         .kind::<Misbehave, _, _>(misbehave)
         .kind::<Steps, _, _>(steps)
         .kind::<Talk, _, _>(talk)
+        .kind::<Family, _, _>(family)
+        .kind::<FamilyInChild, _, _>(async |job: FamilyInChild, context| family(job.0, context).await)
         .kind::<TalkInChild, _, _>(async |job: TalkInChild, context| talk(job.0, context).await);
     // A worker of the version before, which does not know every kind yet, and one in an older version.
     match std::env::var_os("TEST_WORKER_IS_OLD") {
@@ -127,6 +130,19 @@ async fn talk(job: Talk, context: Context) -> Result<(), Failure> {
     }
     context.log(LogLevel::Warn, "the last word");
     Ok(())
+}
+
+async fn family(job: Family, context: Context) -> Result<serde_json::Value, Failure> {
+    let mut made: Vec<JobId> = Vec::new();
+    for n in 0..job.children {
+        let child = context.enqueue(&format!("child {n}"), &Echo { value: json!(n) });
+        let child = child.after(made.last().cloned()).tag("child").priority(Priority::High);
+        made.push(child.send().await?);
+    }
+    if context.attempt() <= job.failures {
+        return Err(Failure::retry("told_to", "as it was told"));
+    }
+    Ok(json!({ "made": made, "parents": context.parents().await? }))
 }
 
 async fn steps(job: Steps, context: Context) -> Result<(), Failure> {

@@ -185,7 +185,11 @@ async fn a_lowered_job_is_not_fetched_in_its_old_place() {
 
 #[tokio::test]
 async fn a_queue_is_obliterated_only_when_told_twice() {
-    let bench = Bench::new().await;
+    obliterating_takes_two_words_and_leaves_other_queues_alone(Bench::new().await).await;
+}
+
+/// On any Redis.
+pub(crate) async fn obliterating_takes_two_words_and_leaves_other_queues_alone(bench: Bench) {
     let other = Bench::on(bench.redis.clone(), "other").await;
     let kept = other.push_plain().await;
     for _ in 0..1_500 {

@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod batches;
 mod bench;
 mod conformance;
 mod control;
+mod flows;
+mod flows_http;
+mod flows_work;
 mod guards;
 mod history;
 mod lanes;

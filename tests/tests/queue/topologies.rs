@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::{
     bench::{Bench, submission},
     conformance::{a_watched_job_is_followed_through, all_promises_hold_on},
+    control::obliterating_takes_two_words_and_leaves_other_queues_alone,
 };
 
 /// All that holds on any Redis, also when its connections are cut. The worker has lived through it.
@@ -22,6 +23,7 @@ async fn everything_holds_on(redis: &Arc<Topology>) -> (Program, TempDir) {
     all_promises_hold_on(redis).await;
     let bench = Bench::on(redis.clone(), "cut").await;
     a_watched_job_is_followed_through(&bench, || redis.cut_connections()).await;
+    obliterating_takes_two_words_and_leaves_other_queues_alone(Bench::on(redis.clone(), "gone").await).await;
     all_are_run(&bench.queues, &push_until_accepted(&bench.queues, 20).await).await;
     worker
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fourmi_model::{
-    Block, EstimatedStart, JobId, Knowledge, Limit, LimitName, NoEstimate, Parent, ParkReason, Priority, State, Why,
+    Awaited, Block, EstimatedStart, JobId, Knowledge, Limit, LimitName, NoEstimate, ParkReason, Priority, State, Why,
 };
 use fourmi_queue::Outcome;
 use jiff::Timestamp;
@@ -122,7 +122,7 @@ async fn a_job_that_waits_for_a_time_a_cause_or_others_says_which() {
     let set = bench.key(&format!("dep:{}", blocked.uuid()));
     let () = bench.redis.ask(redis::cmd("SADD").arg(set).arg(parent.to_string()).arg(forgotten.to_string()));
     let why_blocked = why(&bench, &blocked).await;
-    let jobs = vec![Parent { job: parent, state: Some(State::Waiting) }, Parent { job: forgotten, state: None }];
+    let jobs = vec![Awaited { job: parent, state: Some(State::Waiting) }, Awaited { job: forgotten, state: None }];
     assert_eq!(why_blocked.blocks, [Block::BlockedBy { count: 2, jobs }]);
     assert_eq!(why_blocked.no_estimate, Some(NoEstimate::Blocked));
 }

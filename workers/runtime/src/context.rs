@@ -5,13 +5,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use fourmi_model::{Artifact, BlobId, Failure, JobId, LogEntry, LogLevel, Progress};
+use fourmi_kinds::JobKind;
+use fourmi_model::{Artifact, BlobId, Failure, JobId, LogEntry, LogLevel, Parent, Progress};
 use fourmi_queue::{Stop, StopSignal};
 use fourmi_settings::Environment;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    enqueue::{ChildJob, NewJob},
     program::Program,
     rooms::{Kept, Rooms},
     scratch::RunFolder,
@@ -71,6 +73,10 @@ pub(crate) trait Host: Send + Sync {
     fn discard(&self, file: BlobId) -> BoxFuture<'_, Result<(), Failure>>;
     /// What the operator keeps under a name.
     fn secret(&self, name: String) -> BoxFuture<'_, Result<String, Failure>>;
+    /// What became of the jobs that this one has waited for.
+    fn parents(&self) -> BoxFuture<'_, Result<Vec<Parent>, Failure>>;
+    /// Makes a job.
+    fn enqueue(&self, job: NewJob) -> BoxFuture<'_, Result<JobId, Failure>>;
 }
 
 /// A stored file, to be read.
@@ -245,6 +251,25 @@ impl Context {
     /// The job is parked as `not_configured` if there is none.
     pub async fn secret(&self, name: &str) -> Result<String, Failure> {
         self.inner.host.secret(name.to_owned()).await
+    }
+
+    /// The jobs that this one has waited for, in the order in which it names them: how each ended, with its result or
+    /// error. Read when asked for.
+    ///
+    /// # Errors
+    /// A retryable failure `queue_unavailable`.
+    pub async fn parents(&self) -> Result<Vec<Parent>, Failure> {
+        self.inner.host.parents().await
+    }
+
+    /// A job to be made by this run, which inherits its correlation id. `name` tells it from the others that this job
+    /// makes: a run that is repeated makes no second one.
+    pub fn enqueue<K: JobKind>(&self, name: &str, payload: &K) -> ChildJob<'_> {
+        ChildJob::new(self, name, payload)
+    }
+
+    pub(crate) fn host(&self) -> &dyn Host {
+        &*self.inner.host
     }
 
     /// Stores a finished file of the scratch folder for good. `role` says what it is to the job (`audio`), `name` is

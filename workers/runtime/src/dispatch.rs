@@ -13,7 +13,7 @@ use std::{
 use apalis_core::task::Task;
 use fourmi_blobs::Blobs;
 use fourmi_model::{Envelope, ErrorClass, ErrorReport, Failure, Isolation, NextStep, Policy};
-use fourmi_queue::{BackendHandle, Delivery, Outcome, Stop};
+use fourmi_queue::{BackendHandle, Delivery, Outcome, Queues, Stop, Transitions};
 use fourmi_settings::Data;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -40,6 +40,8 @@ pub(crate) struct Dispatch(Arc<House>);
 pub(crate) struct House {
     pub(crate) handlers: Handlers,
     pub(crate) backend: BackendHandle,
+    pub(crate) queues: Queues,
+    pub(crate) transitions: Transitions,
     pub(crate) blobs: Blobs,
     pub(crate) scratch: Scratch,
     pub(crate) data: Data,
@@ -114,6 +116,9 @@ impl House {
         let host = Arc::new(LocalHost {
             id: delivery.id.clone(),
             run: delivery.run,
+            envelope: delivery.envelope.clone(),
+            queues: self.queues.clone(),
+            transitions: self.transitions.clone(),
             backend: self.backend.clone(),
             blobs: self.blobs.clone(),
             rooms: rooms.clone(),

@@ -2,6 +2,7 @@
 
 mod context;
 mod dispatch;
+mod enqueue;
 mod handler;
 mod isolation;
 mod local;
@@ -12,6 +13,7 @@ mod serve;
 mod worker;
 
 pub use context::{Context, GrowingFile, InputFile};
+pub use enqueue::ChildJob;
 pub use program::{Program, RunningProgram};
 pub use rooms::{Kept, write_whole};
 pub use worker::Worker;

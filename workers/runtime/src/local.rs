@@ -1,20 +1,24 @@
 //! The host of a run in the worker process itself.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use fourmi_blobs::{BlobError, Blobs};
-use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, JobId, LogEntry, ParkReason, Progress};
-use fourmi_queue::BackendHandle;
+use fourmi_model::{Artifact, BlobId, Envelope, ErrorClass, Failure, JobId, LogEntry, Parent, ParkReason, Progress};
+use fourmi_queue::{BackendHandle, QueueError, Queues, Refusal, Run, Transitions};
 use futures_util::future::BoxFuture;
 
 use crate::{
     context::{GrowingFile, Host, InputFile, NewFile, NewGrowing, scratch_failure},
+    enqueue::NewJob,
     rooms::Rooms,
 };
 
 pub(crate) struct LocalHost {
     pub(crate) id: JobId,
     pub(crate) run: u64,
+    pub(crate) envelope: Arc<Envelope>,
+    pub(crate) queues: Queues,
+    pub(crate) transitions: Transitions,
     pub(crate) backend: BackendHandle,
     pub(crate) blobs: Blobs,
     pub(crate) rooms: Rooms,
@@ -99,6 +103,34 @@ impl Host for LocalHost {
             tokio::fs::read_to_string(self.secrets.join(&name)).await.map_err(|_| missing())
         })
     }
+
+    fn parents(&self) -> BoxFuture<'_, Result<Vec<Parent>, Failure>> {
+        Box::pin(async move {
+            self.queues.parents(&self.id, &self.envelope.after).await.map_err(|error| queue_failure(&error))
+        })
+    }
+
+    fn enqueue(&self, job: NewJob) -> BoxFuture<'_, Result<JobId, Failure>> {
+        Box::pin(async move {
+            let (id, mut submission) = job.submission(&self.id, self.envelope.correlation_id.clone());
+            let run = Run { job: self.id.uuid(), number: self.run };
+            let noted = self.transitions.note_child(run, &id).await.map_err(|error| queue_failure(&error))?;
+            let lost = || Failure::retry("lease_lost", "the run has lost its lease: another may be at work");
+            submission.tenant = noted.ok_or_else(lost)?;
+            match self.queues.push(id, submission).await {
+                Ok(Ok(pushed)) => Ok(pushed.id),
+                Ok(Err(Refusal::QueueFull { retry_after })) => {
+                    Err(Failure::retry_after(retry_after, "queue_full", "the queue of the new job is full"))
+                }
+                Ok(Err(refusal)) => Err(Failure::permanent("invalid_child", refusal.to_string())),
+                Err(error) => Err(queue_failure(&error)),
+            }
+        })
+    }
+}
+
+fn queue_failure(error: &QueueError) -> Failure {
+    Failure::retry("queue_unavailable", "Redis does not answer as it should").because(error)
 }
 
 fn storage_failure(error: &BlobError) -> Failure {

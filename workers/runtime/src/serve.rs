@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use apalis_core::worker::{builder::WorkerBuilder, context::WorkerContext};
 use fourmi_blobs::Blobs;
 use fourmi_model::{InvalidName, QueueName};
-use fourmi_queue::{BackendHandle, QueueBackend, QueueError, Queues, Stop, WorkerConfig};
+use fourmi_queue::{BackendHandle, QueueBackend, QueueError, Queues, Stop, Transitions, WorkerConfig};
 use fourmi_settings::{Data, Environment, Logging, Redis, logging};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -68,6 +68,8 @@ async fn serve(worker: Worker, environment: &Environment) -> anyhow::Result<()> 
     let house = House {
         handlers: worker.handlers,
         backend: handle.clone(),
+        queues: queues.clone(),
+        transitions: Transitions::of(&queues, queue.clone()).await?,
         blobs: blobs.clone(),
         settings: environment.pick(worker.settings),
         data: data.clone(),

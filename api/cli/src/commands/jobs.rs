@@ -183,6 +183,15 @@ fn print_job(job: &Job) -> anyhow::Result<()> {
     for (name, moment) in [("started", job.started_at), ("finished", job.finished_at)] {
         moment.map_or(Ok(()), |moment| field(name, &time(moment)))?;
     }
+    if !job.after.is_empty() {
+        let after: Vec<String> = job.after.iter().take(5).map(ToString::to_string).collect();
+        let more = job.after.len().saturating_sub(after.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        field("after", &format!("{}{more}", after.join(", ")))?;
+    }
+    for (name, id) in [("made by", &job.parent), ("batch", &job.batch)] {
+        id.as_ref().map_or(Ok(()), |id| field(name, &id.to_string()))?;
+    }
     if let Some(due) = job.due_at {
         field("due", &format!("{due:.0}"))?;
     }

@@ -5,6 +5,7 @@ pub(crate) mod dead;
 pub(crate) mod demo;
 pub(crate) mod extract;
 pub(crate) mod files;
+pub(crate) mod flows;
 pub(crate) mod jobs;
 pub(crate) mod kinds;
 pub(crate) mod limits;

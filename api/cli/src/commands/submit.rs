@@ -4,7 +4,9 @@ use std::{io::Read, time::Duration};
 
 use clap::Args;
 use fourmi_client::{JobHandle, Raw};
-use fourmi_model::{LimitName, PolicyOverrides, Priority, State, TenantName, Unique, UniqueUntil};
+use fourmi_model::{
+    JobId, LimitName, ParentFailure, PolicyOverrides, Priority, State, TenantName, Unique, UniqueUntil,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -55,6 +57,12 @@ pub(crate) struct SubmitArguments {
     /// Do not start it after this time
     #[arg(long, value_name = "TIME")]
     deadline: Option<jiff::Timestamp>,
+    /// Wait for this job to be over first; may be given several times
+    #[arg(long, value_name = "ID")]
+    after: Vec<JobId>,
+    /// What becomes of it when one of those does not succeed: cancel, run or wait (for its replay)
+    #[arg(long, value_name = "POLICY", requires = "after", default_value_t = ParentFailure::default())]
+    on_parent_failure: ParentFailure,
     /// Runs that may fail before the job is given up [default: what the kind says]
     #[arg(long, value_name = "N")]
     attempts: Option<u32>,
@@ -88,6 +96,8 @@ pub(crate) async fn run(session: &Session, arguments: SubmitArguments) -> anyhow
     let client = session.client()?;
     let mut submit = client
         .submit_raw(&arguments.kind, payload)
+        .after(arguments.after)
+        .on_parent_failure(arguments.on_parent_failure)
         .policy(PolicyOverrides { attempts: arguments.attempts, ..PolicyOverrides::default() });
     for tag in arguments.tag {
         submit = submit.tag(tag);

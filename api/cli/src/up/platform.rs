@@ -1,6 +1,10 @@
 //! The processes of a platform: started in one order, stopped in the other.
 
-use std::{collections::HashMap, ffi::OsString, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ffi::OsString,
+    time::Duration,
+};
 
 use fourmi_client::Client;
 use fourmi_model::WorkerInfo;
@@ -104,6 +108,18 @@ impl Platform {
                 None => said.unwrap_or(1),
             };
             self.adjust(&Target { class, processes, patient: false, workers: Vec::new() })?;
+        }
+        self.until_started().await
+    }
+
+    /// Waits until each worker has been started, or could not be.
+    async fn until_started(&mut self) -> anyhow::Result<()> {
+        let mut missing: BTreeSet<String> = self.workers.children().map(|(name, _)| name.to_owned()).collect();
+        while !missing.is_empty() {
+            let Some(event) = self.events.recv().await else { return Ok(()) };
+            self.tell(&event)?;
+            let (Event::Started { name, .. } | Event::Failed { name, .. }) = event;
+            missing.remove(&name);
         }
         Ok(())
     }

@@ -27,17 +27,19 @@ use crate::{
     query::Query,
     redis::in_time,
     routes::{
+        flows,
         job_list::{self, JobList},
+        parents,
         submission::JobSubmission,
         waiting,
     },
     sse,
 };
 
-const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(super) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const UNIQUE_CONFLICT: HeaderName = HeaderName::from_static("unique-conflict");
 /// How long after Redis did not answer it is asked again.
-const PUSH_AGAIN: Duration = Duration::from_millis(50);
+pub(super) const PUSH_AGAIN: Duration = Duration::from_millis(50);
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
@@ -79,7 +81,7 @@ pub(crate) fn table() -> Group {
             .with_headers(&["ETag"])
             .answers_empty(StatusCode::NOT_MODIFIED, "You have it."),
         identified("cancel_job", Method::POST, "/api/v1/jobs/{id}/cancel", cancel_job)
-            .says("Stops a job", "A job that runs is asked to stop, which takes a moment.")
+            .says("Stops a job", "A job that runs is asked to stop, which takes a moment. With a batch, those of its jobs that are not over are stopped too.")
             .answers(StatusCode::OK, JSON, schema::<Job>, "It had not started, and will not.")
             .answers(StatusCode::ACCEPTED, JSON, schema::<Job>, "Its run was asked to stop.")
             .fails(&[Code::AlreadyOver]),
@@ -105,6 +107,7 @@ pub(crate) fn table() -> Group {
             .fails(&[Code::InvalidQuery]),
     ];
     operations.extend(waiting::operations());
+    operations.extend(flows::operations());
     Group::new("jobs", "Work to be done, and what became of it.", operations)
 }
 
@@ -127,7 +130,7 @@ fn submit_operation() -> Operation {
         .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Unique-Conflict", "Preference-Applied"])
         .fails(&[Code::BadRequest, Code::InvalidHeader, Code::InvalidJson, Code::UnknownJob])
         .fails(&[Code::IdempotencyConflict, Code::PayloadTooLarge])
-        .fails(&[Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload, Code::MissingFile])
+        .fails(&[Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload, Code::MissingFile, Code::UnknownParent])
         .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable])
 }
 
@@ -167,7 +170,7 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
     let wait = headers::wait(request.headers());
     let key = headers::idempotency_key(request.headers())?;
     let wanted: JobSubmission<'_> = body::parse(body::read(request).await?)?;
-    let (id, submission) = wanted.check(catalogue(), &jobs.blobs, key).await?;
+    let (id, submission) = check(&jobs, wanted, key).await?;
     let pushed = in_time(jobs.push(&id, &submission)).await??;
     let job = jobs.accepted(&pushed, &submission, wait).await?;
 
@@ -178,6 +181,24 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
     }
     say_waited(response, wait);
     answer(response, if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED }, &job)
+}
+
+/// The job as the queue takes it, if there is everything that it needs and waits for.
+async fn check(
+    jobs: &Jobs,
+    mut wanted: JobSubmission<'_>,
+    key: Option<String>,
+) -> Result<(JobId, Submission), Problem> {
+    if wanted.name.is_some() {
+        return Err(Problem::field(Code::InvalidRequest, "name", "is for the jobs of a flow (POST /api/v1/flows)"));
+    }
+    let after = parents::ids(&std::mem::take(&mut wanted.after))?;
+    let policy = wanted.on_parent_failure;
+    let (id, mut submission) = wanted.check(catalogue(), &jobs.blobs, key).await?;
+    let named = after.iter().enumerate().map(|(index, id)| (format!("after[{index}]"), id, policy)).collect();
+    submission.known_parents = parents::look_up(jobs, named).await?;
+    submission.envelope.after = after;
+    Ok((id, submission))
 }
 
 #[handler]
@@ -202,7 +223,12 @@ async fn get_job(request: &mut Request, depot: &mut Depot, response: &mut Respon
 async fn cancel_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
     let id = job_id(request)?;
-    let status = match in_time(jobs.queues.cancel(&id)).await? {
+    let cancelled = in_time(jobs.queues.cancel(&id)).await?;
+    if matches!(cancelled, Cancelled::Now | Cancelled::AlreadyOver(State::Cancelled)) {
+        // Of a batch: a step is bounded, and what an earlier call could not finish this one does.
+        while in_time(jobs.queues.cancel_members(&id)).await? {}
+    }
+    let status = match cancelled {
         Cancelled::Now => StatusCode::OK,
         Cancelled::Requested => StatusCode::ACCEPTED,
         Cancelled::AlreadyOver(state) => return Err(already_over(state)),
@@ -318,7 +344,11 @@ pub(super) fn answer(response: &mut Response, status: StatusCode, job: &Job) -> 
 impl Jobs {
     /// Puts a job into its queue, again and again while Redis does not answer: the id is the same, so that it is
     /// accepted once, and a connection that broke unnoticed does not cost the caller an error.
-    async fn push(&self, id: &JobId, submission: &Submission) -> Result<Result<Pushed, Refusal>, QueueError> {
+    pub(super) async fn push(
+        &self,
+        id: &JobId,
+        submission: &Submission,
+    ) -> Result<Result<Pushed, Refusal>, QueueError> {
         loop {
             match self.queues.push(id.clone(), submission.clone()).await {
                 Err(QueueError::Unavailable(_)) => tokio::time::sleep(PUSH_AGAIN).await,
@@ -378,7 +408,11 @@ fn as_submitted(id: &JobId, submission: &Submission) -> Result<Job, Problem> {
         kind: envelope.kind.clone(),
         schema_version: envelope.schema_version,
         queue: id.queue().clone(),
-        state: if due_at.is_some() { State::Scheduled } else { State::Waiting },
+        state: match due_at {
+            _ if !envelope.after.is_empty() => State::Blocked,
+            Some(_) => State::Scheduled,
+            None => State::Waiting,
+        },
         version: 1,
         priority: submission.priority,
         tenant: submission.tenant.clone(),
@@ -393,6 +427,10 @@ fn as_submitted(id: &JobId, submission: &Submission) -> Result<Job, Problem> {
         started_at: None,
         finished_at: None,
         deadline: envelope.deadline,
+        after: envelope.after.clone(),
+        on_parent_failure: envelope.on_parent_failure,
+        parent: envelope.parent.clone(),
+        batch: envelope.batch.clone(),
         worker: None,
         parked_reason: None,
         cancel_requested: false,

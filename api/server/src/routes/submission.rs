@@ -6,7 +6,7 @@ use fourmi_blobs::Blobs;
 use fourmi_kinds::{Catalogue, KindInfo};
 use fourmi_model::{
     BlobId, JobId, KEY_LIFE, KEY_LIVES, KindName, LimitName, MAX_LIMITS, MAX_PAYLOAD_BYTES, MAX_TAGS, MAX_UNIQUE,
-    PolicyOverrides, Priority, Submission, TenantName, Unique, UniqueUntil,
+    ParentFailure, PolicyOverrides, Priority, Submission, TenantName, Unique, UniqueUntil,
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -74,6 +74,17 @@ pub(super) struct JobSubmission<'a> {
     /// Whether it excludes its like: then the answer to a second one is the first; by default as the kind says.
     #[serde(default)]
     pub(super) unique: Option<Unique>,
+    /// Its name in the flow that it is submitted with; a job that is submitted alone has none.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 64))]
+    pub(super) name: Option<String>,
+    /// The jobs that it waits for, of any queues: their ids, in a flow also their names.
+    #[serde(default)]
+    #[schemars(length(max = 1_000))]
+    pub(super) after: Vec<String>,
+    /// What becomes of it when one of those does not succeed.
+    #[serde(default)]
+    pub(super) on_parent_failure: ParentFailure,
 }
 
 impl JobSubmission<'_> {
@@ -115,6 +126,7 @@ impl JobSubmission<'_> {
         submission.envelope.tags = self.tags;
         submission.envelope.correlation_id = self.correlation_id;
         submission.envelope.deadline = self.deadline;
+        submission.envelope.on_parent_failure = self.on_parent_failure;
         Ok((JobId::new(kind.queue.clone()), submission))
     }
 
@@ -181,14 +193,14 @@ impl JobSubmission<'_> {
     }
 }
 
-fn check_label(path: &str, label: &str, most: usize) -> Result<(), Problem> {
+pub(super) fn check_label(path: &str, label: &str, most: usize) -> Result<(), Problem> {
     if (1..=most).contains(&label.chars().count()) && !label.chars().any(char::is_control) {
         return Ok(());
     }
     Err(invalid(path, format!("must have 1 to {most} characters, none of them a control character")))
 }
 
-fn invalid(path: impl Into<String>, message: impl Into<String>) -> Problem {
+pub(super) fn invalid(path: impl Into<String>, message: impl Into<String>) -> Problem {
     Problem::field(Code::InvalidRequest, path, message)
 }
 

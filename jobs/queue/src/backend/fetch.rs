@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Delivery, Held, Shared, Stop, StopSignal};
 use crate::{
-    Claim, Outcome, Run,
+    Claim, Outcome, Run, flows,
     subscription::{Signal, subscribe},
 };
 
@@ -97,11 +97,15 @@ fn take(shared: &Shared, claim: Claim) -> Option<Delivery> {
 /// Hears of new jobs and of cancellations. What is missed here is found by the slow poll and by the next renewal.
 pub(super) async fn listen(shared: Arc<Shared>) {
     let name = |channel: &str| format!("{{{}}}:{channel}", shared.queue());
-    let (wake, control) = (name("wake"), name("ctl"));
-    let mut signals = subscribe(shared.transitions.link().clone(), vec![wake.clone(), control]);
+    let (wake, control, relay) = (name("wake"), name("ctl"), name(flows::CHANNEL));
+    let mut signals = subscribe(shared.transitions.link().clone(), vec![wake.clone(), control, relay.clone()]);
     while let Some(signal) = signals.recv().await {
         match signal {
-            Signal::Subscribed => shared.wake.notify_one(),
+            Signal::Subscribed => {
+                shared.wake.notify_one();
+                shared.telling.notify_one();
+            }
+            Signal::Message(channel, _) if channel == relay => shared.telling.notify_one(),
             Signal::Message(channel, _) if channel == wake => shared.wake.notify_one(),
             Signal::Message(_, order) => obey(&shared, &order),
         }

@@ -37,7 +37,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Outcome, QueueError, Queues, Run, Settlement, Transitions};
+use crate::{Outcome, QueueError, Queues, Relay, Run, Settlement, Transitions};
 pub use layer::SettleLayer;
 
 /// How a worker process takes part in a queue.
@@ -178,6 +178,8 @@ pub(crate) struct Shared {
     progress: Mutex<HashMap<Run, String>>,
     /// There is progress to send.
     pub(crate) progressed: Notify,
+    /// Others may be waiting to hear what became of a job.
+    pub(crate) telling: Notify,
     pub(crate) logs: log::Logs,
 }
 
@@ -366,6 +368,7 @@ impl QueueBackend {
             settlements,
             progress: Mutex::default(),
             progressed: Notify::new(),
+            telling: Notify::new(),
             logs: log::Logs::default(),
         });
         // Before the first fetch, so that it has its share of the queue's slots from the start.
@@ -375,6 +378,7 @@ impl QueueBackend {
         let others = vec![
             tokio::spawn(fetch::run(shared.clone(), sender, config.poll)).abort_handle(),
             tokio::spawn(fetch::listen(shared.clone())).abort_handle(),
+            tokio::spawn(relay(shared.clone())).abort_handle(),
             tokio::spawn(leases::renew(shared.clone())).abort_handle(),
             tokio::spawn(leases::keep_house(shared.clone(), config.kept)).abort_handle(),
             tokio::spawn(settle::report_progress(shared.clone())).abort_handle(),
@@ -388,6 +392,11 @@ impl QueueBackend {
     pub fn handle(&self) -> BackendHandle {
         BackendHandle(self.shared.clone())
     }
+}
+
+/// Tells those that wait for jobs of this queue.
+async fn relay(shared: Arc<Shared>) {
+    Relay::on(shared.transitions.link().clone(), shared.queue().clone()).run(&shared.telling).await;
 }
 
 impl Backend for QueueBackend {

@@ -15,15 +15,16 @@ steered, classes = control[5], control[6]
 promote(200)
 local answer = { 0, '0' }
 local function finish()
-  answer[1] = next_due()
   commit()
+  answer[1] = next_due()
   return answer
 end
 
+local S = steered and steering()
 if control[2] then want = math.min(want, control[2] - (control[3] or 0)) end
 if classes and string.find(classes, ' queue ', 1, true) then
-  want = math.min(want, room('queue'))
-  if want < 1 then look_again('queue') end
+  want = math.min(want, S.room('queue'))
+  if want < 1 then S.look_again('queue') end
 end
 if control[1] or want < 1 then return finish() end
 
@@ -32,7 +33,13 @@ local ids, leases, lost_at, started, strays = {}, {}, text(now + lease), {}, {}
 -- Starts a job that stands in this lane of a steered queue (nil: among the suspects, or of a queue that is not).
 local function start(id, alone, priority, lane)
   local key = q .. 'j:' .. id
-  local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'att', 'crash', 'deadline', 'alone', 'left')
+  local job
+  if S then
+    job = redis.call('HMGET', key, 'state', 'ver', 'run', 'att', 'crash', 'deadline', 'alone', 'left', 'prio', 'grp',
+      'keys', 'uniq')
+  else
+    job = redis.call('HMGET', key, 'state', 'ver', 'run', 'att', 'crash', 'deadline', 'alone', 'left')
+  end
   if job[8] then redis.call('HDEL', key, 'left') end
   -- A suspect is started by its entry among the suspects only.
   if job[1] ~= 'waiting' or (job[7] and not alone) then return false end
@@ -41,28 +48,31 @@ local function start(id, alone, priority, lane)
     expired(id, 'waiting', version, job[3] or 0, keep)
     return false
   end
-  if steered then
-    local more = redis.call('HMGET', key, 'prio', 'grp', 'keys', 'uniq')
-    local own = lane_of(id, more[2], more[3])
+  local holds
+  if S then
+    local own = S.lane_of(id, job[10], job[11])
     if alone then
       lane = own
-    elseif (more[1] or '2') ~= priority then
+    elseif (job[9] or '2') ~= priority then
       return false -- Its priority has changed: it has another entry.
     elseif own ~= lane then
       strays[#strays + 1] = { own, id } -- Limits have come or gone since it was put here.
       return false
     end
-    if more[4] and string.sub(more[4], 1, 1) == 's' then yield_key(id, more[4]) end
-    local held = {}
-    for name in limits_of(lane) do
-      if alone then take(name, { id }) end
-      local of = bound(name)
-      if of and of.c then held[#held + 1] = name end
+    if job[12] and string.byte(job[12]) == 115 then yield_key(id, job[12]) end -- 's': until it starts
+    local names
+    names, holds = S.limits_of(lane)
+    if alone then
+      for _, name in ipairs(names) do S.take(name, { id }) end
     end
-    if #held > 0 then redis.call('HSET', key, 'lim', table.concat(held, ' '), 'ties', 1) end
     started[#started + 1] = id
   end
-  redis.call('HSET', key, 'state', 'running', 'ver', version, 'run', run, 'att', attempts, 'worker', worker, 'start', at)
+  if holds then
+    redis.call('HSET', key, 'state', 'running', 'ver', version, 'run', run, 'att', attempts, 'worker', worker, 'start', at,
+      'lim', holds, 'ties', 1)
+  else
+    redis.call('HSET', key, 'state', 'running', 'ver', version, 'run', run, 'att', attempts, 'worker', worker, 'start', at)
+  end
   moved('waiting', 'running')
   moved(nil, 'started') -- so many runs have started so far
   event(id, version, 'running', run)
@@ -80,9 +90,9 @@ local skipped = 0
 -- The first of the suspects that may start. One that a limit holds back keeps its place, and nobody waits for it.
 local function next_suspect()
   for _, id in ipairs(redis.call('LRANGE', q .. 'suspects', 0, 15)) do
-    if not steered then return id end
+    if not S then return id end
     local job, free = redis.call('HMGET', q .. 'j:' .. id, 'grp', 'keys'), true
-    for name in limits_of(lane_of(id, job[1], job[2])) do free = free and room(name) >= 1 end
+    for _, name in ipairs(S.limits_of(S.lane_of(id, job[1], job[2]))) do free = free and S.room(name) >= 1 end
     if free then return id end
   end
 end
@@ -124,19 +134,20 @@ local function take_turn(priority, quota, share)
     redis.call('HDEL', meta, due)
   end
   local free, full = math.min(share, quota), nil
-  for name in limits_of(lane) do free = math.min(free, room(name)) end
+  local limits = S.limits_of(lane)
+  for _, name in ipairs(limits) do free = math.min(free, S.room(name)) end
   local popped, place = {}, lane_key(priority, lane)
   if free >= 1 then popped = redis.call('LPOP', place, free) or {} end
   started = {}
   for _, id in ipairs(popped) do
     if not start(id, false, priority, lane) then skipped = skipped + 1 end
   end
-  for name in limits_of(lane) do
-    take(name, started)
-    if room(name) < 1 then full = name end
+  for _, name in ipairs(limits) do
+    S.take(name, started)
+    if S.room(name) < 1 then full = name end
   end
   -- A lane that is empty or held back leaves the turns, and with its last lane its tenant does. Both stand at the end.
-  local empty = redis.call('EXISTS', place) == 0
+  local empty = #popped < free or redis.call('EXISTS', place) == 0
   local held = not empty and full
   if empty or held then
     redis.call('RPOP', lanes)
@@ -144,17 +155,17 @@ local function take_turn(priority, quota, share)
       redis.call('RPOP', ring)
       share = 0
     end
-    if empty then redis.call('ZREM', q .. 'lanes', priority .. ' ' .. lane) else sleep(priority, lane, full) end
+    if empty then redis.call('ZREM', q .. 'lanes', priority .. ' ' .. lane) else S.sleep(priority, lane, full) end
   end
   if weighted and share > #popped then
     redis.call('LMOVE', ring, ring, 'RIGHT', 'LEFT')
     redis.call('HSET', meta, due, share - #popped)
   end
   -- Room that it leaves is for the next that sleeps over the same limit.
-  for name in limits_of(lane) do
-    if name ~= full or not held then wake(name, 1) end
+  for _, name in ipairs(limits) do
+    if name ~= full or not held then S.wake(name, 1) end
   end
-  for _, stray in ipairs(strays) do join(priority, stray[1], { stray[2] }) end
+  for _, stray in ipairs(strays) do S.join(priority, stray[1], { stray[2] }) end
   strays = {}
   if #popped == 0 then skipped = skipped + 1 end
   return #popped
@@ -162,7 +173,7 @@ end
 
 -- Takes jobs of a priority: from its plain lane or, of a steered queue, by turns of its tenants.
 local function take_jobs(priority, quota)
-  if not steered then
+  if not S then
     local popped = redis.call('LPOP', q .. 'w:' .. priority, quota)
     for _, id in ipairs(popped) do
       if not start(id, false) then skipped = skipped + 1 end
@@ -186,14 +197,14 @@ if #ids == 0 then
   local turns = { 0, 1, 0, 2, 0, 1, 0, 3, 0, 1, 0, 2, 0, 1, 0 }
   local turn = tonumber(control[4] or 0)
   local length = {}
-  if not steered then
+  if not S then
     for priority = 0, 3 do length[priority] = redis.call('LLEN', q .. 'w:' .. priority) end
   end
   while #ids < want and skipped < 1000 do
     local filled, only = 0, nil
     for priority = 0, 3 do
       -- How many jobs a ring leads to is not known, and need not be: what a turn does not find goes to others.
-      if steered then length[priority] = redis.call('EXISTS', q .. 'ring:' .. priority) * want end
+      if S then length[priority] = redis.call('EXISTS', q .. 'ring:' .. priority) * want end
       if length[priority] > 0 then
         filled = filled + 1
         only = priority
@@ -226,7 +237,7 @@ if #ids == 0 then
 end
 
 if #ids > 0 then
-  if classes and string.find(classes, ' queue ', 1, true) then take('queue', ids) end
+  if classes and string.find(classes, ' queue ', 1, true) then S.take('queue', ids) end
   redis.call('ZADD', q .. 'lease', unpack(leases))
   for n, envelope in ipairs(redis.call('MGET', unpack(ids))) do
     answer[2 + 6 * n] = envelope

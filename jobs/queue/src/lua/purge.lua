@@ -8,10 +8,10 @@
 local answers, gone = {}, {}
 for n = 1, #ARGV, 2 do
   local id, version = ARGV[n], ARGV[n + 1]
-  local job = redis.call('HMGET', q .. 'j:' .. id, 'state', 'ver', 'more')
+  local job = redis.call('HMGET', q .. 'j:' .. id, 'state', 'ver', 'more', 'ties')
   local matches = job[1] == 'failed' and (version == '' or version == (job[2] or '1'))
   if matches then
-    forget(id, 'failed', job[3])
+    forget(id, 'failed', job[3], job[4])
     gone[#gone + 1] = id
   end
   answers[#answers + 1] = job[1] or ''

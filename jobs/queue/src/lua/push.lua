@@ -6,19 +6,35 @@
 --          k idempotency key (hashed), h payload (hashed), l life of the key (ms), o history ('f' of failures, 'n' none,
 --          else all), s and f how long to keep it after a success or cancellation and after a failure (ms),
 --          g tenant, m limits that it names (' '-separated), u how it is unique and its key ('s<key>' until it starts,
---          'f<key>' until it is over, 't<key>' for v ms)
--- States   none -> waiting | scheduled
+--          'f<key>' until it is over, 't<key>' for v ms),
+--          a the jobs that it waits for, y those of them that are over (id, outcome …), r what a failure of theirs does
+--          to it ('r' run, 'w' wait, else cancel), b it is the handle of a batch of so many jobs, which 'dep' has
+-- States   none -> waiting | scheduled | blocked
 -- Returns  for each job that was not simply accepted, its place (from 1) and why:
 --          '=' this id was accepted before · '=<id>' the key belongs to that equal job ·
 --          '!<id>' the key belongs to that other job · '~<id>' that job is the only one of its like ·
 --          'full' the queue has reached its limit
--- Cost     O(1) a job, O(log n) with a time or in a lane of its own
+-- Cost     O(1) a job, O(log n) with a time or in a lane of its own, O(1) for each job that it waits for
 local state = redis.call('HMGET', meta, 'limit', 'n:waiting', 'n:scheduled', 'steer', 'limited')
 steered, classes = state[4], state[5]
 local left = math.huge
 if state[1] then left = state[1] - (state[2] or 0) - (state[3] or 0) end
 local plain = { p = 2 }
 local answers, lanes = {}, {}
+
+-- Notes what a job waits for. Should the other jobs never hear of it, the sweep finds it after ten seconds.
+local function tie(id, key, options)
+  redis.call('HSET', key, 'ties', 1, 'more', 1)
+  if options.r then redis.call('HSET', key, 'orphan', options.r) end
+  if options.y then redis.call('HSET', q .. 'par:' .. id, unpack(options.y)) end
+  if options.a then redis.call('SADD', q .. 'dep:' .. id, unpack(options.a)) end
+  if options.b then
+    redis.call('HSET', key, 'virtual', 1, 'run', 0, 'total', options.b)
+    redis.call('PERSIST', q .. 'dep:' .. id)
+  end
+  if options.a or options.b then redis.call('ZADD', q .. 'blocked', now + 10000, id) end
+end
+
 for n = 1, #ARGV, 3 do
   local id, envelope = ARGV[n], ARGV[n + 1]
   local options = ARGV[n + 2] == '' and plain or cjson.decode(ARGV[n + 2])
@@ -43,6 +59,7 @@ for n = 1, #ARGV, 3 do
     left = left - 1
     if options.k then redis.call('SET', q .. 'i:' .. options.k, id .. options.h, 'PX', options.l) end
     local to = (options.t and options.t > now) and 'scheduled' or 'waiting'
+    if options.a or options.b then to = 'blocked' end
     local key = q .. 'j:' .. id
     redis.call('HSET', key, 'state', to, 'at', at)
     if options.p ~= 2 then redis.call('HSET', key, 'prio', options.p) end
@@ -66,13 +83,14 @@ for n = 1, #ARGV, 3 do
       end
     end
     if options.g or options.m or options.u then steer_on() end
+    if options.a or options.y or options.b then tie(id, key, options) end
+    if options.t and to ~= 'waiting' then redis.call('HSET', key, 'due', options.t) end
     if to == 'scheduled' then
-      redis.call('HSET', key, 'due', options.t)
       redis.call('ZADD', q .. 'later', options.t, id)
       awake = true -- a worker that sleeps until its next due job may have to wake earlier
-    else
+    elseif to == 'waiting' then
       local lane = options.p .. ' '
-      if steered then lane = lane .. lane_of(id, options.g, options.m, envelope) end
+      if steered then lane = lane .. steering().lane_of(id, options.g, options.m, envelope) end
       local ids = lanes[lane]
       if not ids then
         ids = {}
@@ -90,7 +108,7 @@ end
 for lane, ids in pairs(lanes) do
   local priority, name = string.match(lane, '^(%d) (.*)$')
   if steered then
-    join(priority, name, ids)
+    steering().join(priority, name, ids)
   else
     redis.call('RPUSH', q .. 'w:' .. priority, unpack(ids))
     awake = true

@@ -55,14 +55,18 @@ for n = 1, #leases, 2 do
     redis.call('LTRIM', q .. 'tries:' .. id, -50, -1)
     redis.call('SET', q .. 'r:' .. id, said)
     redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1, 'crash', crashes, 'more', 1)
-    if job[13] then unhold(id) end
+    local ties = job[13] and ties_of(id)
+    if ties and ties[1] then
+      unhold(id, ties[1])
+      redis.call('HDEL', key, 'lim')
+    end
     local alone = not job[9]
     if alone then redis.call('HSET', key, 'alone', 1) end
     if to == 'waiting' then
       enlane(id, job[6], alone, not alone)
     else
       redis.call('HSET', key, 'end', at)
-      ended(id, to, kept(id, to, to == 'failed' and ARGV[4] or ARGV[5]), job[12], job[13])
+      ended(id, to, kept(id, to, to == 'failed' and ARGV[4] or ARGV[5]), job[12], ties)
     end
     moved('running', to)
     event(id, version, to, job[2])

@@ -15,12 +15,16 @@ for n = 2, #ARGV, 4 do
     answers[#answers + 1] = 0
   else
     local version = after(job[3])
-    if job[9] then unhold(id) end
+    local ties = job[9] and ties_of(id)
+    if ties and ties[1] then
+      unhold(id, ties[1])
+      redis.call('HDEL', key, 'lim')
+    end
     local to = job[6] and 'cancelled' or (delay > 0 and 'scheduled' or 'waiting')
     redis.call('HSET', key, 'state', to, 'ver', version, 'att', job[4] - 1)
     if to == 'cancelled' then
       redis.call('HSET', key, 'end', at)
-      ended(id, to, kept(id, to, ARGV[1]), job[8], job[9])
+      ended(id, to, kept(id, to, ARGV[1]), job[8], ties)
     elseif to == 'scheduled' then
       redis.call('HSET', key, 'due', now + delay)
       redis.call('ZADD', q .. 'later', now + delay, id)

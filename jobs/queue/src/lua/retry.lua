@@ -9,6 +9,7 @@
 
 -- Whether the job may run now because it has left the index of its state.
 local function leave(id, key, from, reason)
+  if redis.call('HEXISTS', key, 'virtual') == 1 then return false end -- A batch ends with its members.
   if from == 'failed' or from == 'cancelled' then
     local unique = redis.call('HGET', key, 'uniq')
     if unique and not redis.call('SET', q .. 'u:' .. string.sub(unique, 2), string.sub(unique, 1, 1) .. id, 'NX') then
@@ -16,7 +17,7 @@ local function leave(id, key, from, reason)
     end
     redis.call('ZREM', q .. (from == 'failed' and 'dead' or 'done'), id)
     redis.call('HSET', key, 'att', 0, 'crash', 0)
-    redis.call('HDEL', key, 'cancel', 'end', 'deadline', 'left')
+    redis.call('HDEL', key, 'cancel', 'end', 'deadline', 'left', 'lim')
     redis.call('DEL', q .. 'r:' .. id)
   elseif from == 'scheduled' or from == 'retrying' then
     redis.call('ZREM', q .. 'later', id)

@@ -14,12 +14,17 @@
 --          cancelled unless it has succeeded or failed.
 -- Returns  for each run: 1 written, 0 refused
 -- Cost     O(log n) a run
-local answers, released = {}, {}
+local answers, released, tied = {}, {}, false
 for n = 1, #ARGV, 6 do
   local id, run, outcome, number, said, reason =
     ARGV[n], ARGV[n + 1], ARGV[n + 2], tonumber(ARGV[n + 3]), ARGV[n + 4], ARGV[n + 5]
   local key = q .. 'j:' .. id
-  local job = redis.call('HMGET', key, 'state', 'run', 'ver', 'alone', 'deadline', 'ties')
+  local job
+  if tied then
+    job = redis.call('HMGET', key, 'state', 'run', 'ver', 'alone', 'deadline', 'ties', 'lim', 'uniq', 'kin')
+  else
+    job = redis.call('HMGET', key, 'state', 'run', 'ver', 'alone', 'deadline', 'ties')
+  end
   if job[1] ~= 'running' or job[2] ~= run then
     answers[#answers + 1] = 0
   else
@@ -43,7 +48,10 @@ for n = 1, #ARGV, 6 do
     if outcome == 'retrying' or outcome == 'crashed' then keep = tonumber(reason) end
     if past[3] and (to == 'retrying' or to == 'parked') then to = 'cancelled' end
     if job[4] then redis.call('HDEL', key, 'alone') end
-    if job[6] then unhold(id) end
+    local ties = job[6] and (tied and { job[7], job[8], job[9] } or ties_of(id))
+    -- Where one job has ties others have them too, and they are read with the rest.
+    tied = tied or ties
+    if ties and ties[1] then unhold(id, ties[1]) end
 
     if to == 'retrying' then
       redis.call('HSET', key, 'state', to, 'ver', version, 'due', now + number)
@@ -54,8 +62,9 @@ for n = 1, #ARGV, 6 do
       redis.call('ZADD', q .. 'parked:' .. reason, now, id)
     else
       redis.call('HSET', key, 'state', to, 'ver', version, 'end', at)
-      ended(id, to, keep, job[5], job[6])
+      ended(id, to, keep, job[5], ties)
     end
+    if ties and ties[1] and not is_final(to) then redis.call('HDEL', key, 'lim') end
     if said ~= '' then
       redis.call('SET', q .. 'r:' .. id, said)
       redis.call('HSET', key, 'more', 1)

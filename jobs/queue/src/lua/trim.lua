@@ -17,9 +17,9 @@ for index, most in pairs({ done = tonumber(ARGV[2]), dead = tonumber(ARGV[3]) })
     end
   end
   for _, id in ipairs(ids) do
-    local job = redis.call('HMGET', q .. 'j:' .. id, 'state', 'more')
+    local job = redis.call('HMGET', q .. 'j:' .. id, 'state', 'more', 'ties')
     if job[1] == 'succeeded' or job[1] == 'failed' or job[1] == 'cancelled' then
-      forget(id, job[1], job[2])
+      forget(id, job[1], job[2], job[3])
     end
   end
   if #ids > 0 then redis.call('ZREM', name, unpack(ids)) end

@@ -1,6 +1,7 @@
 //! What the queue costs, beside what Redis itself can do.
 
 mod sketch;
+mod steered;
 
 use std::{
     ops::Range,
@@ -96,6 +97,9 @@ impl Bench<'_> {
         let lpush = self.redis_itself(report);
         self.enqueue(report, lpush).await;
         self.drain(report, lpush).await;
+        self.loaded(report).await;
+        self.fairness(report).await;
+        self.changes(report).await;
         self.steady(report).await;
         self.latency(report).await;
         self.sizes(report).await;
@@ -399,6 +403,14 @@ pub async fn enqueue(queues: &Queues, ids: Range<u64>, how: How, size: u64) {
     }
 }
 
+/// Pushes jobs of these numbers, ten thousand at a time.
+async fn enqueue_with(queues: &Queues, ids: Range<u64>, job: impl Fn(u64) -> Submission) {
+    for start in ids.clone().step_by(10_000) {
+        let batch: Vec<_> = (start..ids.end.min(start + 10_000)).map(|id| (JobId::new(queue()), job(id))).collect();
+        queues.push_many(&queue(), &batch).await.unwrap();
+    }
+}
+
 /// Processor time of this process so far.
 pub fn cpu_seconds() -> f64 {
     let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).unwrap();
@@ -419,11 +431,23 @@ struct Drained {
 /// Worker processes empty a full queue; measured from their first job to their last.
 async fn drain(redis: &RedisServer, jobs: u64, workers: usize) -> Drained {
     let queues = Queues::connect(&redis.url()).await.unwrap();
-    let data = TempDir::new().unwrap();
     enqueue(&queues, 0..jobs, How::Bulk, 10_000).await;
+    drain_of(redis, &queues, jobs, workers, &[]).await
+}
+
+/// The same for jobs that wait already, with these settings of the workers.
+async fn drain_of(
+    redis: &RedisServer,
+    queues: &Queues,
+    jobs: u64,
+    workers: usize,
+    settings: &[(&'static str, &str)],
+) -> Drained {
+    let data = TempDir::new().unwrap();
     let programs: Vec<Program> = (0..workers)
         .map(|_| {
-            let environment = [("REDIS_URL", redis.url()), ("FOURMI_DATA", data.path().display().to_string())];
+            let mut environment = vec![("REDIS_URL", redis.url()), ("FOURMI_DATA", data.path().display().to_string())];
+            environment.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
             Program::start("fourmi-bench", &["worker"], environment)
         })
         .collect();

@@ -15,10 +15,14 @@ mod operation;
 mod reference;
 mod snapshot;
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use fourmi_model::{
-    JobId, JobRecord, LogEntry, LogLevel, ParkReason, Priority, QueueName, Retention, State, Submission,
+    JobId, JobRecord, Limit, LogEntry, LogLevel, ParkReason, Priority, QueueName, Rate, Retention, State, Submission,
+    Unique, UniqueUntil,
 };
 use fourmi_queue::{
     Cancelled, DeadAction, DeadStep, JobFilter, Lease, Outbox, OutboxConfig, Outcome, Pushed, QueueError, Queues,
@@ -33,8 +37,8 @@ use redis::Script;
 use uuid::Uuid;
 
 use crate::bench::{error, payload, submission};
-use operation::{End, NewJob, Operation};
-use reference::{Answer, Ended, Number, Reference, Submitted};
+use operation::{End, KEYS, LIMITS, NewJob, Operation, Until};
+use reference::{Answer, Bound, Ended, Number, Reference, Submitted, Taken, limits_of};
 use snapshot::Snapshot;
 
 type Checked = Result<(), TestCaseError>;
@@ -185,6 +189,7 @@ impl World {
                 self.model.limit = limit;
                 self.control("limit", limit);
             }
+            Operation::Bound { limit, concurrency, burst } => self.bind(LIMITS[limit], concurrency, burst).await?,
         }
         let after = self.look();
         after.check()?;
@@ -209,10 +214,25 @@ impl World {
         let () = command.query(&mut self.redis).unwrap();
     }
 
+    /// Of a whole queue there is a rate only: how many may run at once is its cap.
+    async fn bind(&mut self, name: &'static str, concurrency: Option<usize>, burst: Option<i64>) -> Checked {
+        let concurrency = concurrency.filter(|_| name != "queue");
+        let rate = burst.map(|burst| Rate { jobs: 1, per_s: 3_600, burst: Some(burst.try_into().unwrap()) });
+        let limit = Limit { concurrency: concurrency.map(|jobs| jobs.try_into().unwrap()), rate };
+        let limit = Some(limit).filter(|limit| *limit != Limit::default());
+        prop_assert!(self.queues.set_limit(&queue(), &name.parse().unwrap(), limit).await.map_err(failed)?);
+        match limit {
+            Some(_) => self.model.bounds.insert(name, Bound { concurrency, burst }),
+            None => self.model.bounds.remove(name),
+        };
+        Ok(())
+    }
+
     async fn push(&mut self, new: Vec<NewJob>, many: bool) -> Checked {
         let (mut jobs, mut expected) = (Vec::new(), Vec::new());
         let clock = jiff::Timestamp::now();
-        for NewJob { again, priority, delay, deadline, isolated, endless, key, history, keep } in new {
+        for new in new {
+            let NewJob { again, priority, delay, deadline, isolated, endless, key, history, keep, .. } = new;
             let known: Vec<Number> = self.model.jobs.keys().copied().collect();
             let number = again.and_then(|back| newest(&known, back)).unwrap_or_else(|| {
                 self.made += 1;
@@ -234,7 +254,31 @@ impl World {
                 submission.idempotency_key = Some(name.to_string());
                 submission.envelope.payload = payload(&contents.to_string());
             }
-            let submitted = Submitted { number, priority, delay, deadline, isolated, endless, key, history, keep };
+            submission.tenant = new.tenant.map(|tenant| format!("t{tenant}").parse().unwrap());
+            submission.limits = new.limits.iter().map(|key| KEYS[*key].parse().unwrap()).collect();
+            submission.unique = new.unique.map(|until| Unique {
+                until: match until {
+                    Until::Started => UniqueUntil::Started,
+                    Until::Finished => UniqueUntil::Finished,
+                    Until::Hours(hours) => UniqueUntil::ForS(u32::try_from(hours * HOUR_MS / 1_000).unwrap()),
+                },
+                by: Vec::new(),
+            });
+            let NewJob { tenant, limits, unique, .. } = new;
+            let submitted = Submitted {
+                number,
+                priority,
+                delay,
+                deadline,
+                isolated,
+                endless,
+                key,
+                history,
+                keep,
+                tenant,
+                limits,
+                unique,
+            };
             let answer = self.model.push(&submitted);
             if answer == Answer::Accepted {
                 self.jobs.push(number);
@@ -242,6 +286,7 @@ impl World {
             expected.push(match answer {
                 Answer::Accepted => Ok(Pushed { id: id(number), existing: false, is_like: false }),
                 Answer::Existing(other) => Ok(Pushed { id: id(other), existing: true, is_like: false }),
+                Answer::Like(other) => Ok(Pushed { id: id(other), existing: true, is_like: true }),
                 Answer::Conflict(other) => Err(Refusal::IdempotencyConflict(id(other))),
                 Answer::Full => Err(Refusal::QueueFull { retry_after: Duration::from_secs(5) }),
             });
@@ -267,6 +312,7 @@ impl World {
 
         let running = self.model.in_state(State::Running);
         let room = self.model.cap.map_or(want, |cap| want.min(cap.saturating_sub(running)));
+        let room = room.min(self.model.room_under("queue"));
         let (mut started, mut must_be_idle) = (Vec::new(), false);
         if !self.model.paused && room > 0 {
             must_be_idle = self.model.volunteers(worker, lease, idle);
@@ -274,9 +320,12 @@ impl World {
                 started.extend(self.model.take_suspect(worker, lease));
             }
             if !must_be_idle && started.is_empty() {
-                let startable = self.model.startable();
                 started = self.fetch_from_lanes(&after, worker, lease)?;
-                prop_assert_eq!(started.len(), room.min(startable), "the slots are filled");
+                prop_assert!(started.len() <= room, "more jobs than there was room for");
+                prop_assert!(started.len() == room || self.all_are_held_back(), "a slot is free and a job could start");
+            }
+            for _ in &started {
+                self.model.spend("queue");
             }
         }
         prop_assert_eq!(fetched.must_be_idle, must_be_idle);
@@ -295,20 +344,56 @@ impl World {
             self.runs.push((number, claim.run));
         }
         prop_assert_eq!(claimed.len(), started.len());
-        let next_due = fetched.next_due.map(|due| i64::try_from(due.as_millis()).unwrap());
-        prop_assert_eq!(next_due.map(whole_hours), self.model.next_due(), "the next delayed job");
+        let next_due = fetched.next_due.map(|due| whole_hours(due.as_millis().try_into().unwrap()));
+        let next_look = after.zset("asleep").into_iter().map(|(_, time)| whole_hours(time - after.now).max(0)).min();
+        let next = [self.model.next_due(), next_look].into_iter().flatten().min();
+        prop_assert_eq!(next_due, next, "when the next job is due, or the next limit may have room");
         Ok(())
     }
 
-    /// Lanes are first in, first out: what a fetch has taken is the front of each.
+    /// Whether every lane that has jobs has a limit without room.
+    fn all_are_held_back(&self) -> bool {
+        let mut lanes = self.model.lanes.iter().filter(|(_, jobs)| !jobs.is_empty());
+        lanes.all(|(lane, _)| limits_of(lane).any(|name| self.model.room_under(name) == 0))
+    }
+
+    /// Lanes are first in, first out: what a fetch has taken is the front of each. Strays stand at the end of the lane that
+    /// is theirs, unless that had its turn after them.
     fn fetch_from_lanes(&mut self, after: &Snapshot, worker: u8, lease: i64) -> Result<Vec<Number>, TestCaseError> {
+        let under = |model: &Reference| -> HashMap<&str, usize> {
+            LIMITS.into_iter().map(|name| (name, model.running_under(name))).collect()
+        };
+        let before = under(&self.model);
         let mut started = Vec::new();
-        for lane in 0..4 {
-            let rest: Vec<Number> = after.list(&format!("w:{lane}")).iter().map(|id| read(id)).collect();
-            let all = &self.model.lanes[lane];
-            prop_assert!(all.ends_with(&rest), "lane {lane} was {all:?} and is {rest:?}");
-            let taken = all.len() - rest.len();
-            started.extend(self.model.take_from(lane, taken, worker, lease));
+        let (mut strays, mut arrived) = (Vec::new(), BTreeSet::new());
+        let known: Vec<String> = self.model.lanes.keys().cloned().chain(after.lanes()).collect();
+        for lane in known.into_iter().collect::<BTreeSet<_>>() {
+            let was = self.model.lanes.remove(&lane).unwrap_or_default();
+            let is: Vec<Number> = after.lane(&lane).iter().map(|id| read(id)).collect();
+            let taken = (0..=was.len()).find(|taken| is.starts_with(&was[*taken..])).unwrap_or(was.len());
+            arrived.extend(is[was.len() - taken..].iter().map(|number| (*number, lane.clone())));
+            self.model.lanes.insert(lane.clone(), is);
+            for number in &was[..taken] {
+                match self.model.take(*number, Some(&lane), worker, lease) {
+                    Taken::Started => started.push(*number),
+                    Taken::Stray(own) => strays.push((*number, own)),
+                    Taken::Skipped => {}
+                }
+            }
+        }
+        for (number, own) in strays {
+            if arrived.remove(&(number, own.clone())) {
+                continue;
+            }
+            let taken = self.model.take(number, Some(&own), worker, lease);
+            prop_assert_eq!(taken, Taken::Started, "job {} strayed and is not in {:?}", number, own);
+            started.push(number);
+        }
+        prop_assert!(arrived.is_empty(), "{arrived:?} have come into lanes");
+        self.model.lanes.retain(|_, jobs| !jobs.is_empty());
+        for (name, now) in under(&self.model) {
+            let most = self.model.bound(name).and_then(|bound| bound.concurrency);
+            prop_assert!(now <= before[name].max(most.unwrap_or(usize::MAX)), "{now} run under {name}");
         }
         Ok(started)
     }
@@ -447,7 +532,7 @@ impl World {
         let answer = self.queues.retry(&id(number)).await.map_err(failed)?;
         let expected = match self.model.retry(number) {
             None => Retried::Unknown,
-            Some(state @ (State::Waiting | State::Running | State::Succeeded)) => Retried::NotPossible(state),
+            Some((state, false)) => Retried::NotPossible(state),
             Some(_) => Retried::Waiting,
         };
         prop_assert_eq!(answer, expected);
@@ -483,15 +568,16 @@ impl World {
             }
         };
         meant.retain(|number| self.model.jobs.get(number).is_some_and(|job| job.state == State::Failed));
-        let count = meant.len() as u64;
-        prop_assert_eq!(step.map_err(failed)?, DeadStep { matched: count, done: count, next: None });
+        let (matched, mut done) = (meant.len() as u64, 0);
         for number in meant {
-            if purge {
-                self.model.jobs.remove(&number);
+            let goes = if purge {
+                self.model.jobs.remove(&number).is_some()
             } else {
-                self.model.retry(number);
-            }
+                self.model.retry(number).is_some_and(|(_, waits)| waits)
+            };
+            done += u64::from(goes);
         }
+        prop_assert_eq!(step.map_err(failed)?, DeadStep { matched, done, next: None });
         Ok(())
     }
 
@@ -630,15 +716,50 @@ impl World {
                 prop_assert_eq!(whole_hours(time - real.now), due, "when job {} is due in {}", read(name), index);
             }
         }
-        let lines = (0..4).map(|lane| (format!("w:{lane}"), &self.model.lanes[lane]));
-        for (name, expected) in lines.chain([("suspects".to_owned(), &self.model.suspects)]) {
-            let line: Vec<Number> = real.list(&name).iter().map(|id| read(id)).collect();
-            prop_assert_eq!(&line, expected, "{}", name);
+        let suspects: Vec<Number> = real.list("suspects").iter().map(|id| read(id)).collect();
+        prop_assert_eq!(&suspects, &self.model.suspects, "the suspects");
+        let lanes = real.lanes().into_iter().map(|lane| {
+            let jobs: Vec<Number> = real.lane(&lane).iter().map(|id| read(id)).collect();
+            (lane, jobs)
+        });
+        let expected = self.model.lanes.iter().filter(|(_, jobs)| !jobs.is_empty());
+        let expected = expected.map(|(lane, jobs)| (lane.clone(), jobs.clone()));
+        prop_assert_eq!(lanes.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "the lanes");
+        for name in LIMITS {
+            let held = real.list(&format!("hold:{name}")).len();
+            prop_assert_eq!(held, self.model.running_under(name), "how many run under {}", name);
+            self.somebody_will_wake_lanes(real, name)?;
         }
         let (mut outbox, mut expected) = (outbox_of(real), self.model.outbox.clone());
         outbox.sort_unstable();
         expected.sort_unstable();
         prop_assert_eq!(outbox, expected, "the outbox");
+        Ok(())
+    }
+}
+
+impl World {
+    /// No lane sleeps for ever: its limit has no room, or a lane under it has its turn, or it is looked at in time.
+    fn somebody_will_wake_lanes(&self, real: &Snapshot, name: &str) -> Checked {
+        let sleeping = real.zset(&format!("sleep:{name}"));
+        if sleeping.is_empty() {
+            return Ok(());
+        }
+        let look = real.zset("asleep").into_iter().find(|(limit, _)| *limit == name);
+        prop_assert!(look.is_some(), "nobody looks at {name} again");
+        let in_time = look.is_some_and(|(_, time)| time - real.now <= HOUR_MS);
+        let bound = self.model.bound(name);
+        let full = bound.and_then(|bound| bound.concurrency).is_some_and(|most| self.model.running_under(name) >= most);
+        if full {
+            return Ok(());
+        }
+        if self.model.room_under(name) == 0 {
+            prop_assert!(in_time, "{name} has its next token in an hour, and nobody looks then");
+            return Ok(());
+        }
+        let due = look.is_some_and(|(_, time)| time <= real.now);
+        let turns = real.lanes_in_turn().iter().any(|lane| limits_of(lane).any(|limit| limit == name));
+        prop_assert!(due || turns, "{name} has room, and all its lanes sleep");
         Ok(())
     }
 }

@@ -68,7 +68,19 @@ pub(super) enum Operation {
     Pause(bool),
     Cap(Option<usize>),
     Limit(Option<usize>),
+    /// What may run at the same time under a limit of [`LIMITS`], and how many may start at once and then every hour.
+    Bound {
+        limit: usize,
+        concurrency: Option<usize>,
+        burst: Option<i64>,
+    },
 }
+
+/// The limits that are set. The last is about the whole queue.
+pub(super) const LIMITS: [&str; 6] = ["host/a", "host/b", "host/*", "tenant/t0", "kind/test.echo", "queue"];
+
+/// What jobs name.
+pub(super) const KEYS: [&str; 2] = ["host/a", "host/b"];
 
 #[derive(Debug, Clone)]
 pub(super) struct NewJob {
@@ -84,6 +96,18 @@ pub(super) struct NewJob {
     pub(super) history: History,
     /// How long it is kept after a success or cancellation and after a failure, if its kind says so.
     pub(super) keep: Option<(i64, i64)>,
+    pub(super) tenant: Option<u8>,
+    /// Which of [`KEYS`].
+    pub(super) limits: Vec<usize>,
+    pub(super) unique: Option<Until>,
+}
+
+/// How long a job excludes its like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    Started,
+    Finished,
+    Hours(i64),
 }
 
 #[derive(Debug, Clone)]
@@ -122,8 +146,13 @@ prop_compose! {
         key in weighted(0.2, (0..3_u8, 0..2_u8, 1..30_i64)),
         history in prop_oneof![2 => Just(History::All), 1 => Just(History::Failures), 1 => Just(History::None)],
         keep in weighted(0.2, (0..5_i64, 0..5_i64)),
+        tenant in weighted(0.2, 0..2_u8),
+        limits in prop_oneof![3 => Just(Vec::new()), 1 => proptest::sample::subsequence(vec![0, 1], 0..=2)],
+        unique in weighted(0.1, prop_oneof![
+            Just(Until::Started), Just(Until::Finished), (1..5_i64).prop_map(Until::Hours),
+        ]),
     ) -> NewJob {
-        NewJob { again, priority, delay, deadline, isolated, endless, key, history, keep }
+        NewJob { again, priority, delay, deadline, isolated, endless, key, history, keep, tenant, limits, unique }
     }
 }
 
@@ -165,6 +194,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => any::<bool>().prop_map(Operation::Pause),
         1 => weighted(0.5, 0..6_usize).prop_map(Operation::Cap),
         1 => weighted(0.5, 0..6_usize).prop_map(Operation::Limit),
+        2 => (0..LIMITS.len(), weighted(0.5, 1..4_usize), weighted(0.3, 1..4_i64))
+            .prop_map(|(limit, concurrency, burst)| Operation::Bound { limit, concurrency, burst }),
     ]
 }
 

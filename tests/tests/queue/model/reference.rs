@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use fourmi_model::{History, State};
 
+use super::operation::{KEYS, Until};
+
 /// How long a cancelled and a failed job is kept when no run says it: a day and thirty days.
 const KEEP_DONE: i64 = 24;
 const KEEP_DEAD: i64 = 30 * 24;
@@ -16,10 +18,15 @@ pub(super) type Number = u64;
 pub(super) struct Reference {
     pub(super) clock: i64,
     pub(super) jobs: BTreeMap<Number, Job>,
-    /// By priority, with the entries that cancelled jobs have left there.
-    pub(super) lanes: [Vec<Number>; 4],
+    /// By priority and name ('2 t0 host/a'), with the entries that cancelled jobs have left there.
+    pub(super) lanes: BTreeMap<String, Vec<Number>>,
+    pub(super) bounds: BTreeMap<&'static str, Bound>,
+    /// By limit: the tokens that were in its bucket, and when.
+    buckets: BTreeMap<String, (i64, i64)>,
+    likes: BTreeMap<Like, (Until, Number, i64)>,
     pub(super) suspects: Vec<Number>,
-    keys: BTreeMap<u8, Key>,
+    /// By tenant and name.
+    keys: BTreeMap<(Option<u8>, u8), Key>,
     /// When somebody last looked for lost leases, and until when nothing is taken back.
     reclaimed: Option<i64>,
     grace: i64,
@@ -34,6 +41,16 @@ pub(super) struct Reference {
     /// Jobs that have ended in this step.
     ended: Vec<Number>,
 }
+
+/// Jobs at once; jobs that may start at once, and then one an hour.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bound {
+    pub(super) concurrency: Option<usize>,
+    pub(super) burst: Option<i64>,
+}
+
+/// What makes jobs alike: tenant and payload.
+type Like = (Option<u8>, u8);
 
 #[derive(Debug)]
 struct Key {
@@ -75,6 +92,11 @@ pub(super) struct Job {
     pub(super) tries: Vec<u64>,
     pub(super) history: History,
     pub(super) keep: Option<(i64, i64)>,
+    pub(super) tenant: Option<u8>,
+    pub(super) limits: Vec<usize>,
+    pub(super) unique: Option<(Until, Like)>,
+    /// The limits that its run holds.
+    pub(super) held: Vec<String>,
 }
 
 impl Job {
@@ -99,6 +121,9 @@ pub(super) struct Submitted {
     pub(super) key: Option<(u8, u8, i64)>,
     pub(super) history: History,
     pub(super) keep: Option<(i64, i64)>,
+    pub(super) tenant: Option<u8>,
+    pub(super) limits: Vec<usize>,
+    pub(super) unique: Option<Until>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -106,7 +131,22 @@ pub(super) enum Answer {
     Accepted,
     Existing(Number),
     Conflict(Number),
+    Like(Number),
     Full,
+}
+
+/// What happens to an entry that a fetch takes out of its lane.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Started,
+    Skipped,
+    /// Limits have come or gone: it belongs into this lane.
+    Stray(String),
+}
+
+/// The limits in the name of a lane.
+pub(super) fn limits_of(lane: &str) -> impl Iterator<Item = &str> {
+    lane.split(' ').skip(2)
 }
 
 impl Reference {
@@ -122,10 +162,17 @@ impl Reference {
 
     pub(super) fn push(&mut self, new: &Submitted) -> Answer {
         if let Some((name, payload, _)) = new.key
-            && let Some(key) = self.keys.get(&name).filter(|key| key.until > self.clock)
+            && let Some(key) = self.keys.get(&(new.tenant, name)).filter(|key| key.until > self.clock)
             && self.jobs.contains_key(&key.job)
         {
             return if key.payload == payload { Answer::Existing(key.job) } else { Answer::Conflict(key.job) };
+        }
+        let like = (new.tenant, new.key.map_or(0, |(_, payload, _)| payload + 1));
+        if new.unique.is_some()
+            && let Some(holder) = self.like(&like)
+            && holder != new.number
+        {
+            return Answer::Like(holder);
         }
         if self.jobs.contains_key(&new.number) {
             return Answer::Existing(new.number);
@@ -134,7 +181,11 @@ impl Reference {
             return Answer::Full;
         }
         if let Some((name, payload, life)) = new.key {
-            self.keys.insert(name, Key { job: new.number, payload, until: self.clock + life });
+            self.keys.insert((new.tenant, name), Key { job: new.number, payload, until: self.clock + life });
+        }
+        if let Some(until) = new.unique {
+            let end = if let Until::Hours(hours) = until { self.clock + hours } else { i64::MAX };
+            self.likes.insert(like, (until, new.number, end));
         }
         let delay = new.delay.filter(|delay| *delay > 0);
         let deadline = new.deadline.map(|hours| self.clock + hours);
@@ -161,6 +212,10 @@ impl Reference {
             tries: Vec::new(),
             history: new.history,
             keep: new.keep,
+            tenant: new.tenant,
+            limits: new.limits.clone(),
+            unique: new.unique.filter(|until| !matches!(until, Until::Hours(_))).map(|until| (until, like)),
+            held: Vec::new(),
         };
         self.jobs.insert(new.number, job);
         if delay.is_none() {
@@ -171,8 +226,75 @@ impl Reference {
 
     /// Where the job waits.
     fn line(&mut self, number: Number) -> &mut Vec<Number> {
+        if self.jobs[&number].alone {
+            return &mut self.suspects;
+        }
+        let lane = self.lane_of(number);
+        self.lanes.entry(lane).or_default()
+    }
+
+    /// The lane in which a job waits as limits are now.
+    pub(super) fn lane_of(&self, number: Number) -> String {
         let job = &self.jobs[&number];
-        if job.alone { &mut self.suspects } else { &mut self.lanes[job.priority] }
+        let tenant = job.tenant.map_or_else(String::new, |tenant| format!("t{tenant}"));
+        let mut lane = format!("{} {tenant}", job.priority);
+        let mut names = Vec::new();
+        if job.tenant.is_some() {
+            names.push(format!("tenant/{tenant}"));
+        }
+        names.push("kind/test.echo".to_owned());
+        names.extend(job.limits.iter().map(|key| KEYS[*key].to_owned()));
+        for name in names.iter().filter(|name| self.bound(name).is_some()) {
+            lane = format!("{lane} {name}");
+        }
+        lane
+    }
+
+    /// What binds: the limit itself, or that of its class.
+    pub(super) fn bound(&self, name: &str) -> Option<Bound> {
+        let class = name.split('/').next().map(|class| format!("{class}/*"));
+        let found = self.bounds.get(name).or_else(|| self.bounds.get(class.as_deref().unwrap_or_default()));
+        found.copied()
+    }
+
+    pub(super) fn tokens(&self, name: &str, burst: i64) -> i64 {
+        self.buckets.get(name).map_or(burst, |(tokens, since)| (tokens + self.clock - since).min(burst))
+    }
+
+    pub(super) fn running_under(&self, name: &str) -> usize {
+        let runs_under = |job: &&Job| job.state == State::Running && job.held.iter().any(|held| held == name);
+        self.jobs.values().filter(runs_under).count()
+    }
+
+    /// How many more may start under a limit.
+    pub(super) fn room_under(&self, name: &str) -> usize {
+        let Some(bound) = self.bound(name) else { return usize::MAX };
+        let slots = bound.concurrency.map_or(usize::MAX, |most| most.saturating_sub(self.running_under(name)));
+        let tokens = bound.burst.map_or(usize::MAX, |burst| self.tokens(name, burst).try_into().unwrap_or(0));
+        slots.min(tokens)
+    }
+
+    pub(super) fn spend(&mut self, name: &str) {
+        if let Some(burst) = self.bound(name).and_then(|bound| bound.burst) {
+            let tokens = self.tokens(name, burst);
+            self.buckets.insert(name.to_owned(), (tokens - 1, self.clock));
+        }
+    }
+
+    /// Who excludes its like.
+    fn like(&self, like: &Like) -> Option<Number> {
+        let (until, holder, end) = *self.likes.get(like)?;
+        let holds = if matches!(until, Until::Hours(_)) { end > self.clock } else { self.jobs.contains_key(&holder) };
+        holds.then_some(holder)
+    }
+
+    fn yield_like(&mut self, number: Number, starts: bool) {
+        let Some((until, like)) = self.jobs[&number].unique else { return };
+        if (!starts || until == Until::Started)
+            && self.likes.get(&like).is_some_and(|held| (held.0, held.1) == (until, number))
+        {
+            self.likes.remove(&like);
+        }
     }
 
     pub(super) fn wait(&mut self, number: Number, front: bool) {
@@ -201,6 +323,7 @@ impl Reference {
         if wanted && self.consumed {
             self.ended.push(number);
         }
+        self.yield_like(number, false);
     }
 
     /// Ends a job without a word of its worker.
@@ -242,7 +365,7 @@ impl Reference {
 
     /// Whether a worker must make itself idle because a suspect waits.
     pub(super) fn volunteers(&mut self, worker: u8, lease: i64, idle: bool) -> bool {
-        if idle || self.suspects.is_empty() {
+        if idle || self.next_suspect().is_none() {
             return false;
         }
         let free = self.volunteer.is_none_or(|(who, until)| until <= self.clock || who == worker);
@@ -252,53 +375,57 @@ impl Reference {
         free
     }
 
-    /// What happens to an entry that a fetch takes out of its lane; whether a run starts.
-    fn take(&mut self, number: Number, worker: u8, lease: i64) -> bool {
+    /// The place of the first suspect that no limit holds back, if it is one of the first sixteen.
+    fn next_suspect(&self) -> Option<usize> {
+        let free = |number: &Number| {
+            !self.jobs.contains_key(number) || limits_of(&self.lane_of(*number)).all(|name| self.room_under(name) > 0)
+        };
+        self.suspects.iter().take(16).position(free)
+    }
+
+    /// What happens to an entry that a fetch takes out of this lane (`None`: of the suspects).
+    pub(super) fn take(&mut self, number: Number, lane: Option<&str>, worker: u8, lease: i64) -> Taken {
         let clock = self.clock;
-        let Some(job) = self.jobs.get_mut(&number) else { return false };
+        let Some(job) = self.jobs.get_mut(&number) else { return Taken::Skipped };
         job.left = false;
         if job.state != State::Waiting {
-            return false;
+            return Taken::Skipped;
         }
         if job.deadline.is_some_and(|deadline| deadline <= clock) {
             self.too_late(number);
-            return false;
+            return Taken::Skipped;
         }
+        let own = self.lane_of(number);
+        if lane.is_some_and(|lane| lane != own) {
+            return Taken::Stray(own);
+        }
+        let names: Vec<String> = limits_of(&own).map(str::to_owned).collect();
+        for name in &names {
+            self.spend(name);
+        }
+        let counted = |name: &String| self.bound(name).is_some_and(|bound| bound.concurrency.is_some());
+        let held = names.into_iter().filter(counted).collect();
+        let job = self.job(number);
         job.state = State::Running;
         job.run += 1;
         job.attempts += 1;
         job.worker = worker;
         job.started = clock;
         job.due = clock + lease;
-        true
+        job.held = held;
+        self.yield_like(number, true);
+        Taken::Started
     }
 
     /// Takes suspects until one starts.
     pub(super) fn take_suspect(&mut self, worker: u8, lease: i64) -> Option<Number> {
-        while !self.suspects.is_empty() {
-            let number = self.suspects.remove(0);
-            if self.take(number, worker, lease) {
+        while let Some(place) = self.next_suspect() {
+            let number = self.suspects.remove(place);
+            if self.take(number, None, worker, lease) == Taken::Started {
                 return Some(number);
             }
         }
         None
-    }
-
-    /// Takes the first `count` entries of a lane; those that start.
-    pub(super) fn take_from(&mut self, lane: usize, count: usize, worker: u8, lease: i64) -> Vec<Number> {
-        let taken: Vec<Number> = self.lanes[lane].drain(..count).collect();
-        taken.into_iter().filter(|number| self.take(*number, worker, lease)).collect()
-    }
-
-    /// Jobs in lanes that could start now.
-    pub(super) fn startable(&self) -> usize {
-        let waiting = self.lanes.iter().flatten().filter(|number| {
-            let job = self.jobs.get(number);
-            job.is_some_and(|job| {
-                job.state == State::Waiting && job.deadline.is_none_or(|deadline| deadline > self.clock)
-            })
-        });
-        waiting.count()
     }
 
     /// Cancels; the state before.
@@ -315,10 +442,19 @@ impl Reference {
         Some(state)
     }
 
-    /// Lets a job run now; the state before.
-    pub(super) fn retry(&mut self, number: Number) -> Option<State> {
-        let job = self.jobs.get_mut(&number)?;
-        let state = job.state;
+    /// Lets a job run now; the state before, and whether it waits.
+    pub(super) fn retry(&mut self, number: Number) -> Option<(State, bool)> {
+        let job = self.jobs.get(&number)?;
+        let (state, unique) = (job.state, job.unique);
+        if matches!(state, State::Failed | State::Cancelled)
+            && let Some((until, like)) = unique
+        {
+            if self.like(&like).is_some() {
+                return Some((state, false));
+            }
+            self.likes.insert(like, (until, number, i64::MAX));
+        }
+        let job = self.job(number);
         match state {
             State::Failed | State::Cancelled => {
                 (job.attempts, job.crashes, job.cancel, job.deadline) = (0, 0, false, None);
@@ -326,9 +462,9 @@ impl Reference {
                 self.wait(number, false);
             }
             State::Scheduled | State::Retrying | State::Parked => self.wait(number, false),
-            _ => {}
+            _ => return Some((state, false)),
         }
-        Some(state)
+        Some((state, true))
     }
 
     /// Whether leases are taken back now, or everybody gets time because nobody has looked.

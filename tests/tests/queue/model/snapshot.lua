@@ -10,6 +10,7 @@ for n, key in ipairs(redis.call('KEYS', '*')) do
     for _, entry in ipairs(redis.call('XRANGE', key, '-', '+')) do
       contents[#contents + 1] = table.concat(entry[2], '\0')
     end
+  elseif sort == 'set' then contents = redis.call('SMEMBERS', key)
   elseif sort == 'list' then contents = redis.call('LRANGE', key, 0, -1)
   else contents = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end
   all[n] = { key, sort, redis.call('PTTL', key), contents }

@@ -58,6 +58,30 @@ impl Snapshot {
         self.list(name).iter().map(fields).collect()
     }
 
+    /// The entries of a lane ('2 t0 host/a').
+    pub(super) fn lane(&self, lane: &str) -> &[String] {
+        let (priority, name) = lane.split_once(' ').unwrap();
+        self.list(&if name.is_empty() { format!("w:{priority}") } else { format!("w:{priority}:{name}") })
+    }
+
+    /// The lanes that have entries, by priority and name.
+    pub(super) fn lanes(&self) -> Vec<String> {
+        let lanes = self.keys.keys().filter_map(|key| key.strip_prefix("w:"));
+        let mut lanes: Vec<String> =
+            lanes.map(|lane| format!("{} {}", &lane[..1], lane.get(2..).unwrap_or(""))).collect();
+        lanes.sort_unstable();
+        lanes
+    }
+
+    /// The lanes that have their turn.
+    pub(super) fn lanes_in_turn(&self) -> Vec<String> {
+        let lists = self.keys.iter().filter_map(|(key, (_, lanes))| Some((key.strip_prefix("lanes:")?, lanes)));
+        let mut lanes: Vec<String> =
+            lists.flat_map(|(list, lanes)| lanes.iter().map(move |lane| format!("{} {lane}", &list[..1]))).collect();
+        lanes.sort_unstable();
+        lanes
+    }
+
     /// The jobs, by id.
     pub(super) fn jobs(&self) -> BTreeMap<&str, HashMap<&str, &str>> {
         let jobs = self.keys.keys().filter_map(|key| Some((key.strip_prefix("j:")?, self.hash(key))));
@@ -69,6 +93,8 @@ impl Snapshot {
         let jobs = self.jobs();
         self.every_key_has_an_owner(&jobs)?;
         self.every_job_is_where_its_state_says(&jobs)?;
+        self.every_lane_has_its_turn_or_sleeps()?;
+        self.only_runs_hold_limits(&jobs)?;
         self.counts_are_right(&jobs)
     }
 
@@ -79,16 +105,81 @@ impl Snapshot {
                 Some(("b" | "r" | "p" | "tries" | "log", id)) => {
                     prop_assert!(jobs.contains_key(id), "{name} has no job")
                 }
-                Some(("w" | "parked", _)) => {}
+                Some(("w" | "parked" | "ring" | "lanes" | "sleep" | "hold", _)) => {}
+                Some(("rate", _)) => prop_assert!(*life > 0, "{name} is kept for ever"),
+                Some(("u", _)) => self.its_holder_is_there(name, *life, jobs)?,
                 Some(("i", _)) => prop_assert!(*life > 0, "{name} is kept for ever"),
                 None if name == "volunteer" => prop_assert!(*life > 0, "{name} is kept for ever"),
                 None => {
-                    let known = ["m", "suspects", "later", "lease", "done", "dead", "expiry", "out"];
+                    let known = [
+                        "m", "suspects", "later", "lease", "done", "dead", "expiry", "out", "limits", "asleep", "lanes",
+                    ];
                     prop_assert!(known.contains(&name.as_str()), "{name} is nobody's");
                 }
                 _ => prop_assert!(false, "{name} is nobody's"),
             }
         }
+        Ok(())
+    }
+
+    /// A job that excludes its like has not started, or is not over; what is for a time goes by itself.
+    fn its_holder_is_there(&self, name: &str, life: i64, jobs: &BTreeMap<&str, HashMap<&str, &str>>) -> Checked {
+        let holder = self.text(name).unwrap_or_default();
+        let (letter, id) = holder.split_at(1);
+        if letter == "t" {
+            prop_assert!(life > 0, "{name} is kept for ever");
+            return Ok(());
+        }
+        let state: State = jobs.get(id).map_or(State::Failed, |job| job["state"].parse().unwrap());
+        prop_assert!(!state.is_final() && life == -1, "{name} belongs to {id}, which is {state}");
+        Ok(())
+    }
+
+    fn every_lane_has_its_turn_or_sleeps(&self) -> Checked {
+        if !self.hash("m").contains_key("steer") {
+            let plain = self.lanes().iter().all(|lane| lane.len() == 2);
+            prop_assert!(plain && self.lanes_in_turn().is_empty(), "lanes take turns in a queue that is not steered");
+            return Ok(());
+        }
+        let mut placed = self.lanes_in_turn();
+        for key in self.keys.keys() {
+            let Some(limit) = key.strip_prefix("sleep:") else { continue };
+            for (lane, _) in self.zset(key) {
+                prop_assert!(lane.split(' ').skip(2).any(|name| name == limit), "{lane} sleeps over {limit}");
+                placed.push(lane.to_owned());
+            }
+        }
+        placed.sort_unstable();
+        prop_assert_eq!(&placed, &self.lanes(), "each lane has its turn or sleeps, once");
+        let mut noted: Vec<String> = self.zset("lanes").into_iter().map(|(lane, _)| lane.to_owned()).collect();
+        noted.sort_unstable();
+        prop_assert_eq!(&noted, &placed, "every lane is noted");
+        for priority in 0..4 {
+            let mut ring = self.list(&format!("ring:{priority}")).to_vec();
+            ring.sort_unstable();
+            let prefix = format!("lanes:{priority}:");
+            let tenants = self.keys.keys().filter_map(|key| key.strip_prefix(&prefix));
+            prop_assert_eq!(ring, tenants.collect::<Vec<_>>(), "the ring of priority {}", priority);
+        }
+        Ok(())
+    }
+
+    fn only_runs_hold_limits(&self, jobs: &BTreeMap<&str, HashMap<&str, &str>>) -> Checked {
+        let mut held: Vec<(&str, &str)> = Vec::new();
+        for (id, job) in jobs {
+            let over = job["state"].parse::<State>().is_ok_and(State::is_final);
+            // What a run has held is not wiped off a job that is over.
+            let names = job.get("lim").copied().filter(|_| !over).unwrap_or_default();
+            prop_assert!(names.is_empty() || job["state"] == "running", "{id} is {} and holds {names}", job["state"]);
+            prop_assert!(names.is_empty() || job.contains_key("ties"), "{id} holds {names} and has no ties");
+            held.extend(names.split_whitespace().map(|name| (name, *id)));
+        }
+        let sets = self.keys.iter().filter_map(|(key, (_, ids))| Some((key.strip_prefix("hold:")?, ids)));
+        let mut noted: Vec<(&str, &str)> =
+            sets.flat_map(|(name, ids)| ids.iter().map(move |id| (name, id.as_str()))).collect();
+        held.sort_unstable();
+        noted.sort_unstable();
+        prop_assert_eq!(noted, held, "who holds which limit");
         Ok(())
     }
 
@@ -102,15 +193,17 @@ impl Snapshot {
                 _ if name.starts_with("parked:") => 2,
                 _ => continue,
             };
+            // Which limits a lane has depends on what was bound when the entry was put there.
+            let place = if step == 1 { name.split(' ').next().unwrap_or_default() } else { name.as_str() };
             for id in contents.iter().step_by(step) {
-                places.entry(id).or_default().push(name);
+                places.entry(id).or_default().push(place.trim_end_matches(':'));
             }
         }
         for (id, job) in jobs {
             let state: State = job["state"].parse().unwrap();
             let index = match state {
                 State::Waiting if job.contains_key("alone") => "suspects".to_owned(),
-                State::Waiting => format!("w:{}", job.get("prio").copied().unwrap_or("2")),
+                State::Waiting => lane_of(job),
                 State::Scheduled | State::Retrying => "later".to_owned(),
                 State::Running => "lease".to_owned(),
                 State::Parked => format!("parked:{}", job["reason"]),
@@ -123,11 +216,7 @@ impl Snapshot {
                 // The one entry that may disagree: it is skipped when it is met.
                 prop_assert!(matches!(state, State::Cancelled | State::Failed), "{id} is {state} and left an entry");
                 let alone = job.contains_key("alone");
-                expected.push(if alone {
-                    "suspects".to_owned()
-                } else {
-                    format!("w:{}", job.get("prio").copied().unwrap_or("2"))
-                });
+                expected.push(if alone { "suspects".to_owned() } else { lane_of(job) });
             }
             if job.contains_key("deadline") && !state.is_final() {
                 expected.push("expiry".to_owned());
@@ -176,4 +265,10 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+/// The lane of a job, without its limits.
+fn lane_of(job: &HashMap<&str, &str>) -> String {
+    let priority = job.get("prio").copied().unwrap_or("2");
+    job.get("grp").map_or_else(|| format!("w:{priority}"), |tenant| format!("w:{priority}:{tenant}"))
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use fourmi_model::{Artifact, BlobId, Failure, LogEntry, Progress};
+use fourmi_model::{Artifact, BlobId, Failure, JobId, LogEntry, Parent, Progress};
 use fourmi_queue::{Stop, StopSignal};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
@@ -21,6 +21,7 @@ use super::{FromChild, Order, ToChild};
 use crate::{
     Context,
     context::{GrowingFile, Host, InputFile, NewFile, NewGrowing},
+    enqueue::NewJob,
     handler::{Ended, Handlers},
     scratch::RunFolder,
 };
@@ -85,6 +86,8 @@ fn listen(voice: &Voice, stop: &StopSignal) {
             Ok(Ok(ToChild::Grown { number, answer })) => voice.answer(number, Answer::Grown(answer)),
             Ok(Ok(ToChild::Discarded { number, answer })) => voice.answer(number, Answer::Discarded(answer)),
             Ok(Ok(ToChild::Secret { number, answer })) => voice.answer(number, Answer::Secret(answer)),
+            Ok(Ok(ToChild::Parents { number, answer })) => voice.answer(number, Answer::Parents(answer)),
+            Ok(Ok(ToChild::Enqueued { number, answer })) => voice.answer(number, Answer::Enqueued(answer)),
             Ok(Err(_)) | Err(_) => break,
         }
     }
@@ -115,6 +118,8 @@ enum Answer {
     Grown(Result<GrowingFile, Failure>),
     Discarded(Result<(), Failure>),
     Secret(Result<String, Failure>),
+    Parents(Result<Vec<Parent>, Failure>),
+    Enqueued(Result<JobId, Failure>),
 }
 
 impl Voice {
@@ -251,6 +256,26 @@ impl Host for Voice {
         Box::pin(async move {
             match answer.map_err(|_| parent_lost())?.await {
                 Ok(Answer::Secret(answer)) => answer,
+                _ => Err(parent_lost()),
+            }
+        })
+    }
+
+    fn parents(&self) -> BoxFuture<'_, Result<Vec<Parent>, Failure>> {
+        let answer = self.ask(|number| FromChild::Parents { number });
+        Box::pin(async move {
+            match answer.map_err(|_| parent_lost())?.await {
+                Ok(Answer::Parents(answer)) => answer,
+                _ => Err(parent_lost()),
+            }
+        })
+    }
+
+    fn enqueue(&self, job: NewJob) -> BoxFuture<'_, Result<JobId, Failure>> {
+        let answer = self.ask(|number| FromChild::Enqueue { number, job });
+        Box::pin(async move {
+            match answer.map_err(|_| parent_lost())?.await {
+                Ok(Answer::Enqueued(answer)) => answer,
                 _ => Err(parent_lost()),
             }
         })

@@ -10,11 +10,14 @@ pub(crate) mod parent;
 
 use std::path::PathBuf;
 
-use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, KindName, LogLevel, Progress};
+use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, JobId, KindName, LogLevel, Parent, Progress};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::context::{About, GrowingFile, InputFile, NewFile, NewGrowing};
+use crate::{
+    context::{About, GrowingFile, InputFile, NewFile, NewGrowing},
+    enqueue::NewJob,
+};
 
 /// The first argument of a child.
 pub(crate) const ARGUMENT: &str = "run-one-job";
@@ -44,6 +47,10 @@ enum ToChild {
     Discarded { number: u64, answer: Result<(), Failure> },
     /// The answer to the question of that number.
     Secret { number: u64, answer: Result<String, Failure> },
+    /// The answer to the question of that number.
+    Parents { number: u64, answer: Result<Vec<Parent>, Failure> },
+    /// The answer to the request of that number.
+    Enqueued { number: u64, answer: Result<JobId, Failure> },
 }
 
 /// What a child says.
@@ -80,6 +87,15 @@ enum FromChild {
     Secret {
         number: u64,
         name: String,
+    },
+    /// What became of the jobs that this one has waited for?
+    Parents {
+        number: u64,
+    },
+    /// Make this job.
+    Enqueue {
+        number: u64,
+        job: NewJob,
     },
     /// The last word.
     Ended(Result<Box<RawValue>, Failure>),

@@ -273,6 +273,14 @@ async fn listen(stdout: ChildStdout, host: Arc<dyn Host>, reply: mpsc::Unbounded
                 let answer = host.secret(name).await;
                 let _ = reply.send(ToChild::Secret { number, answer });
             }
+            Ok(FromChild::Parents { number }) => {
+                let answer = host.parents().await;
+                let _ = reply.send(ToChild::Parents { number, answer });
+            }
+            Ok(FromChild::Enqueue { number, job }) => {
+                let answer = host.enqueue(job).await;
+                let _ = reply.send(ToChild::Enqueued { number, answer });
+            }
             Ok(FromChild::Ended(ended)) => return Talked::Ended(ended),
             Err(_) => return Talked::Silent,
         }
