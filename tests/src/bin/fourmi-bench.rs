@@ -80,7 +80,7 @@ fn worker() -> ExitCode {
     let work = std::env::var("BENCH_WORK_MS").ok().map(|ms| Duration::from_millis(ms.parse().unwrap()));
     Worker::new(bench::queue::QUEUE)
         .prefetch(if work.is_some() { 0 } else { 1_000 })
-        .kind::<Tick, _, _>(async move |tick: Tick, _| {
+        .kind::<Tick, _, _>(move |tick: Tick, _| async move {
             if let Some(work) = work {
                 tokio::time::sleep(work).await;
             }
