@@ -25,9 +25,15 @@ pub(super) enum Fault {
         worker: usize,
         ms: u64,
     },
-    /// SIGTERM.
+    /// SIGTERM; for so long nobody takes its place.
     DrainWorker {
         worker: usize,
+        away_ms: u64,
+    },
+    /// Somebody steers the queue, and takes that back.
+    Steer {
+        control: Steering,
+        ms: u64,
     },
     KillRedis {
         down_ms: u64,
@@ -42,6 +48,15 @@ pub(super) enum Fault {
     },
 }
 
+/// What somebody may set of a queue while it works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Steering {
+    Pause,
+    Cap(u32),
+    Slots(u32),
+}
+
 impl Fault {
     /// How the scorecard counts it.
     pub(super) fn name(&self) -> &'static str {
@@ -51,6 +66,9 @@ impl Fault {
             Self::KillSubmitter { .. } => "kill -9 of a submitter",
             Self::PauseWorker { .. } => "worker paused",
             Self::DrainWorker { .. } => "worker drained",
+            Self::Steer { control: Steering::Pause, .. } => "queue paused",
+            Self::Steer { control: Steering::Cap(_), .. } => "queue capped",
+            Self::Steer { control: Steering::Slots(_), .. } => "slots shared out",
             Self::KillRedis { .. } => "kill -9 of Redis",
             Self::PauseRedis { .. } => "Redis paused",
             Self::Disturb { line, .. } => match line {
@@ -104,19 +122,23 @@ pub(super) fn plan(seed: u64, seconds: u64, workers: usize, submitters: usize, l
     let mut at = CALM_START_MS;
     while at < seconds * 1_000 {
         if deck.is_empty() {
-            deck = (0..18_u64).collect();
+            deck = (0..22_u64).collect();
             random.shuffle(&mut deck);
         }
         let worker = random.index(workers);
         let process = random.index(workers + submitters);
         let ms = random.between(lease_ms / 3, 2 * lease_ms);
+        let few = u32::try_from(random.between(1, 8)).unwrap_or(1);
         let disturb = |line| Fault::Disturb { process, line, ms };
         let fault = match deck.pop().unwrap_or_default() {
             0..4 => Fault::KillWorker { worker },
             4..7 => Fault::KillChild { worker, child: random.below(100) },
             7..9 => Fault::KillSubmitter { submitter: random.index(submitters) },
             9..11 => Fault::PauseWorker { worker, ms: random.between(lease_ms * 5 / 4, 3 * lease_ms) },
-            11 => Fault::DrainWorker { worker },
+            11 | 18 => Fault::DrainWorker { worker, away_ms: random.between(0, 3 * lease_ms) },
+            19 => Fault::Steer { control: Steering::Pause, ms: random.between(lease_ms / 3, lease_ms) },
+            20 => Fault::Steer { control: Steering::Cap(few), ms: 2 * ms },
+            21 => Fault::Steer { control: Steering::Slots(few), ms: 2 * ms },
             12 => Fault::KillRedis { down_ms: random.between(0, 2 * lease_ms) },
             13 => Fault::PauseRedis { ms },
             14 => disturb(Line::Cut),
@@ -143,7 +165,7 @@ mod tests {
         assert_eq!(faults, plan(7, 120, 3, 2, 1_500));
         assert_ne!(faults, plan(8, 120, 3, 2, 1_500));
         let names: HashSet<_> = faults.iter().map(|planned| planned.fault.name()).collect();
-        assert_eq!(names.len(), 12, "{names:?}");
+        assert_eq!(names.len(), 15, "{names:?}");
         assert!(faults.len() > 100 && faults.is_sorted_by_key(|planned| planned.at));
     }
 }

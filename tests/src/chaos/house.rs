@@ -5,12 +5,12 @@ use std::{
     process::Stdio,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
 
-use fourmi_queue::Queues;
+use fourmi_queue::{ControlChange, Queues};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -23,10 +23,10 @@ use tokio::{
 
 use super::{
     Options,
-    faults::{Fault, Happened, Planned, Trouble},
+    faults::{Fault, Happened, Planned, Steering, Trouble},
     journal::{Journal, now},
     proxy::{Line, Proxy},
-    submitter::Task,
+    submitter::{self, Task},
 };
 use crate::RedisServer;
 
@@ -41,6 +41,7 @@ const END: Duration = Duration::from_secs(60);
 
 pub(super) struct House {
     redis: Arc<Mutex<RedisServer>>,
+    redis_url: String,
     workers: Vec<Arc<Place>>,
     submitters: Vec<Arc<Place>>,
     /// Grows when Redis is taken away and when it is back.
@@ -58,6 +59,8 @@ struct Place {
     proxy: Proxy,
     /// 0: nobody is there now.
     pid: AtomicU32,
+    /// How long nobody comes after the process that is there, in milliseconds.
+    away_ms: AtomicU64,
     /// Somebody has hit the process that is there.
     hit: AtomicBool,
     closing: AtomicBool,
@@ -80,7 +83,10 @@ impl Place {
                 self.troubles.write(&Happened { at: now(), until: now(), what });
                 sleep(Duration::from_millis(500)).await;
             }
-            sleep(Duration::from_millis(100)).await;
+            let back = Instant::now() + Duration::from_millis(100 + self.away_ms.swap(0, SeqCst));
+            while Instant::now() < back && !self.closing.load(SeqCst) {
+                sleep(Duration::from_millis(20)).await;
+            }
         }
     }
 
@@ -147,8 +153,9 @@ impl House {
             submitters.push(place(name, arguments, Vec::new(), folder, &socket, &troubles).await);
         }
         let keepers = workers.iter().chain(&submitters).map(|place| tokio::spawn(place.clone().keep())).collect();
+        let redis_url = redis.url();
         let redis = Arc::new(Mutex::new(redis));
-        Self { redis, workers, submitters, redis_hits: Arc::default(), troubles, keepers }
+        Self { redis, redis_url, workers, submitters, redis_hits: Arc::default(), troubles, keepers }
     }
 
     /// A connection that nothing happens to.
@@ -173,12 +180,17 @@ impl House {
     fn carry_out(&self, fault: Fault) -> impl Future<Output = ()> + use<> {
         let (workers, submitters) = (self.workers.clone(), self.submitters.clone());
         let (redis, redis_hits, troubles) = (self.redis.clone(), self.redis_hits.clone(), self.troubles.clone());
+        let redis_url = self.redis_url.clone();
         async move {
             let at = now();
             let (mut pid, mut victim) = (None, None);
             match fault {
                 Fault::KillWorker { worker } => pid = workers[worker].signal(Signal::SIGKILL),
-                Fault::DrainWorker { worker } => pid = workers[worker].signal(Signal::SIGTERM),
+                Fault::DrainWorker { worker, away_ms } => {
+                    workers[worker].away_ms.store(away_ms, SeqCst);
+                    pid = workers[worker].signal(Signal::SIGTERM);
+                }
+                Fault::Steer { control, ms } => steer(&redis_url, control, ms).await,
                 Fault::KillSubmitter { submitter } => pid = submitters[submitter].signal(Signal::SIGKILL),
                 Fault::KillChild { worker, child } => {
                     pid = workers[worker].pid();
@@ -208,8 +220,8 @@ impl House {
                 Fault::KillRedis { down_ms } => hit_redis(redis, redis_hits, down_ms, true).await,
                 Fault::PauseRedis { ms } => hit_redis(redis, redis_hits, ms, false).await,
             }
-            let of_redis = matches!(fault, Fault::KillRedis { .. } | Fault::PauseRedis { .. });
-            if pid.is_some() || of_redis {
+            let of_all = matches!(fault, Fault::KillRedis { .. } | Fault::PauseRedis { .. } | Fault::Steer { .. });
+            if pid.is_some() || of_all {
                 let what = Trouble::Fault { fault, pid, child: victim };
                 troubles.write(&Happened { at, until: now(), what });
             }
@@ -295,6 +307,7 @@ async fn place(
         environment,
         proxy: Proxy::start(socket.to_owned()).await,
         pid: AtomicU32::new(0),
+        away_ms: AtomicU64::new(0),
         hit: AtomicBool::new(false),
         closing: AtomicBool::new(false),
         troubles: troubles.clone(),
@@ -333,6 +346,31 @@ fn remove_what_faketime_left(pid: u32) {
         // One that was not killed has done so itself.
         let _ = std::fs::remove_file(Path::new("/dev/shm").join(name));
     }
+}
+
+/// Steers the queue for a while. Redis may be away: both is said until it is heard.
+async fn steer(redis_url: &str, control: Steering, ms: u64) {
+    let none = ControlChange::default();
+    let (set, back) = match control {
+        Steering::Pause => {
+            (ControlChange { paused: Some(true), ..none }, ControlChange { paused: Some(false), ..none })
+        }
+        Steering::Cap(cap) => {
+            (ControlChange { cap: Some(Some(cap)), ..none }, ControlChange { cap: Some(None), ..none })
+        }
+        Steering::Slots(slots) => {
+            (ControlChange { slots: Some(Some(slots)), ..none }, ControlChange { slots: Some(None), ..none })
+        }
+    };
+    let say = async |change: &ControlChange| {
+        let said = async || Queues::connect(redis_url).await?.set_control(&submitter::queue(), change).await;
+        while said().await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    say(&set).await;
+    sleep(Duration::from_millis(ms)).await;
+    say(&back).await;
 }
 
 /// Takes Redis away, by a kill or by stopping it in its tracks, and brings it back.

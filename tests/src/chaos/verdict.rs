@@ -526,7 +526,7 @@ mod tests {
         assert_eq!(repeated(Story::new().with_fault(child, 10_200, 77)).broken(), [Promise::RepeatsExplained]);
         let given_back = |story: Story| story.run(State::Waiting, None).run(State::Succeeded, None);
         assert_eq!(given_back(Story::new().with_fault(kill(), 10_200, 77)).broken(), [Promise::RepeatsExplained]);
-        let drain = Fault::DrainWorker { worker: 0 };
+        let drain = Fault::DrainWorker { worker: 0, away_ms: 0 };
         assert_eq!(given_back(Story::new().with_fault(drain, 10_200, 77)).broken(), []);
         let died = Story::new().run(State::Retrying, Some("process_died"));
         assert!(died.broken().contains(&Promise::RepeatsExplained));
