@@ -103,6 +103,8 @@ pub(crate) enum Command {
     Cap(commands::queues::CapArguments),
     /// Delete everything in a queue, when told twice
     Obliterate(commands::queues::ObliterateArguments),
+    /// Show or set how many worker processes and slots queues have
+    Scale(commands::scale::ScaleArguments),
     /// List the worker processes and what they do
     Workers(commands::workers::WorkersArguments),
     /// Let a worker process end once its jobs have

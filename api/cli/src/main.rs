@@ -58,6 +58,7 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Resume(arguments) => commands::queues::resume(session, arguments).await,
         Command::Cap(arguments) => commands::queues::cap(session, arguments).await,
         Command::Obliterate(arguments) => commands::queues::obliterate(session, arguments).await,
+        Command::Scale(arguments) => commands::scale::run(session, arguments).await,
         Command::Workers(arguments) => commands::workers::list(session, arguments).await,
         Command::Drain(arguments) => commands::workers::drain(session, arguments).await,
         Command::Limits(command) => commands::limits::run(session, command).await,

@@ -81,8 +81,11 @@ impl Client {
     /// # Errors
     /// `unknown_queue` if there is none.
     pub async fn workers(&self, queue: Option<&QueueName>) -> Result<Vec<WorkerInfo>, ClientError> {
-        let query: Vec<_> = queue.map(|queue| ("queue", queue.as_str())).into_iter().collect();
-        let answer: Workers = self.json(self.request(Method::GET, ["workers"]).query(&query)).await?;
+        let call = match queue {
+            Some(queue) => self.request(Method::GET, ["queues", queue.as_str(), "workers"]),
+            None => self.request(Method::GET, ["workers"]),
+        };
+        let answer: Workers = self.json(call).await?;
         Ok(answer.workers)
     }
 

@@ -11,6 +11,7 @@ mod flows;
 mod jobs;
 mod limits;
 mod patience;
+mod scale;
 #[cfg(test)]
 mod scripted;
 mod sse;
@@ -26,5 +27,6 @@ pub use error::{ClientError, FieldError, Problem};
 pub use events::{Update, Updates};
 pub use flows::{Flow, FlowAccepted, FlowEdge, FlowJob, FlowMember};
 pub use limits::LimitsDocument;
+pub use scale::ScaleChange;
 pub use submit::{JobHandle, Raw, Submit};
 pub use upload::Upload;

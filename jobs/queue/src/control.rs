@@ -1,4 +1,4 @@
-//! Steering a queue as a whole: pause, cap, slots, limit; draining one of its worker processes.
+//! Steering a queue as a whole: pause, cap, slots, processes, limit; draining one of its worker processes.
 
 use fourmi_model::QueueName;
 
@@ -13,6 +13,8 @@ pub struct Control {
     pub cap: Option<u32>,
     /// Slots of all worker processes together, shared out among those that live; each has its own number if not set.
     pub slots: Option<u32>,
+    /// Worker processes that each supervisor keeps running; one if not set.
+    pub processes: Option<u32>,
     /// Waiting and scheduled jobs at most: further ones are refused.
     pub limit: Option<u64>,
 }
@@ -26,6 +28,8 @@ pub struct ControlChange {
     pub cap: Option<Option<u32>>,
     /// See [`Control::slots`].
     pub slots: Option<Option<u32>>,
+    /// See [`Control::processes`].
+    pub processes: Option<Option<u32>>,
     /// See [`Control::limit`].
     pub limit: Option<Option<u64>>,
 }
@@ -37,9 +41,9 @@ impl Queues {
     /// If Redis does not answer.
     pub async fn control(&self, queue: &QueueName) -> Result<Control, QueueError> {
         let mut command = redis::cmd("HMGET");
-        command.arg(meta_key(queue)).arg("paused").arg("cap").arg("slots").arg("limit");
-        let (paused, cap, slots, limit): (Option<String>, _, _, _) = self.link().query(&command).await?;
-        Ok(Control { paused: paused.is_some(), cap, slots, limit })
+        command.arg(meta_key(queue)).arg("paused").arg("cap").arg("slots").arg("processes").arg("limit");
+        let (paused, cap, slots, processes, limit): (Option<String>, _, _, _, _) = self.link().query(&command).await?;
+        Ok(Control { paused: paused.is_some(), cap, slots, processes, limit })
     }
 
     /// Changes what steers a queue, all at one moment. It is in force at the next fetch or push; shares of slots within a
@@ -58,6 +62,7 @@ impl Queues {
                 ("paused", paused),
                 ("cap", number(change.cap.map(|cap| cap.map(u64::from)))),
                 ("slots", number(change.slots.map(|slots| slots.map(u64::from)))),
+                ("processes", number(change.processes.map(|processes| processes.map(u64::from)))),
                 ("limit", number(change.limit)),
             ],
         )

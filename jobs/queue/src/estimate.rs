@@ -26,6 +26,11 @@ impl Pace {
         (starts > 0).then_some(Self { starts, seconds })
     }
 
+    /// Starts in a second.
+    pub(crate) fn per_second(self) -> f64 {
+        float(self.starts) / self.seconds
+    }
+
     /// Starts in a second: hardly fewer, most likely, hardly more.
     fn rates(self) -> [f64; 3] {
         let starts = float(self.starts);

@@ -18,6 +18,7 @@ mod push;
 mod queues;
 mod read;
 mod registry;
+mod scale;
 mod scripts;
 mod subscription;
 mod transitions;

@@ -45,6 +45,7 @@ scripts! {
     RESOLVE = "resolve.lua",
     RETRY = "retry.lua",
     ROUSE = "rouse.lua",
+    SCALE = "scale.lua",
     SETTLE = "settle.lua",
     SWEEP = "sweep.lua",
     TOLD = "told.lua",

@@ -22,16 +22,23 @@ async fn what_steers_a_queue_is_set_and_taken_away_together() {
     let bench = Bench::new().await;
     let (queues, name) = (&bench.queues, &bench.name);
     assert_eq!(queues.control(name).await.unwrap(), Control::default());
-    let change =
-        ControlChange { paused: Some(true), cap: Some(Some(3)), slots: Some(Some(8)), limit: Some(Some(1_000)) };
+    let change = ControlChange {
+        paused: Some(true),
+        cap: Some(Some(3)),
+        slots: Some(Some(8)),
+        processes: Some(Some(3)),
+        limit: Some(Some(1_000)),
+    };
     queues.set_control(name, &change).await.unwrap();
-    let all = Control { paused: true, cap: Some(3), slots: Some(8), limit: Some(1_000) };
+    let all = Control { paused: true, cap: Some(3), slots: Some(8), processes: Some(3), limit: Some(1_000) };
     assert_eq!(queues.control(name).await.unwrap(), all);
     queues.resume(name).await.unwrap();
     queues.set_cap(name, None).await.unwrap();
     assert_eq!(queues.control(name).await.unwrap(), Control { paused: false, cap: None, ..all });
     queues.set_slots(name, None).await.unwrap();
     queues.set_backlog_limit(name, None).await.unwrap();
+    let change = ControlChange { processes: Some(None), ..ControlChange::default() };
+    queues.set_control(name, &change).await.unwrap();
     assert_eq!(queues.control(name).await.unwrap(), Control::default());
 }
 

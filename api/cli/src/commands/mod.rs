@@ -14,6 +14,7 @@ pub(crate) mod log;
 pub(crate) mod parked;
 pub(crate) mod queues;
 pub(crate) mod sample;
+pub(crate) mod scale;
 pub(crate) mod submit;
 pub(crate) mod waiting;
 pub(crate) mod workers;

@@ -5,6 +5,7 @@
 //! a process group, so that Ctrl-C in a terminal reaches the supervisor alone, which then stops things in order.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::File,
     io,
@@ -49,6 +50,8 @@ pub(crate) struct Spec {
     pub(crate) on_orphaned: Signal,
     /// How long it may take to stop.
     pub(crate) grace: Duration,
+    /// Whether others may ask it to end, for a fresh one to take its place: then a good end is no failure.
+    pub(crate) renewable: bool,
 }
 
 /// What a child is to do.
@@ -89,38 +92,58 @@ impl Surroundings {
     }
 }
 
-/// Children that are stopped together.
+/// Children that are stopped together, or one by one.
 pub(crate) struct Group {
-    orders: watch::Sender<Order>,
+    /// By the name of the child; closed once it has ended for good.
+    orders: BTreeMap<String, watch::Sender<Order>>,
     tasks: JoinSet<()>,
 }
 
 impl Group {
     pub(crate) fn new() -> Self {
-        Self { orders: watch::Sender::new(Order::Run), tasks: JoinSet::new() }
+        Self { orders: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
     /// Starts a child and keeps it running.
     pub(crate) fn keep_running(&mut self, spec: Spec, surroundings: Surroundings) {
-        let orders = self.orders.subscribe();
+        let orders = self.subscribe(&spec.name);
         self.run(keep_running(spec, orders, surroundings));
     }
 
-    /// Runs a task that obeys the orders of this group by itself.
+    /// Runs a task that obeys the orders for a child by itself.
     pub(crate) fn run(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
     }
 
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Order> {
-        self.orders.subscribe()
+    /// The orders for a child of that name.
+    pub(crate) fn subscribe(&mut self, name: &str) -> watch::Receiver<Order> {
+        let (sender, orders) = watch::channel(Order::Run);
+        self.orders.insert(name.to_owned(), sender);
+        orders
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }
 
+    /// The children that are there, and whether they are to run on.
+    pub(crate) fn children(&mut self) -> impl Iterator<Item = (&str, bool)> {
+        self.orders.retain(|_, orders| !orders.is_closed());
+        while self.tasks.try_join_next().is_some() {}
+        self.orders.iter().map(|(name, orders)| (name.as_str(), *orders.borrow() == Order::Run))
+    }
+
+    /// Lets one child finish what is under way, then end.
+    pub(crate) fn stop(&self, name: &str) {
+        if let Some(orders) = self.orders.get(name) {
+            orders.send_replace(Order::Stop);
+        }
+    }
+
     pub(crate) fn order(&self, order: Order) {
-        self.orders.send_replace(order);
+        for orders in self.orders.values() {
+            orders.send_replace(order);
+        }
     }
 
     /// Waits until all have ended.
@@ -136,6 +159,11 @@ async fn keep_running(spec: Spec, mut orders: watch::Receiver<Order>, surroundin
         let reason = match Child::start(&spec, &surroundings, None) {
             Ok(child) => match child.until_told(&spec, &mut orders, &surroundings.output).await {
                 Ended::AsTold => return,
+                // One that ends as soon as it starts was not asked to.
+                Ended::ByItself(status) if spec.renewable && status.success() && started.elapsed() >= FIRST_WAIT => {
+                    surroundings.output.note(&format!("{} has drained; a fresh one takes its place", spec.name));
+                    continue;
+                }
                 Ended::ByItself(status) => describe(status),
             },
             Err(error) => cannot_start(&spec, &error),

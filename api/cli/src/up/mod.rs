@@ -4,7 +4,9 @@
 //! them running, and stops them in the opposite order: workers first, so that jobs under way can be finished and
 //! settled, Redis last, so that all of it is on disk.
 
+mod autoscale;
 mod children;
+mod follow;
 mod lock;
 mod output;
 mod platform;
@@ -24,7 +26,7 @@ use clap::{Args, ValueEnum};
 use fourmi_settings::{Data, Environment, Fsync, Listen, Redis, Worker, table};
 use serde_json::json;
 
-use self::{output::Output, platform::Platform, scale::Scale, signals::Signals};
+use self::{autoscale::Rule, follow::Follower, output::Output, platform::Platform, scale::Scale, signals::Signals};
 use crate::{
     commands::demo,
     exit::{Exit, Stop},
@@ -35,7 +37,8 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   fourmi up                                  everything, in ./data
-  fourmi up --scale media=3                  three processes of the media worker
+  fourmi up --scale media=3                  three processes of the media worker, until `fourmi scale` says otherwise
+  fourmi up --autoscale media=1..4,wait=10s  as many as are needed for no job to wait for more than ten seconds
   FOURMI_DATA=/srv/fourmi fourmi up          another data folder
   REDIS_URL=redis://cache:6379 fourmi up     no private Redis
 
@@ -46,9 +49,13 @@ The first Ctrl-C or SIGTERM stops everything in order: workers finish their jobs
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UpArguments {
-    /// Processes of a worker, such as media=3; 0 for none [default: 1 of each]
+    /// Processes of a worker, such as media=3; 0 for none [default: what `fourmi scale` said last, else 1 of each]
     #[arg(long, value_name = "WORKER=N", value_delimiter = ',')]
     scale: Vec<Scale>,
+    /// Let there be as many processes of a worker as are needed, such as media=1..4,wait=10s,cooldown=60s: at least 1, at
+    /// most 4, more while a job waits for over 10 s, one fewer when some process has been idle for 60 s
+    #[arg(long, value_name = "WORKER=MIN..MAX[,…]")]
+    autoscale: Vec<Rule>,
     /// Run `fourmi demo` once the platform is ready; with =exit, stop after it with its exit code
     #[arg(long, value_name = "THEN", num_args = 0..=1, require_equals = true, default_missing_value = "stay")]
     demo: Option<Afterwards>,
@@ -87,7 +94,7 @@ pub(crate) async fn run(session: &Session, arguments: UpArguments) -> anyhow::Re
     let outcome = tokio::select! {
         biased;
         () = signals.next() => Ok(Exit::Done),
-        outcome = serve(session, &mut platform, arguments.demo) => outcome,
+        outcome = serve(session, &mut platform, &arguments) => outcome,
     };
     let clean = platform.drain(&mut signals).await;
     if session.json() {
@@ -99,10 +106,18 @@ pub(crate) async fn run(session: &Session, arguments: UpArguments) -> anyhow::Re
 }
 
 /// Starts everything and stays until something ends it.
-async fn serve(session: &Session, platform: &mut Platform, demo: Option<Afterwards>) -> anyhow::Result<Exit> {
+async fn serve(session: &Session, platform: &mut Platform, arguments: &UpArguments) -> anyhow::Result<Exit> {
     platform.start().await?;
-    if let Some(afterwards) = demo {
-        let here = session.of_platform(platform.url(), platform.data());
+    let here = session.of_platform(platform.url(), platform.data());
+    let follower = match here.client() {
+        Ok(client) => Some(Follower::new(client, &arguments.autoscale)),
+        Err(error) => {
+            platform.note(&format!("`fourmi scale` is not heard: {error:#}"));
+            None
+        }
+    };
+    platform.start_workers(follower.as_ref()).await?;
+    if let Some(afterwards) = arguments.demo {
         let outcome = demo::run(&here, demo::DemoArguments::default()).await;
         match afterwards {
             Afterwards::Exit => return outcome,
@@ -111,7 +126,7 @@ async fn serve(session: &Session, platform: &mut Platform, demo: Option<Afterwar
         }
     }
     platform.tell_ready()?;
-    platform.attend().await
+    platform.attend(follower).await
 }
 
 impl Settings {

@@ -1,23 +1,31 @@
 //! The processes of a platform: started in one order, stopped in the other.
 
-use std::{ffi::OsString, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ffi::OsString,
+    time::Duration,
+};
 
 use fourmi_client::Client;
+use fourmi_model::WorkerInfo;
 use fourmi_settings::{Data, table};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver},
+    task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 
 use super::{
     Settings,
+    autoscale::Decision,
     children::{Event, Group, Order, Spec, Surroundings},
+    follow::{self, Follower},
     output::Output,
     redis::PrivateRedis,
     resp::{Address, Pulse},
-    scale::{self, WORKERS},
+    scale::{Target, WORKERS, WorkerClass, free_numbers, said_of, to_stop},
     signals::Signals,
 };
 use crate::{
@@ -42,6 +50,11 @@ pub(crate) struct Platform {
     surroundings: Surroundings,
     events: UnboundedReceiver<Event>,
     failures: u32,
+    /// The newest process id of each child.
+    pids: HashMap<String, u32>,
+    host: String,
+    /// What every child must know.
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl Platform {
@@ -56,6 +69,9 @@ impl Platform {
             surroundings: Surroundings { output, events },
             events: heard,
             failures: 0,
+            pids: HashMap::new(),
+            host: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default(),
+            environment: Vec::new(),
         }
     }
 
@@ -69,16 +85,74 @@ impl Platform {
         &self.settings.data
     }
 
-    /// Starts everything; returns when the API answers.
+    /// Starts Redis and the API; returns when the API answers.
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
         let redis_url = self.start_redis().await?;
-        let mut environment: Vec<(&'static str, OsString)> =
+        self.environment =
             vec![(table::DATA.name, self.settings.data.folder().into()), (table::REDIS_URL.name, redis_url.into())];
-        self.start_workers(&environment)?;
-        environment.push((table::LISTEN.name, self.settings.address.to_string().into()));
-        let api = self.spec("api", "fourmi-api", environment, API_GRACE)?;
+        let mut api = self.spec("api", "fourmi-api", API_GRACE)?;
+        api.environment.push((table::LISTEN.name, self.settings.address.to_string().into()));
         self.api.keep_running(api, self.surroundings.clone());
         self.until_api_answers().await
+    }
+
+    /// Starts as many workers as there shall be.
+    pub(crate) async fn start_workers(&mut self, follower: Option<&Follower>) -> anyhow::Result<()> {
+        for class in WORKERS {
+            let said = said_of(class, &self.settings.scale);
+            let processes = match follower {
+                Some(follower) => follower.at_start(class, said).await.unwrap_or_else(|error| {
+                    self.note(&format!("how many {} processes there shall be cannot be read: {error}", class.name));
+                    said.unwrap_or(1)
+                }),
+                None => said.unwrap_or(1),
+            };
+            self.adjust(&Target { class, processes, patient: false, workers: Vec::new() })?;
+        }
+        self.until_started().await
+    }
+
+    /// Waits until each worker has been started, or could not be.
+    async fn until_started(&mut self) -> anyhow::Result<()> {
+        let mut missing: BTreeSet<String> = self.workers.children().map(|(name, _)| name.to_owned()).collect();
+        while !missing.is_empty() {
+            let Some(event) = self.events.recv().await else { return Ok(()) };
+            self.tell(&event)?;
+            let (Event::Started { name, .. } | Event::Failed { name, .. }) = event;
+            missing.remove(&name);
+        }
+        Ok(())
+    }
+
+    /// Starts what is missing of a class of workers, lets those end that are too many.
+    fn adjust(&mut self, target: &Target) -> anyhow::Result<()> {
+        let class = target.class;
+        let children: Vec<(u32, bool)> =
+            self.workers.children().filter_map(|(name, runs_on)| Some((number_of(class, name)?, runs_on))).collect();
+        let running: Vec<u32> = children.iter().filter(|(_, runs_on)| *runs_on).map(|(number, _)| *number).collect();
+        let wanted = usize::try_from(target.processes)?;
+        for number in free_numbers(
+            &children.iter().map(|(number, _)| *number).collect::<Vec<_>>(),
+            wanted.saturating_sub(running.len()),
+        ) {
+            let mut spec = self.spec(&name_of(class, number), class.program, self.settings.drain + WORKER_MARGIN)?;
+            spec.renewable = true;
+            self.workers.keep_running(spec, self.surroundings.clone());
+        }
+        let surplus = running.len().saturating_sub(wanted);
+        let ours = running.into_iter().map(|number| (number, self.registered(class, number, target))).collect();
+        for number in to_stop(ours, surplus, target.patient) {
+            let name = name_of(class, number);
+            self.note(&format!("stopping {name}: {wanted} of its class are wanted"));
+            self.workers.stop(&name);
+        }
+        Ok(())
+    }
+
+    /// What a process of ours says of itself.
+    fn registered<'a>(&self, class: &WorkerClass, number: u32, target: &'a Target) -> Option<&'a WorkerInfo> {
+        let pid = self.pids.get(&name_of(class, number))?;
+        target.workers.iter().find(|worker| worker.pid == *pid && worker.host == self.host)
     }
 
     async fn start_redis(&mut self) -> anyhow::Result<String> {
@@ -88,7 +162,8 @@ impl Platform {
         }
         let redis = PrivateRedis::prepare(&self.settings.data, self.settings.fsync, &self.surroundings).await?;
         let address = redis.address();
-        self.redis.run(redis.keep_running(self.redis.subscribe(), self.surroundings.clone()));
+        let orders = self.redis.subscribe("redis");
+        self.redis.run(redis.keep_running(orders, self.surroundings.clone()));
         self.until_redis_answers(&address).await?;
         Ok(address.url().expose().to_owned())
     }
@@ -110,26 +185,7 @@ impl Platform {
         }
     }
 
-    fn start_workers(&mut self, environment: &[(&'static str, OsString)]) -> anyhow::Result<()> {
-        let numbers = scale::numbers(&self.settings.scale);
-        for class in WORKERS {
-            for number in 1..=numbers.get(class.name).copied().unwrap_or(0) {
-                let name = format!("{}.{number}", class.name);
-                let grace = self.settings.drain + WORKER_MARGIN;
-                let spec = self.spec(&name, class.program, environment.to_vec(), grace)?;
-                self.workers.keep_running(spec, self.surroundings.clone());
-            }
-        }
-        Ok(())
-    }
-
-    fn spec(
-        &self,
-        name: &str,
-        program: &str,
-        environment: Vec<(&'static str, OsString)>,
-        grace: Duration,
-    ) -> anyhow::Result<Spec> {
+    fn spec(&self, name: &str, program: &str, grace: Duration) -> anyhow::Result<Spec> {
         let program = self.settings.own.with_file_name(program);
         if !program.is_file() {
             let message = format!("{} is missing; `cargo build --workspace` builds all programs", program.display());
@@ -139,10 +195,11 @@ impl Platform {
             name: name.to_owned(),
             program,
             arguments: Vec::new(),
-            environment,
+            environment: self.environment.clone(),
             withheld: &[table::API_KEY.name, table::API_KEY_FILE.name],
             on_orphaned: Signal::SIGKILL,
             grace,
+            renewable: false,
         })
     }
 
@@ -172,7 +229,10 @@ impl Platform {
         Ok(())
     }
 
-    fn tell(&self, event: &Event) -> anyhow::Result<()> {
+    fn tell(&mut self, event: &Event) -> anyhow::Result<()> {
+        if let Event::Started { name, pid } = event {
+            self.pids.insert(name.clone(), *pid);
+        }
         match event {
             _ if !self.json => Ok(()),
             Event::Started { name, pid } => print::json_line(&json!({"event": "started", "process": name, "pid": pid})),
@@ -182,7 +242,7 @@ impl Platform {
         }
     }
 
-    fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         self.surroundings.output.note(text);
     }
 
@@ -210,12 +270,43 @@ impl Platform {
         ))
     }
 
-    /// Stays, and passes on what happens, until it is dropped.
-    pub(crate) async fn attend(&mut self) -> anyhow::Result<Exit> {
-        while let Some(event) = self.events.recv().await {
-            self.tell(&event)?;
+    /// Stays, passes on what happens, and follows how many workers there shall be, until it is dropped.
+    pub(crate) async fn attend(&mut self, follower: Option<Follower>) -> anyhow::Result<Exit> {
+        let (orders, mut heard) = mpsc::channel(1);
+        // Ends with this function.
+        let mut following = JoinSet::new();
+        if let Some(follower) = follower {
+            following.spawn(follower.follow(orders));
         }
-        Ok(Exit::Done)
+        loop {
+            tokio::select! {
+                biased;
+                event = self.events.recv() => match event {
+                    Some(event) => self.tell(&event)?,
+                    None => return Ok(Exit::Done),
+                },
+                Some(orders) = heard.recv() => match orders {
+                    Ok(orders) => self.obey(&orders)?,
+                    Err(error) => {
+                        self.note(&format!("how many workers there shall be cannot be read, so they stay: {error}"));
+                    }
+                },
+            }
+        }
+    }
+
+    fn obey(&mut self, orders: &[follow::Order]) -> anyhow::Result<()> {
+        for follow::Order { target, decision } in orders {
+            if let Some(Decision { from, to, why }) = decision.as_ref().filter(|it| it.from != it.to) {
+                let class = target.class.name;
+                self.note(&format!("{class} is scaled from {from} to {to}: {why}"));
+                if self.json {
+                    print::json_line(&json!({"event": "scaled", "class": class, "from": from, "to": to, "why": why}))?;
+                }
+            }
+            self.adjust(target)?;
+        }
+        Ok(())
     }
 
     /// Stops everything in order: `false` if a second signal cut that short.
@@ -257,6 +348,15 @@ impl Platform {
         }
         clean
     }
+}
+
+/// The name of a worker process: `media.2`.
+fn name_of(class: &WorkerClass, number: u32) -> String {
+    format!("{}.{number}", class.name)
+}
+
+fn number_of(class: &WorkerClass, name: &str) -> Option<u32> {
+    name.strip_prefix(class.name)?.strip_prefix('.')?.parse().ok()
 }
 
 /// What a terminal in this folder must know of this platform, if it is not where every platform is by default.

@@ -118,6 +118,7 @@ impl PrivateRedis {
             // So that it writes the last of its log. The next supervisor waits for it.
             on_orphaned: Signal::SIGTERM,
             grace: GRACE,
+            renewable: false,
         }
     }
 

@@ -17,6 +17,7 @@ mod parents;
 mod parked;
 mod promote;
 pub mod queues;
+mod scale;
 mod submission;
 mod waiting;
 pub mod workers;

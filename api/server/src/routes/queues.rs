@@ -18,7 +18,7 @@ use crate::{
     operation::{Group, JSON, Operation, Place, schema, state_of},
     problem::{Code, Problem},
     redis::in_time,
-    routes::{dead, limits, obliterate, parked, promote},
+    routes::{dead, limits, obliterate, parked, promote, scale},
 };
 
 /// A queue.
@@ -91,7 +91,9 @@ struct QueuePatch {
 }
 
 /// Tells a field that is `null` from one that is left out.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -126,6 +128,7 @@ pub(crate) fn table() -> Group {
     operations.extend(promote::operations());
     operations.extend(obliterate::operations());
     operations.extend(limits::operations());
+    operations.extend(scale::operations());
     Group::new("queues", "Where jobs wait.", operations)
 }
 
@@ -184,7 +187,8 @@ async fn steer_queue(request: &mut Request, depot: &mut Depot, response: &mut Re
     let queues: Queues = state_of(depot)?;
     let queue = queue_of(request)?;
     let QueuePatch { paused, cap, slots, limit } = body::parse(body::read(request).await?)?;
-    in_time(queues.set_control(&queue, &ControlChange { paused, cap, slots, limit })).await?;
+    in_time(queues.set_control(&queue, &ControlChange { paused, cap, slots, limit, ..ControlChange::default() }))
+        .await?;
     body::write(response, StatusCode::OK, &in_time(document(&queues, queue)).await?)
 }
 

@@ -6,6 +6,7 @@
 --            paused  1: nothing is fetched
 --            cap     running jobs at most
 --            slots   slots of all worker processes together, shared out by beat.lua
+--            processes  worker processes that each supervisor keeps running
 --            limit   waiting and scheduled jobs at most
 -- Returns  1
 -- Cost     O(1)

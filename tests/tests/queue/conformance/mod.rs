@@ -37,6 +37,7 @@ mod outbox;
 mod push;
 mod read;
 mod run;
+mod scale;
 mod watch;
 
 pub(crate) use watch::a_watched_job_is_followed_through;
@@ -53,6 +54,7 @@ const SUBJECTS: &[&[Promise]] = &[
     log::PROMISES,
     watch::PROMISES,
     outbox::PROMISES,
+    scale::PROMISES,
 ];
 
 /// Every promise on one Redis, a few at a time, each with a queue of its own.

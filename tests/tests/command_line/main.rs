@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod scaling;
+
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
