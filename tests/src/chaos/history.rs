@@ -31,6 +31,8 @@ pub(super) struct History {
     pub(super) cancelled_at_once: BTreeSet<Uuid>,
     pub(super) transitions: BTreeMap<Uuid, Vec<Transition>>,
     pub(super) ends: BTreeMap<Uuid, End>,
+    /// The most jobs that ran under the limit at the same time.
+    pub(super) most_under_a_limit: usize,
     pub(super) effects: BTreeMap<(Uuid, u64), Vec<Effect>>,
     pub(super) troubles: Vec<Happened>,
     /// Keys that are left when all jobs are forgotten.

@@ -25,7 +25,7 @@ use std::{
 };
 
 use clap::builder::TypedValueParser;
-use fourmi_model::State;
+use fourmi_model::{Limit, State};
 use fourmi_queue::{Queues, Transitions};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -38,6 +38,7 @@ use house::House;
 use journal::{Journal, now};
 use scorecard::Scorecard;
 pub use submitter::Task;
+use submitter::{LIMIT, MOST_AT_ONCE};
 
 /// How long nothing may happen while jobs are unfinished and nothing goes wrong any more.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -107,6 +108,8 @@ async fn let_it_happen(options: Options) -> bool {
 
     let house = House::open(&options, &folder).await;
     let queues = house.queues().await;
+    let limit = Limit { concurrency: Some(MOST_AT_ONCE.try_into().unwrap()), rate: None };
+    assert!(queues.set_limit(&submitter::queue(), &LIMIT.parse().unwrap(), Some(limit)).await.unwrap());
     let stalls = house.watch_for_stalls(queues.clone(), Duration::from_millis(options.lease_ms / 3));
     house.suffer(&plan).await;
     println!("Nothing goes wrong any more; waiting for the queue to come to rest …");
@@ -189,7 +192,8 @@ async fn gather(options: &Options, folder: &Path, house: &House, queues: &Queues
     history.add_effects(journal::read(&folder.join("effects.jsonl")));
     history.troubles = journal::read(&folder.join("troubles.jsonl"));
     let of_redis = house.redis_folder();
-    history.transitions = transitions::read(&of_redis, work::QUEUE);
+    let log = transitions::read(&of_redis, work::QUEUE);
+    (history.transitions, history.most_under_a_limit) = (log.transitions, log.most_under_a_limit);
 
     let (steps, ends) = (Journal::open(&folder.join("transitions.jsonl")), Journal::open(&folder.join("ends.jsonl")));
     let mut jobs: Vec<Uuid> = history.transitions.keys().chain(history.accepted.values()).copied().collect();
@@ -211,6 +215,10 @@ async fn gather(options: &Options, folder: &Path, house: &House, queues: &Queues
 async fn forget_all(house: &House, queues: &Queues) -> Vec<String> {
     let transitions = Transitions::of(queues, submitter::queue()).await.unwrap();
     while transitions.trim(1_000, (0, 0)).await.unwrap() > 0 {}
-    let meta = format!("{{{}}}:m", work::QUEUE);
-    house.keys_that_stay().into_iter().filter(|key| *key != meta).collect()
+    // What belongs to the queue, and what processes have said of themselves before they were killed.
+    let of_queue = |key: &str| {
+        let name = key.rsplit_once("}:").map_or(key, |(_, name)| name);
+        matches!(name, "m" | "limits" | "workers" | "draining") || name.starts_with("wk:")
+    };
+    house.keys_that_stay().into_iter().filter(|key| !of_queue(key)).collect()
 }

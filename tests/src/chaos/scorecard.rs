@@ -31,6 +31,9 @@ pub(super) struct Scorecard {
     stale: usize,
     unexplained: usize,
     not_as_meant: usize,
+    over_the_limit: usize,
+    /// The most jobs that ran under the limit at the same time.
+    most_under_the_limit: usize,
     leftover_keys: usize,
     died: usize,
     /// Runs that another followed, by their cause.
@@ -76,6 +79,8 @@ impl Scorecard {
             stale: broken(Promise::NoStaleRun),
             unexplained: broken(Promise::RepeatsExplained),
             not_as_meant: broken(Promise::AsMeant),
+            over_the_limit: broken(Promise::LimitsHold),
+            most_under_the_limit: history.most_under_a_limit,
             leftover_keys: broken(Promise::NoLeftovers),
             died: broken(Promise::NobodyDies),
             reclaims: verdict.reclaims_ms.len(),
@@ -106,6 +111,7 @@ impl fmt::Display for Scorecard {
         for (fault, times) in &self.faults {
             row(fault, times.to_string())?;
         }
+        row("most under the limit at once", self.most_under_the_limit.to_string())?;
         row("stalls of this machine", self.stalls.to_string())?;
         for (cause, runs) in &self.repeated {
             row(&format!("run repeated: {cause}"), runs.to_string())?;
@@ -121,6 +127,7 @@ impl fmt::Display for Scorecard {
             ("stale runs accepted", self.stale),
             ("repeated for no known cause", self.unexplained),
             ("not as meant", self.not_as_meant),
+            ("over the limit", self.over_the_limit),
             ("leftover keys", self.leftover_keys),
             ("processes that died by themselves", self.died),
         ] {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use fourmi_kinds::JobKind;
-use fourmi_model::{JobId, Priority, QueueName, State, Submission};
+use fourmi_model::{JobId, Priority, QueueName, State, Submission, Unique, UniqueUntil};
 use fourmi_queue::{Pushed, QueueError, Queues, Refusal};
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -26,6 +26,10 @@ use super::{
 /// Above so many unfinished jobs nothing is submitted: what is taken back must not wait for long.
 const BACKLOG: u64 = 60;
 
+/// What limits some of the jobs, and how many of them may run at the same time.
+pub(super) const LIMIT: &str = "host/chaos";
+pub(super) const MOST_AT_ONCE: usize = 3;
+
 /// A job as it is meant to be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Order {
@@ -36,6 +40,13 @@ pub(super) struct Order {
     pub(super) not_before: Option<Timestamp>,
     pub(super) deadline: Option<Timestamp>,
     pub(super) key: Option<String>,
+    pub(super) tenant: Option<u64>,
+    /// Whether it is under [`LIMIT`].
+    pub(super) limited: bool,
+    /// Whether it excludes its like until it is over.
+    pub(super) unique: bool,
+    /// The job that it waits for.
+    pub(super) after: Option<Uuid>,
 }
 
 /// A line of the journal of a submitter.
@@ -217,9 +228,14 @@ impl Submitter {
         let deadline = random.percent(8).then(|| later(random.between(3_000, 8_000)));
         let priority = if random.percent(30) { random.index(Priority::ALL.len()) } else { 2 };
         let id = Uuid::now_v7();
-        let key = random.percent(10).then(|| format!("key of {id}"));
+        let unique = random.percent(10);
+        let key = (!unique && random.percent(10)).then(|| format!("key of {id}"));
+        let tenant = random.percent(40).then(|| random.below(5));
+        let limited = random.percent(30);
+        let after = (key.is_none() && !self.accepted.is_empty() && random.percent(15))
+            .then(|| self.accepted[random.index(self.accepted.len())]);
         let work = Work { effects: self.task.effects.clone(), ms, fail, crash };
-        let order = Order { id, in_child, work, priority, not_before, deadline, key };
+        let order = Order { id, in_child, work, priority, not_before, deadline, key, tenant, limited, unique, after };
         if order.key.is_some() {
             self.keyed = Some(order.clone());
         }
@@ -300,6 +316,10 @@ impl Order {
         submission.not_before = self.not_before;
         submission.idempotency_key.clone_from(&self.key);
         submission.envelope.deadline = self.deadline;
+        submission.tenant = self.tenant.map(|tenant| format!("t{tenant}").parse().unwrap());
+        submission.limits = self.limited.then(|| LIMIT.parse().unwrap()).into_iter().collect();
+        submission.unique = self.unique.then(|| Unique { until: UniqueUntil::Finished, by: Vec::new() });
+        submission.envelope.after = self.after.map(job_id).into_iter().collect();
         submission.note(&policy);
         submission
     }

@@ -2,7 +2,7 @@
 //! swallows; its log holds each change of a job's hash, in order, and with `appendfsync always` nothing else is true.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::Path,
 };
@@ -23,10 +23,20 @@ pub(super) struct Transition {
     pub(super) started: Option<i64>,
     /// Who has it, or had it last.
     pub(super) worker: Option<String>,
+    /// Its place among the transitions of all jobs.
+    pub(super) place: usize,
 }
 
-/// The transitions of all jobs of a queue, from the folder of a Redis whose log was never rewritten.
-pub(super) fn read(folder: &Path, queue: &str) -> BTreeMap<Uuid, Vec<Transition>> {
+/// What the log of a Redis says.
+pub(super) struct Log {
+    /// The transitions of all jobs.
+    pub(super) transitions: BTreeMap<Uuid, Vec<Transition>>,
+    /// The most jobs that ever ran under a limit at the same time.
+    pub(super) most_under_a_limit: usize,
+}
+
+/// The log of a queue, from the folder of a Redis that has never rewritten it.
+pub(super) fn read(folder: &Path, queue: &str) -> Log {
     let files = fs::read_dir(folder.join("appendonlydir")).unwrap().flatten().map(|entry| entry.path());
     let mut logs: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "aof")).collect();
     logs.sort();
@@ -38,7 +48,7 @@ pub(super) fn read(folder: &Path, queue: &str) -> BTreeMap<Uuid, Vec<Transition>
             jobs.apply(&command);
         }
     }
-    jobs.transitions
+    Log { transitions: jobs.transitions, most_under_a_limit: jobs.most_under_a_limit }
 }
 
 /// `*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n`; `None` at the end, or where a kill has cut the log off.
@@ -71,6 +81,9 @@ struct Jobs {
     prefix: String,
     hashes: HashMap<Uuid, HashMap<String, String>>,
     transitions: BTreeMap<Uuid, Vec<Transition>>,
+    seen: usize,
+    under_a_limit: BTreeSet<Uuid>,
+    most_under_a_limit: usize,
 }
 
 impl Jobs {
@@ -85,7 +98,14 @@ impl Jobs {
                 }
                 // A version without a state is progress or a wish to cancel.
                 if arguments.iter().step_by(2).any(|field| field == "state") {
-                    self.transitions.entry(id).or_default().push(transition(hash));
+                    self.seen += 1;
+                    self.transitions.entry(id).or_default().push(transition(hash, self.seen));
+                    if hash["state"] == "running" && hash.contains_key("lim") {
+                        self.under_a_limit.insert(id);
+                    } else {
+                        self.under_a_limit.remove(&id);
+                    }
+                    self.most_under_a_limit = self.most_under_a_limit.max(self.under_a_limit.len());
                 }
             }
             "HINCRBY" => {
@@ -100,7 +120,7 @@ impl Jobs {
     }
 }
 
-fn transition(hash: &HashMap<String, String>) -> Transition {
+fn transition(hash: &HashMap<String, String>, place: usize) -> Transition {
     let number = |field: &str| hash.get(field).map_or(0, |text| text.parse::<u64>().unwrap());
     Transition {
         state: hash["state"].parse().unwrap(),
@@ -110,6 +130,7 @@ fn transition(hash: &HashMap<String, String>) -> Transition {
         crashes: number("crash").try_into().unwrap(),
         started: hash.get("start").map(|text| text.parse().unwrap()),
         worker: hash.get("worker").cloned(),
+        place,
     }
 }
 
@@ -134,7 +155,10 @@ mod tests {
             &["SELECT", "0"],
             &["HSET", &key, "state", "waiting", "ver", "1"],
             &["HSET", &key, "ver", "2"],
-            &["HSET", &key, "state", "running", "ver", "3", "run", "1", "worker", "w.1", "start", "17"],
+            &[
+                "HSET", &key, "state", "running", "ver", "3", "run", "1", "worker", "w.1", "start", "17", "lim",
+                "host/a",
+            ],
             &["HSET", "{other}:j:x", "state", "waiting"],
             &["HSET", &key, "state", "succeeded", "ver", "4"],
         ]));
@@ -142,8 +166,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("appendonlydir")).unwrap();
         fs::write(folder.path().join("appendonlydir/appendonly.aof.1.incr.aof"), log).unwrap();
-        let jobs = read(folder.path(), "q");
-        let seen: Vec<_> = jobs[&id].iter().map(|it| (it.state, it.version, it.run, it.started)).collect();
+        let log = read(folder.path(), "q");
+        assert_eq!(log.most_under_a_limit, 1);
+        let seen: Vec<_> = log.transitions[&id].iter().map(|it| (it.state, it.version, it.run, it.started)).collect();
         assert_eq!(seen, [(State::Waiting, 1, 0, None), (State::Running, 3, 1, Some(17))]);
     }
 }

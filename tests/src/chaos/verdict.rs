@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{
     faults::{Fault, Happened, Trouble},
     history::{End, History, Report},
-    submitter::Order,
+    submitter::{MOST_AT_ONCE, Order},
     transitions::Transition,
     work::Deed,
 };
@@ -39,6 +39,8 @@ pub(super) enum Promise {
     RepeatsExplained,
     /// Jobs end as they were meant to: retries, budgets, times, cancellations, idempotency keys.
     AsMeant,
+    /// No more jobs run at the same time than a limit says.
+    LimitsHold,
     /// Nothing is left of jobs that are forgotten.
     NoLeftovers,
     /// Processes do not die by themselves.
@@ -80,6 +82,8 @@ struct RunOf<'a> {
     worker: &'a str,
     /// By the clock of the journals.
     started: i64,
+    /// The place of its start in the log.
+    place: usize,
     /// What the job was afterwards.
     then: Option<&'a Transition>,
     report: Option<&'a Report>,
@@ -200,6 +204,7 @@ impl Judge<'_> {
             attempts: step.attempts,
             worker: step.worker.as_deref().unwrap_or_default(),
             started: local(step.started.unwrap_or_default()),
+            place: step.place,
             then: transitions.get(n + 1),
             report: end.reports.iter().find(|report| report.run == step.run),
             next_start: transitions[n + 1..].iter().find(starts).and_then(|step| step.started).map(local),
@@ -214,6 +219,17 @@ impl Judge<'_> {
         }
         if order.deadline.is_some_and(|time| wall > time.as_millisecond()) {
             self.blame(Promise::AsMeant, Some(id), Some(run.number), "it started after its deadline");
+        }
+        if let Some(parent) = order.after {
+            let last = self.history.transitions.get(&parent).and_then(|steps| steps.last());
+            if last.is_none_or(|last| last.state != State::Succeeded || last.place > run.place) {
+                self.blame(
+                    Promise::AsMeant,
+                    Some(id),
+                    Some(run.number),
+                    "it started before what it waits for succeeded",
+                );
+            }
         }
         if run.then.is_none_or(|then| then.state.is_final()) && run.report.is_none() {
             return;
@@ -342,6 +358,17 @@ impl Judge<'_> {
                 Some("crashed") if runs.iter().filter(|run| run.report.is_some()).count() >= 3 => {}
                 code => self.blame(Promise::AsMeant, Some(id), run, format!("it has failed: {code:?}")),
             },
+            State::Cancelled if end.code.as_deref() == Some("parent_failed") => {
+                let parent = order.after.and_then(|parent| self.history.ends.get(&parent));
+                if parent.is_none_or(|parent| parent.state == State::Succeeded) {
+                    self.blame(
+                        Promise::AsMeant,
+                        Some(id),
+                        run,
+                        "it is cancelled, and what it waited for has succeeded",
+                    );
+                }
+            }
             State::Cancelled if !self.history.cancels.contains(&id) => {
                 self.blame(Promise::AsMeant, Some(id), run, "it is cancelled, and nobody has asked for that");
             }
@@ -356,6 +383,10 @@ impl Judge<'_> {
         let history = self.history;
         if let Some(why) = &history.stuck {
             self.blame(Promise::NothingLost, None, None, why);
+        }
+        if history.most_under_a_limit > MOST_AT_ONCE {
+            let what = format!("{} jobs ran under the limit at the same time", history.most_under_a_limit);
+            self.blame(Promise::LimitsHold, None, None, what);
         }
         for key in &history.keys {
             self.blame(Promise::NoLeftovers, None, None, format!("the key {key} is left"));
@@ -398,7 +429,19 @@ mod tests {
         fn new() -> Self {
             let (id, mut history) = (Uuid::from_u128(1), History { lease_ms: LEASE, ..History::default() });
             let work = Work { effects: PathBuf::new(), ms: 1, fail: 0, crash: 0 };
-            let order = Order { id, in_child: false, work, priority: 2, not_before: None, deadline: None, key: None };
+            let order = Order {
+                id,
+                in_child: false,
+                work,
+                priority: 2,
+                not_before: None,
+                deadline: None,
+                key: None,
+                tenant: None,
+                limited: false,
+                unique: false,
+                after: None,
+            };
             history.orders.insert(id, order);
             history.accepted.insert(id, id);
             let end =
@@ -415,7 +458,8 @@ mod tests {
                 if state == State::Running { Some(self.at) } else { steps.last().and_then(|step| step.started) };
             let worker = Some("chaos.host.77.abcd".to_owned());
             let version = steps.len() as u64 + 1;
-            steps.push(Transition { state, run: self.run, version, attempts, crashes: 0, started, worker });
+            let place = steps.len();
+            steps.push(Transition { state, run: self.run, version, attempts, crashes: 0, started, worker, place });
             self.end().state = state;
         }
 
@@ -586,6 +630,29 @@ mod tests {
             assert_eq!(story.broken(), [Promise::AsMeant]);
         }
         assert_eq!(Story::new().run(State::Cancelled, None).broken(), [Promise::AsMeant]);
+    }
+
+    #[test]
+    fn a_job_that_does_not_wait_and_a_limit_that_does_not_hold_are_seen() {
+        let parent = Uuid::from_u128(9);
+        let after = |state: State, place: usize| {
+            let mut story = Story::new().run(State::Succeeded, None);
+            story.history.orders.get_mut(&story.id).unwrap().after = Some(parent);
+            let step = Transition { state, place, ..story.history.transitions[&story.id][0].clone() };
+            let end = End { id: parent, state, ..story.history.ends[&story.id].clone() };
+            let order = Order { id: parent, after: None, ..story.history.orders[&story.id].clone() };
+            story.history.orders.insert(parent, order);
+            story.history.ends.insert(parent, end);
+            story.history.transitions.insert(parent, vec![step]);
+            let broken = judge(&story.history).violations.into_iter().filter(|it| it.job == Some(story.id));
+            broken.map(|it| it.promise).collect::<Vec<_>>()
+        };
+        assert_eq!(after(State::Succeeded, 0), []);
+        assert_eq!(after(State::Succeeded, 2), [Promise::AsMeant]);
+        assert_eq!(after(State::Cancelled, 0), [Promise::AsMeant]);
+        let mut crowded = Story::new().run(State::Succeeded, None);
+        crowded.history.most_under_a_limit = MOST_AT_ONCE + 1;
+        assert_eq!(crowded.broken(), [Promise::LimitsHold]);
     }
 
     #[test]

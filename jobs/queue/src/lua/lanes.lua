@@ -124,7 +124,12 @@ local function steering()
       end
       sleepers[name] = sleepers[name] - #woken / 2
     end
-    if sleepers[name] > 0 then noted[name] = true end
+    if sleepers[name] > 0 then
+      noted[name] = true
+    else
+      noted[name] = nil
+      redis.call('ZREM', q .. 'asleep', name)
+    end
   end
 
   -- Looks at the limits whose time has come.

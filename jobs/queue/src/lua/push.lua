@@ -49,7 +49,9 @@ for n = 1, #ARGV, 3 do
   if answer == '' and options.u then
     local holder = redis.call('GET', q .. 'u:' .. string.sub(options.u, 2))
     local there = holder and (string.sub(holder, 1, 1) == 't' or redis.call('EXISTS', q .. 'b:' .. string.sub(holder, 2)) == 1)
-    if there and string.sub(holder, 2) ~= id then answer = '~' .. string.sub(holder, 2) end
+    if there and string.sub(holder, 2) ~= id then
+      answer = redis.call('EXISTS', q .. 'b:' .. id) == 1 and '=' or '~' .. string.sub(holder, 2)
+    end
   end
   if answer == '' and left < 1 then
     answer = redis.call('EXISTS', q .. 'b:' .. id) == 1 and '=' or 'full'

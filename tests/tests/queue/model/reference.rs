@@ -170,7 +170,7 @@ impl Reference {
         let like = (new.tenant, new.key.map_or(0, |(_, payload, _)| payload + 1));
         if new.unique.is_some()
             && let Some(holder) = self.like(&like)
-            && holder != new.number
+            && !self.jobs.contains_key(&new.number)
         {
             return Answer::Like(holder);
         }
