@@ -294,7 +294,10 @@ fn failed_jobs_are_looked_at_replayed_and_purged() {
     assert_eq!(up.json(&["dead", "purge", "--tag", "b", "--yes"])["done"], 2);
     assert_eq!(up.json(&["dead", "purge", &ids[0], &ids[1], "--yes"])["done"], 1);
     assert_eq!(up.json(&["dead", "list", "--all"])["jobs"], json!([]));
-    assert_eq!(code(&up.fourmi(&["job", &ids[0]])), 4);
+    // The queue has forgotten it; its record may have been written by now.
+    let left = up.fourmi(&["job", &ids[0], "--json"]);
+    let record: Value = serde_json::from_slice(&left.stdout).unwrap_or_default();
+    assert!(code(&left) == 4 || record["archived"] == true, "{record}");
     up.stop();
 }
 
