@@ -2,22 +2,49 @@
 
 use std::sync::Arc;
 
+use fourmi_model::Scope;
 use salvo::{
     Depot, FlowCtrl, Handler, Request, Response, Writer, async_trait,
     http::{HeaderMap, header::AUTHORIZATION},
 };
 
-use crate::{keys::Keys, links::Links, problem::Problem, routes::files::file_id};
+use crate::{
+    caller::Caller,
+    keys::Keys,
+    links::Links,
+    problem::{Code, Problem},
+    routes::files::file_id,
+};
 
-/// Lets a request pass if it shows a key that is known.
-pub(crate) struct RequireKey(pub(crate) Arc<Keys>);
+/// Lets a request pass if it shows a key that is known and has a scope that the route needs; its handlers are told who
+/// calls ([`Caller::of`]).
+pub(crate) struct RequireKey {
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) scopes: &'static [Scope],
+}
+
+impl RequireKey {
+    fn check(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let caller = bearer(headers).and_then(|key| self.keys.open(key)).ok_or_else(Problem::unauthorized)?;
+        if self.scopes.is_empty() || self.scopes.iter().any(|scope| caller.may(*scope)) {
+            return Ok(caller);
+        }
+        let names: Vec<_> = self.scopes.iter().map(|scope| scope.as_str()).collect();
+        Err(Problem::new(Code::ScopeMissing, format!("This needs a key with the scope {}.", names.join(" or "))))
+    }
+}
 
 #[async_trait]
 impl Handler for RequireKey {
     async fn handle(&self, request: &mut Request, depot: &mut Depot, response: &mut Response, flow: &mut FlowCtrl) {
-        if !bearer(request.headers()).is_some_and(|key| self.0.open(key)) {
-            flow.skip_rest();
-            Problem::unauthorized().write(request, depot, response).await;
+        match self.check(request.headers()) {
+            Ok(caller) => {
+                depot.insert_typed(caller);
+            }
+            Err(problem) => {
+                flow.skip_rest();
+                problem.write(request, depot, response).await;
+            }
         }
     }
 }

@@ -7,10 +7,13 @@ use std::{
 };
 
 use anyhow::Context;
+use fourmi_model::Scopes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+
+use crate::caller::{Caller, Rights};
 
 /// The keys that open the API.
 #[derive(Debug)]
@@ -54,11 +57,13 @@ impl Keys {
         read(hashes)?.with_context(|| format!("{} has gone away", hashes.display()))
     }
 
-    /// Whether `key` is known. All keys are compared in full, so that the time taken says nothing.
-    pub fn open(&self, key: &[u8]) -> bool {
+    /// Who shows this key, if it is known. All keys are compared in full, so that the time taken says nothing.
+    pub(crate) fn open(&self, key: &[u8]) -> Option<Caller> {
         let hash = hex::encode(Sha256::digest(key));
         let is_it = |key: &Key| key.sha256.as_bytes().ct_eq(hash.as_bytes());
-        self.keys.iter().fold(Choice::from(0), |known, key| known | is_it(key)).into()
+        let known: bool = self.keys.iter().fold(Choice::from(0), |known, key| known | is_it(key)).into();
+        let key = self.keys.iter().find(|key| known && key.sha256 == hash)?;
+        Some(Caller::new(Rights { key: key.id.clone(), tenant: None, own_only: false, scopes: Scopes::all() }))
     }
 
     /// Keys for tests: just this one.
@@ -137,8 +142,8 @@ mod tests {
         });
 
         let key = fs::read_to_string(&plain).unwrap();
-        assert!(all.iter().all(|keys| keys.keys.len() == 1 && keys.open(key.trim().as_bytes())));
-        assert!(!all[0].open(key.as_bytes()) && !all[0].open(b""));
+        assert!(all.iter().all(|keys| keys.keys.len() == 1 && keys.open(key.trim().as_bytes()).is_some()));
+        assert!(all[0].open(key.as_bytes()).is_none() && all[0].open(b"").is_none());
         for path in [&plain, &hashes] {
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
         }
@@ -147,7 +152,7 @@ mod tests {
 
         // The operator may keep the key elsewhere.
         fs::remove_file(&plain).unwrap();
-        assert!(Keys::load_or_create(&plain, &hashes).unwrap().open(key.trim().as_bytes()));
+        assert!(Keys::load_or_create(&plain, &hashes).unwrap().open(key.trim().as_bytes()).is_some());
         assert!(!plain.exists());
     }
 
@@ -158,7 +163,7 @@ mod tests {
         fs::write(&plain, "short\n").unwrap();
         assert!(Keys::load_or_create(&plain, &hashes).is_err());
         fs::write(&plain, "chosen-by-the-operator\n").unwrap();
-        assert!(Keys::load_or_create(&plain, &hashes).unwrap().open(b"chosen-by-the-operator"));
+        assert!(Keys::load_or_create(&plain, &hashes).unwrap().open(b"chosen-by-the-operator").is_some());
         fs::write(&hashes, "[{").unwrap();
         assert!(Keys::load_or_create(&plain, &hashes).unwrap_err().to_string().contains("is damaged"));
     }

@@ -3,6 +3,7 @@
 mod archiver;
 mod auth;
 mod body;
+mod caller;
 mod checksum;
 mod content;
 mod disposition;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fourmi_model::Scope;
 use salvo::{
     Depot, FlowCtrl, Handler, Request, Response, async_trait,
     handler::ArcHandler,
@@ -69,6 +70,7 @@ pub(crate) struct Operation {
     pub(crate) summary: &'static str,
     pub(crate) description: &'static str,
     pub(crate) access: Access,
+    pub(crate) scopes: &'static [Scope],
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) body: Option<Content>,
     pub(crate) answers: Vec<Answer>,
@@ -127,6 +129,7 @@ impl Operation {
             summary: "",
             description: "",
             access: Access::Key,
+            scopes: &[],
             parameters: Vec::new(),
             body: None,
             answers: Vec::new(),
@@ -141,6 +144,12 @@ impl Operation {
         self.summary = summary;
         self.description = description;
         self
+    }
+
+    /// For keys with one of these scopes; without any, for every key.
+    pub(crate) fn needs(mut self, scopes: &'static [Scope]) -> Self {
+        self.scopes = scopes;
+        self.fails(&[Code::ScopeMissing])
     }
 
     /// For everyone, without a key.

@@ -49,6 +49,8 @@ codes! {
     UploadIncomplete = BAD_REQUEST "upload_incomplete", "The file did not arrive whole";
     BadRequest = BAD_REQUEST "bad_request", "The request cannot be understood";
     Unauthorized = UNAUTHORIZED "unauthorized", "The API key is missing or wrong";
+    ScopeMissing = FORBIDDEN "scope_missing", "The API key may not do this";
+    ForeignTenant = FORBIDDEN "foreign_tenant", "The API key is bound to another tenant";
     LinkInvalid = FORBIDDEN "link_invalid", "The link is not one that was given out";
     LinkExpired = FORBIDDEN "link_expired", "The time of the link is over";
     NotFound = NOT_FOUND "not_found", "There is nothing at this address";

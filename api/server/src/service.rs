@@ -40,7 +40,7 @@ pub fn service(keys: Arc<Keys>, links: Arc<Links>, mut groups: Vec<Group>) -> Se
 
 fn route(group: &Group, operation: &Operation, keys: &Arc<Keys>, links: &Arc<Links>) -> Router {
     let mut router = Router::with_path(operation.path.trim_start_matches('/'));
-    let require_key = RequireKey(Arc::clone(keys));
+    let require_key = RequireKey { keys: Arc::clone(keys), scopes: operation.scopes };
     router = match operation.access {
         Access::Open => router,
         Access::Key => router.hoop(require_key),

@@ -57,6 +57,9 @@ pub struct Envelope {
     /// The batch that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<JobId>,
+    /// The id of the API key that it was submitted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitted_by: Option<String>,
 }
 
 fn first_version() -> u32 {
@@ -115,6 +118,7 @@ impl Submission {
                 on_parent_failure: ParentFailure::default(),
                 parent: None,
                 batch: None,
+                submitted_by: None,
             },
             priority: Priority::Normal,
             not_before: None,

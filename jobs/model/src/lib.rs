@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
 mod artifact;
 mod envelope;
 mod failure;
@@ -15,6 +16,7 @@ mod steering;
 mod why;
 mod worker;
 
+pub use access::{Scope, Scopes};
 pub use artifact::{Artifact, BlobId};
 pub use envelope::{Envelope, KEY_LIFE, KEY_LIVES, MAX_PAYLOAD_BYTES, MAX_TAGS, Submission};
 pub use failure::{ErrorClass, ErrorReport, Failure, NextStep};

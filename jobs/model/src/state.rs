@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 #[error("{0:?} is not one of {1}")]
 pub struct UnknownWord(String, String);
 
+impl UnknownWord {
+    pub(crate) fn new(text: &str, known: &[&str]) -> Self {
+        Self(text.chars().take(40).collect(), known.join(", "))
+    }
+}
+
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$meta])*
@@ -41,7 +47,7 @@ macro_rules! words {
             fn from_str(text: &str) -> Result<Self, UnknownWord> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == text).ok_or_else(|| {
                     let known: Vec<_> = Self::ALL.iter().map(|value| value.as_str()).collect();
-                    UnknownWord(text.chars().take(40).collect(), known.join(", "))
+                    UnknownWord::new(text, &known)
                 })
             }
         }

@@ -184,8 +184,12 @@ pub(crate) fn matches(filter: &JobFilter, job: &Job) -> bool {
     (filter.states.is_empty() || filter.states.contains(&job.state))
         && filter.kind.as_ref().is_none_or(|kind| *kind == job.kind)
         && filter.tag.as_ref().is_none_or(|tag| job.tags.contains(tag))
+        && (filter.tenant.is_none() || filter.tenant == job.tenant)
+        && (filter.submitted_by.is_none() || filter.submitted_by == job.submitted_by)
         && (filter.error.is_none() || filter.error.as_ref() == error)
         && (filter.parked_reason.is_none() || filter.parked_reason == job.parked_reason)
+        && filter.created_after.is_none_or(|start| job.created_at >= start)
+        && filter.created_before.is_none_or(|stop| job.created_at < stop)
         && filter.finished_after.is_none_or(|start| job.finished_at.is_some_and(|end| end >= start))
         && filter.finished_before.is_none_or(|stop| job.finished_at.is_some_and(|end| end < stop))
 }

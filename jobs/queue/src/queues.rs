@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use fourmi_model::{Job, JobId, KindName, LogPage, ParkReason, QueueName, Retention, RunReport, State, Submission};
+use fourmi_model::{
+    Job, JobId, KindName, LogPage, ParkReason, QueueName, Retention, RunReport, State, Submission, TenantName,
+};
 use jiff::Timestamp;
 
 use crate::{
@@ -79,10 +81,18 @@ pub struct JobFilter {
     pub kind: Option<KindName>,
     /// Only jobs with this tag.
     pub tag: Option<String>,
+    /// Only jobs of this tenant.
+    pub tenant: Option<TenantName>,
+    /// Only jobs that were submitted with the API key of this id.
+    pub submitted_by: Option<String>,
     /// Only jobs whose newest error has this code.
     pub error: Option<String>,
     /// Only jobs that are parked for this reason.
     pub parked_reason: Option<ParkReason>,
+    /// Only jobs that were accepted at this time or later.
+    pub created_after: Option<Timestamp>,
+    /// Only jobs that were accepted before this time.
+    pub created_before: Option<Timestamp>,
     /// Only jobs that were over at this time or later.
     pub finished_after: Option<Timestamp>,
     /// Only jobs that were over before this time.

@@ -139,6 +139,7 @@ pub(crate) fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> R
         on_parent_failure: envelope.on_parent_failure,
         parent: envelope.parent,
         batch: envelope.batch,
+        submitted_by: envelope.submitted_by,
         worker: text("worker").filter(|_| state == State::Running).map(str::to_owned),
         parked_reason,
         cancel_requested: state == State::Running && hash.contains_key("cancel"),

@@ -98,7 +98,7 @@ impl Records {
     }
 }
 
-/// How a job is tied to others, as its row holds it.
+/// How a job is tied to others and to who submitted it, as its row holds it.
 #[derive(Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Flow {
@@ -110,6 +110,8 @@ struct Flow {
     parent: Option<JobId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<JobId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitted_by: Option<String>,
 }
 
 impl Flow {
@@ -120,6 +122,7 @@ impl Flow {
             on_parent_failure: job.on_parent_failure,
             parent: job.parent.clone(),
             batch: job.batch.clone(),
+            submitted_by: job.submitted_by.clone(),
         };
         (flow != Self::default()).then_some(flow)
     }
@@ -169,6 +172,7 @@ impl Columns<'_> {
             on_parent_failure: flow.on_parent_failure,
             parent: flow.parent,
             batch: flow.batch,
+            submitted_by: flow.submitted_by,
             worker: None,
             parked_reason: None,
             cancel_requested: false,

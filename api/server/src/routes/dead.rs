@@ -1,6 +1,6 @@
 //! The dead letter of a queue: replaying and purging what failed, a bounded step a call.
 
-use fourmi_model::{JobId, KindName, QueueName};
+use fourmi_model::{JobId, KindName, QueueName, Scope};
 use fourmi_queue::{DeadAction, DeadStep, JobFilter, Queues};
 use jiff::Timestamp;
 use salvo::{
@@ -72,8 +72,10 @@ const STEPS: &str = "One step looks at a thousand failed jobs at most: call agai
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         operation("replay_dead", "/api/v1/queues/{queue}/dead/replay", replay)
+            .needs(&[Scope::QueuesAdmin])
             .says("Runs failed jobs of a queue again", STEPS),
         operation("purge_dead", "/api/v1/queues/{queue}/dead/purge", purge)
+            .needs(&[Scope::QueuesAdmin])
             .says("Forgets failed jobs of a queue, with all that is known of them", STEPS),
     ]
 }

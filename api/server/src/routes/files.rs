@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use fourmi_blobs::{Blob, Blobs, Expected};
-use fourmi_model::BlobId;
+use fourmi_model::{BlobId, Scope};
 use futures_util::{Stream, StreamExt, future};
 use salvo::{
     Depot, Request, Response, handler,
@@ -52,7 +52,8 @@ pub(crate) fn table() -> Group {
         "What jobs read and write.",
         vec![
             Operation::new("upload_file", Method::POST, "/api/v1/files", upload_file)
-                .says(
+                .needs(&[Scope::FilesWrite])
+.says(
                     "Stores a file",
                     "The body is the file itself, of any type; what it is, is read from its content.",
                 )
@@ -98,7 +99,8 @@ pub(crate) fn table() -> Group {
                 .takes(Place::Path, "name", schema::<String>, NAME)
                 .says("Says what fetching a file would give, by an address that ends with a name", ""),
             identified("create_link", Method::POST, "/api/v1/files/{id}/links", links::create_link)
-                .says(
+                .needs(&[Scope::FilesRead])
+.says(
                     "Makes a link that opens a file without a key",
                     "It works for GET and HEAD until it expires, and cannot be taken back but by deleting the file. \
                      The link of an HLS playlist that a job made opens all that it names.",
@@ -107,10 +109,12 @@ pub(crate) fn table() -> Group {
                 .answers(StatusCode::OK, JSON, schema::<Link>, "The link.")
                 .fails(&[Code::InvalidJson, Code::PayloadTooLarge, Code::InvalidRequest]),
             identified("delete_file", Method::DELETE, PATH, delete_file)
-                .says("Deletes a file", "A job that reads it is not asked.")
+                .needs(&[Scope::FilesWrite])
+.says("Deletes a file", "A job that reads it is not asked.")
                 .answers_empty(StatusCode::NO_CONTENT, "It is gone."),
             identified("get_file", Method::GET, "/api/v1/files/{id}/info", get_file)
-                .says("Describes a file", "")
+                .needs(&[Scope::FilesRead])
+.says("Describes a file", "")
                 .answers(StatusCode::OK, JSON, schema::<Blob>, "The file, without its content."),
         ],
     )
@@ -124,7 +128,7 @@ fn identified(id: &'static str, method: Method, path: &'static str, handler: imp
 const HEADERS: &[&str] = &["ETag", "Accept-Ranges", "Content-Disposition"];
 
 fn download(id: &'static str, path: &'static str) -> Operation {
-    with_conditions(identified(id, Method::GET, path, download_file))
+    with_conditions(identified(id, Method::GET, path, download_file).needs(&[Scope::FilesRead]))
         .takes(Place::Header, "Range", schema::<String>, "Parts of it, as `bytes=0-999` or `bytes=0-99,-100`.")
         .takes(Place::Header, "If-Range", schema::<String>, "The ETag of the file that the range is of.")
         .answers(StatusCode::OK, ANY, binary, "The file.")
@@ -136,7 +140,7 @@ fn download(id: &'static str, path: &'static str) -> Operation {
 }
 
 fn head(id: &'static str, path: &'static str) -> Operation {
-    with_conditions(identified(id, Method::HEAD, path, download_file))
+    with_conditions(identified(id, Method::HEAD, path, download_file).needs(&[Scope::FilesRead]))
         .answers_empty(StatusCode::OK, "The file, without its content.")
         .with_headers(HEADERS)
         .answers_empty(StatusCode::NOT_MODIFIED, "You have it.")

@@ -6,7 +6,9 @@ use std::{
 };
 
 use fourmi_kinds::catalogue;
-use fourmi_model::{BATCH_KIND, Job, JobId, KindName, ParentOutcome, QueueName, State, Submission, TenantName, Tie};
+use fourmi_model::{
+    BATCH_KIND, Job, JobId, KindName, ParentOutcome, QueueName, Scope, State, Submission, TenantName, Tie,
+};
 use fourmi_queue::{Flow, FlowEdge, FlowJob, Pushed, QueueError, Refusal};
 use jiff::Timestamp;
 use salvo::{
@@ -109,7 +111,8 @@ struct FlowEdgeDocument {
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::new("submit_flow", Method::POST, "/api/v1/flows", submit_flow)
-            .says("Submits jobs that wait for each other", SUBMIT)
+            .needs(&[Scope::JobsSubmit])
+.says("Submits jobs that wait for each other", SUBMIT)
             .takes(Place::Header, "Idempotency-Key", schema::<String>, "Sent twice with the same flow, each of its jobs is accepted once; a flow of which only a part was accepted is completed.")
             .reads(JSON, schema::<FlowSubmission<'static>>)
             .answers(StatusCode::ACCEPTED, JSON, schema::<FlowAccepted>, "All its jobs are accepted.")
@@ -119,7 +122,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .fails(&[Code::MissingFile, Code::UnknownParent, Code::Cycle])
             .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable]),
         Operation::new("get_flow", Method::GET, "/api/v1/flows/{id}", get_flow)
-            .says("Shows the flow around a job", "The jobs that can be reached from it: those that it waits for, those that wait for it, its batch, those that it has made; 1,000 at most.")
+            .needs(&[Scope::JobsRead])
+.says("Shows the flow around a job", "The jobs that can be reached from it: those that it waits for, those that wait for it, its batch, those that it has made; 1,000 at most.")
             .takes(Place::Path, "id", schema::<JobId>, "Any job of the flow.")
             .answers(StatusCode::OK, JSON, schema::<FlowDocument>, "The flow.")
             .fails(&[Code::UnknownJob, Code::RedisUnavailable]),

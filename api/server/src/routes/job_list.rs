@@ -91,6 +91,7 @@ pub(super) async fn list_jobs(
         parked_reason: query.one("parked_reason")?,
         finished_after: query.one("finished_after")?,
         finished_before: query.one("finished_before")?,
+        ..JobFilter::default()
     };
     let Limit(limit) = query.one("limit")?.unwrap_or(Limit(50));
     let queues = query.one("queue")?.map_or_else(|| catalogue().queues(), |queue| vec![queue]);

@@ -5,7 +5,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
 use fourmi_model::{
-    Job, JobId, JobRecord, KindName, LogPage, MAX_LOG_LINES, ParkReason, QueueName, RunReport, State, Submission,
+    Job, JobId, JobRecord, KindName, LogPage, MAX_LOG_LINES, ParkReason, QueueName, RunReport, Scope, State, Submission,
 };
 use fourmi_queue::{Cancelled, Pushed, QueueError, Queues, Refusal, Retried, Update, Watcher};
 use fourmi_records::Records;
@@ -74,32 +74,38 @@ pub(crate) fn table() -> Group {
         submit_operation(),
         list_operation(),
         identified("get_job", Method::GET, "/api/v1/jobs/{id}", get_job)
-            .says("Reads a job", "With `Prefer: wait=N`, the answer comes when the job is over or N seconds have passed. A finished job that the queue has forgotten is read from its record, if its kind keeps one; it is `archived` then.")
+            .needs(&[Scope::JobsRead, Scope::PublicRead])
+.says("Reads a job", "With `Prefer: wait=N`, the answer comes when the job is over or N seconds have passed. A finished job that the queue has forgotten is read from its record, if its kind keeps one; it is `archived` then.")
             .takes(Place::Header, "Prefer", schema::<String>, WAIT)
             .takes(Place::Header, "If-None-Match", schema::<String>, "The ETag of what you have.")
             .answers(StatusCode::OK, JSON, schema::<Job>, "The job.")
             .with_headers(&["ETag"])
             .answers_empty(StatusCode::NOT_MODIFIED, "You have it."),
         identified("cancel_job", Method::POST, "/api/v1/jobs/{id}/cancel", cancel_job)
-            .says("Stops a job", "A job that runs is asked to stop, which takes a moment. With a batch, those of its jobs that are not over are stopped too.")
+            .needs(&[Scope::JobsControl])
+.says("Stops a job", "A job that runs is asked to stop, which takes a moment. With a batch, those of its jobs that are not over are stopped too.")
             .answers(StatusCode::OK, JSON, schema::<Job>, "It had not started, and will not.")
             .answers(StatusCode::ACCEPTED, JSON, schema::<Job>, "Its run was asked to stop.")
             .fails(&[Code::AlreadyOver]),
         identified("retry_job", Method::POST, "/api/v1/jobs/{id}/retry", retry_job)
-            .says("Lets a job run now", "Again, if it failed or was cancelled; without waiting any longer, if it waits for its time or is parked.")
+            .needs(&[Scope::JobsControl])
+.says("Lets a job run now", "Again, if it failed or was cancelled; without waiting any longer, if it waits for its time or is parked.")
             .answers(StatusCode::OK, JSON, schema::<Job>, "It waits for a worker.")
             .fails(&[Code::NotRetryable]),
         identified("list_runs", Method::GET, "/api/v1/jobs/{id}/runs", list_runs)
-            .says("Lists the runs of a job that did not succeed", "")
+            .needs(&[Scope::JobsRead])
+.says("Lists the runs of a job that did not succeed", "")
             .answers(StatusCode::OK, JSON, schema::<RunList>, "The runs."),
         identified("read_log", Method::GET, "/api/v1/jobs/{id}/log", read_log)
-            .says("Reads the log of a job", "What its runs have written, oldest first; the newest 1,000 lines are kept.")
+            .needs(&[Scope::JobsRead])
+.says("Reads the log of a job", "What its runs have written, oldest first; the newest 1,000 lines are kept.")
             .takes(Place::Query, "after", schema::<u64>, "Only lines after the one of this number: `next` of the page before.")
             .takes(Place::Query, "limit", schema::<LogLimit>, "The most lines of a page.")
             .answers(StatusCode::OK, JSON, schema::<LogPage>, "The lines.")
             .fails(&[Code::InvalidQuery]),
         identified("follow_job", Method::GET, "/api/v1/jobs/{id}/events", follow_job)
-            .says("Follows a job", FOLLOW)
+            .needs(&[Scope::JobsRead, Scope::PublicRead])
+.says("Follows a job", FOLLOW)
             .takes(Place::Header, "Last-Event-ID", schema::<String>, "The newest event that you have; nonsense is ignored.")
             .takes(Place::Query, "log_after", schema::<u64>, "Also the lines of the log after the one of this number (0: all that are kept). Without it, those from now on.")
             .answers(StatusCode::OK, EVENT_STREAM, schema::<String>, "The events.")
@@ -120,6 +126,7 @@ const FOLLOW: &str = "Server-sent events. The first is `snapshot` (the job), unl
 
 fn submit_operation() -> Operation {
     Operation::new("submit_job", Method::POST, "/api/v1/jobs", submit_job)
+        .needs(&[Scope::JobsSubmit])
         .says("Submits a job", "Once this answers 2xx, the job is not lost.")
         .takes(Place::Header, "Idempotency-Key", schema::<String>, "Sent twice with the same job, it is accepted once.")
         .takes(Place::Header, "Prefer", schema::<String>, WAIT)
@@ -136,6 +143,7 @@ fn submit_operation() -> Operation {
 
 fn list_operation() -> Operation {
     Operation::new("list_jobs", Method::GET, "/api/v1/jobs", job_list::list_jobs)
+        .needs(&[Scope::JobsRead])
         .says(
             "Lists jobs",
             "Queue by queue: live jobs in the order in which they will run, then finished ones, newest first.",
@@ -431,6 +439,7 @@ fn as_submitted(id: &JobId, submission: &Submission) -> Result<Job, Problem> {
         on_parent_failure: envelope.on_parent_failure,
         parent: envelope.parent.clone(),
         batch: envelope.batch.clone(),
+        submitted_by: envelope.submitted_by.clone(),
         worker: None,
         parked_reason: None,
         cancel_requested: false,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fourmi_model::{Limit, LimitName, LimitState, QueueName, Rate, TenantName};
+use fourmi_model::{Limit, LimitName, LimitState, QueueName, Rate, Scope, TenantName};
 use fourmi_queue::{MAX_QUEUE_LIMITS, MAX_WEIGHT, Queues};
 use salvo::{
     Depot, Request, Response, handler,
@@ -59,12 +59,14 @@ struct NewWeight {
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::new("list_limits", Method::GET, "/api/v1/queues/{queue}/limits", list_limits)
-            .says("Shows the limits of a queue and how far they are used", "")
+            .needs(&[Scope::QueuesRead])
+.says("Shows the limits of a queue and how far they are used", "")
             .takes(Place::Path, "queue", schema::<QueueName>, "The queue.")
             .answers(StatusCode::OK, JSON, schema::<LimitsDocument>, "The limits.")
             .fails(&[Code::UnknownQueue, Code::RedisUnavailable]),
         Operation::new("set_limit", Method::PUT, "/api/v1/queues/{queue}/limits", set_limit)
-            .says(
+            .needs(&[Scope::QueuesAdmin])
+.says(
                 "Sets or takes away a limit of a queue",
                 "In force within a second, for all processes and for jobs that wait already. What runs goes on, and jobs \
                  that started before there was a limit do not count against it. A job is bound by the limits of its \
@@ -76,7 +78,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .fails(&[Code::BadRequest, Code::InvalidJson, Code::UnknownQueue, Code::PayloadTooLarge])
             .fails(&[Code::InvalidRequest, Code::RedisFull, Code::RedisUnavailable]),
         Operation::new("set_weight", Method::PUT, "/api/v1/queues/{queue}/weights", set_weight)
-            .says(
+            .needs(&[Scope::QueuesAdmin])
+.says(
                 "Sets how many jobs of a tenant start in its turn",
                 "The lanes of a queue's tenants take turns. A tenant with weight 3 gets three jobs where others get one.",
             )

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fourmi_model::State;
+use fourmi_model::{Scope, State};
 use fourmi_queue::{Obliterated, Queues};
 use salvo::{
     Depot, Request, Response, handler,
@@ -54,7 +54,8 @@ struct ObliterationDocument {
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         of_queue("obliterate_queue", Method::POST, "/api/v1/queues/{queue}/obliterate", obliterate)
-            .says(
+            .needs(&[Scope::QueuesAdmin])
+.says(
                 "Deletes everything in a queue, when told twice",
                 "The first call deletes nothing: it says what would be lost, and gives a token. The second one, with the \
                  token, deletes jobs in every state with all that is known of them, and what steers the queue. Records of \

@@ -1,6 +1,6 @@
 //! Parked jobs of a queue: releasing them, a bounded step a call.
 
-use fourmi_model::{ParkReason, QueueName};
+use fourmi_model::{ParkReason, QueueName, Scope};
 use fourmi_queue::{Queues, Unparked};
 use salvo::{
     Depot, Request, Response, handler,
@@ -41,7 +41,8 @@ struct UnparkedDocument {
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::new("unpark", Method::POST, "/api/v1/queues/{queue}/unpark", unpark)
-            .says(
+            .needs(&[Scope::QueuesAdmin])
+.says(
                 "Lets parked jobs of a queue run",
                 "What they waited for is there. One step releases a thousand jobs at most: call again with `next` as \
                  `cursor` until it is `null`. Jobs that are parked again meanwhile are not released by the following steps. \

@@ -1,6 +1,6 @@
 //! Delayed jobs of a queue: letting them run now, a bounded step a call.
 
-use fourmi_model::{JobId, KindName};
+use fourmi_model::{JobId, KindName, Scope};
 use fourmi_queue::{JobFilter, PromoteStep, Queues};
 use salvo::{
     Depot, Request, Response, handler,
@@ -57,7 +57,8 @@ struct PromoteStepDocument {
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         of_queue("promote_jobs", Method::POST, "/api/v1/queues/{queue}/promote", promote)
-            .says(
+            .needs(&[Scope::QueuesAdmin])
+.says(
                 "Lets delayed jobs of a queue run now",
                 "Those that are `scheduled` or `retrying`. One step looks at a thousand at most: call again with `next` as \
                  `cursor` until it is `null`. A job that fails and is delayed again meanwhile is not met by the following \

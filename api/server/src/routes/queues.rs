@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fourmi_kinds::catalogue;
-use fourmi_model::{ParkReason, QueueName, State};
+use fourmi_model::{ParkReason, QueueName, Scope, State};
 use fourmi_queue::{Control, ControlChange, QueueError, Queues};
 use jiff::Timestamp;
 use salvo::{
@@ -108,16 +108,16 @@ const PATCH: &str = "It is in force at once: `paused` and `cap` for the next job
 pub(crate) fn table() -> Group {
     let mut operations = vec![
         Operation::new("list_queues", Method::GET, "/api/v1/queues", list_queues)
+            .needs(&[Scope::QueuesRead])
             .says("Lists the queues, how many jobs they hold and what steers them", "")
             .answers(StatusCode::OK, JSON, schema::<QueueList>, "All queues.")
             .fails(&[Code::RedisUnavailable]),
-        of_queue("get_queue", Method::GET, "/api/v1/queues/{queue}", get_queue).says("Reads a queue", "").answers(
-            StatusCode::OK,
-            JSON,
-            schema::<QueueDocument>,
-            "The queue.",
-        ),
+        of_queue("get_queue", Method::GET, "/api/v1/queues/{queue}", get_queue)
+            .needs(&[Scope::QueuesRead])
+            .says("Reads a queue", "")
+            .answers(StatusCode::OK, JSON, schema::<QueueDocument>, "The queue."),
         of_queue("steer_queue", Method::PATCH, "/api/v1/queues/{queue}", steer_queue)
+            .needs(&[Scope::QueuesAdmin])
             .says("Pauses a queue or lets it go on, and sets how much it may do", PATCH)
             .reads(JSON, schema::<QueuePatch>)
             .answers(StatusCode::OK, JSON, schema::<QueueDocument>, "The queue.")

@@ -1,6 +1,6 @@
 //! How many worker processes and slots a queue has, should have and needs.
 
-use fourmi_model::{MAX_PROCESSES, ScaleBounds, ScaleSignal};
+use fourmi_model::{MAX_PROCESSES, ScaleBounds, ScaleSignal, Scope};
 use fourmi_queue::{ControlChange, Queues};
 use salvo::{
     Depot, Request, Response, handler,
@@ -46,9 +46,11 @@ const SET: &str = "The numbers are kept until they are changed. `fourmi up` foll
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         of_queue("get_scale", Method::GET, "/api/v1/queues/{queue}/scale", get_scale)
+            .needs(&[Scope::QueuesRead])
             .says("Reads what a scaler must know of a queue", READ)
             .answers(StatusCode::OK, JSON, schema::<ScaleSignal>, "The scale signal."),
         of_queue("set_scale", Method::PUT, "/api/v1/queues/{queue}/scale", set_scale)
+            .needs(&[Scope::QueuesAdmin])
             .says("Sets how many worker processes and slots a queue shall have", SET)
             .reads(JSON, schema::<Scale>)
             .answers(StatusCode::OK, JSON, schema::<ScaleSignal>, "The scale signal.")

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fourmi_model::{Block, Job, NoEstimate, Priority, Why};
+use fourmi_model::{Block, Job, NoEstimate, Priority, Scope, Why};
 use fourmi_queue::Prioritized;
 use salvo::{
     Depot, Request, Response, handler,
@@ -34,9 +34,11 @@ const WHY: &str = "Everything that blocks it at this moment, the most decisive f
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         identified("explain_job", Method::GET, "/api/v1/jobs/{id}/why", explain_job)
+            .needs(&[Scope::JobsRead])
             .says("Says why a job does not run yet", WHY)
             .answers(StatusCode::OK, JSON, schema::<Why>, "What blocks it."),
         identified("change_job", Method::PATCH, "/api/v1/jobs/{id}", change_job)
+            .needs(&[Scope::JobsControl])
             .says(
                 "Changes how urgent a job is that has not started",
                 "One that waits goes to the end of the lane of its new priority.",

@@ -1,7 +1,7 @@
 //! The worker processes: what they do, and draining one.
 
 use fourmi_kinds::catalogue;
-use fourmi_model::{QueueName, WorkerInfo};
+use fourmi_model::{QueueName, Scope, WorkerInfo};
 use fourmi_queue::Queues;
 use salvo::{
     Depot, Request, Response, handler,
@@ -40,14 +40,17 @@ const DRAIN: &str = "It starts no more jobs, lets those that run end within its 
 pub(crate) fn table() -> Group {
     let operations = vec![
         Operation::new("list_workers", Method::GET, "/api/v1/workers", list_workers)
+            .needs(&[Scope::QueuesRead])
             .says("Lists the live worker processes", LIST)
             .takes(Place::Query, "queue", schema::<QueueName>, "Only those of this queue.")
             .answers(StatusCode::OK, JSON, schema::<WorkerList>, "The processes.")
             .fails(&[Code::InvalidQuery, Code::UnknownQueue, Code::RedisUnavailable]),
         of_queue("list_workers_of_queue", Method::GET, "/api/v1/queues/{queue}/workers", list_of_queue)
+            .needs(&[Scope::QueuesRead])
             .says("Lists the live worker processes of a queue", LIST)
             .answers(StatusCode::OK, JSON, schema::<WorkerList>, "The processes."),
         of_queue("drain_worker", Method::POST, "/api/v1/queues/{queue}/workers/{name}/drain", drain)
+            .needs(&[Scope::QueuesAdmin])
             .says("Lets a worker process end once its jobs have", DRAIN)
             .takes(Place::Path, "name", schema::<String>, "The process.")
             .answers_empty(StatusCode::ACCEPTED, "It was told.")
