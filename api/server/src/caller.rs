@@ -71,6 +71,11 @@ impl Caller {
         (own.is_none() || own.as_ref() == tenant) && (!own_only || submitted_by == Some(key))
     }
 
+    /// Whether it sees everything that there is.
+    pub(crate) fn sees_all(&self) -> bool {
+        self.0.tenant.is_none() && !self.0.own_only
+    }
+
     /// Whether it sees this job.
     pub(crate) fn sees_job(&self, job: &Job) -> bool {
         self.sees(job.tenant.as_ref(), job.submitted_by.as_deref())

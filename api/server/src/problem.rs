@@ -67,6 +67,7 @@ codes! {
     AlreadyStarted = CONFLICT "already_started", "The job has started";
     JobsRunning = CONFLICT "jobs_running", "Jobs of the queue run";
     UnknownToken = CONFLICT "unknown_token", "The token is none that is valid now";
+    UniqueConflict = CONFLICT "unique_conflict", "Another job of its like is there, which the key does not see";
     NotRetryable = CONFLICT "not_retryable", "The job cannot be retried in its state";
     PreconditionFailed = PRECONDITION_FAILED "precondition_failed", "The file is not the version that was asked for";
     PayloadTooLarge = PAYLOAD_TOO_LARGE "payload_too_large", "The body or the payload in it is too large";

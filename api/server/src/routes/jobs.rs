@@ -21,7 +21,9 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    body, headers,
+    body,
+    caller::Caller,
+    headers,
     operation::{EVENT_STREAM, Group, JSON, Operation, Place, schema, state_of},
     problem::{Code, Problem},
     query::Query,
@@ -178,9 +180,16 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
     let wait = headers::wait(request.headers());
     let key = headers::idempotency_key(request.headers())?;
     let wanted: JobSubmission<'_> = body::parse(body::read(request).await?)?;
-    let (id, submission) = check(&jobs, wanted, key).await?;
+    let caller = Caller::of(depot)?;
+    let (id, submission) = check(&jobs, &caller, wanted, key).await?;
     let pushed = in_time(jobs.push(&id, &submission)).await??;
     let job = jobs.accepted(&pushed, &submission, wait).await?;
+    if !caller.sees_job(&job) {
+        return Err(Problem::new(
+            Code::UniqueConflict,
+            "Wait until that one is over, or change what makes them alike.",
+        ));
+    }
 
     response.headers_mut().insert(LOCATION, headers::value(format!("/api/v1/jobs/{}", job.id))?);
     if pushed.id != id {
@@ -188,12 +197,13 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
         response.headers_mut().insert(why, HeaderValue::from_static("true"));
     }
     say_waited(response, wait);
-    answer(response, if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED }, &job)
+    answer(response, if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED }, &caller.show(job))
 }
 
 /// The job as the queue takes it, if there is everything that it needs and waits for.
 async fn check(
     jobs: &Jobs,
+    caller: &Caller,
     mut wanted: JobSubmission<'_>,
     key: Option<String>,
 ) -> Result<(JobId, Submission), Problem> {
@@ -202,9 +212,9 @@ async fn check(
     }
     let after = parents::ids(&std::mem::take(&mut wanted.after))?;
     let policy = wanted.on_parent_failure;
-    let (id, mut submission) = wanted.check(catalogue(), &jobs.blobs, key).await?;
+    let (id, mut submission) = wanted.check(catalogue(), &jobs.blobs, caller, key).await?;
     let named = after.iter().enumerate().map(|(index, id)| (format!("after[{index}]"), id, policy)).collect();
-    submission.known_parents = parents::look_up(jobs, named).await?;
+    submission.known_parents = parents::look_up(jobs, caller, named).await?;
     submission.envelope.after = after;
     Ok((id, submission))
 }
@@ -213,24 +223,28 @@ async fn check(
 async fn get_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
     let wait = headers::wait(request.headers());
+    let caller = Caller::of(depot)?;
     let id = job_id(request)?;
     let job = match jobs.read(&id, wait).await? {
         Some(job) => job,
         None => jobs.record(&id).await?.ok_or_else(unknown_job)?.job,
     };
+    if !caller.sees_job(&job) {
+        return Err(unknown_job());
+    }
     say_waited(response, wait);
     if headers::has_already(request.headers(), &etag(&job)) {
         response.headers_mut().insert(ETAG, headers::value(etag(&job))?);
         response.status_code(StatusCode::NOT_MODIFIED);
         return Ok(());
     }
-    answer(response, StatusCode::OK, &job)
+    answer(response, StatusCode::OK, &caller.show(job))
 }
 
 #[handler]
 async fn cancel_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
-    let id = job_id(request)?;
+    let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
     let cancelled = in_time(jobs.queues.cancel(&id)).await?;
     if matches!(cancelled, Cancelled::Now | Cancelled::AlreadyOver(State::Cancelled)) {
         // Of a batch: a step is bounded, and what an earlier call could not finish this one does.
@@ -251,7 +265,7 @@ async fn cancel_job(request: &mut Request, depot: &mut Depot, response: &mut Res
 #[handler]
 async fn retry_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
-    let id = job_id(request)?;
+    let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
     match in_time(jobs.queues.retry(&id)).await? {
         Retried::Waiting => {}
         Retried::NotPossible(state @ (State::Failed | State::Cancelled)) => {
@@ -270,7 +284,7 @@ async fn retry_job(request: &mut Request, depot: &mut Depot, response: &mut Resp
 #[handler]
 async fn list_runs(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
-    let id = job_id(request)?;
+    let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
     let mut runs = in_time(jobs.queues.runs(&id)).await?;
     if runs.is_empty() && jobs.read(&id, None).await?.is_none() {
         runs = jobs.record(&id).await?.ok_or_else(unknown_job)?.runs;
@@ -298,7 +312,8 @@ async fn read_log(request: &mut Request, depot: &mut Depot, response: &mut Respo
     let query = Query::of(request, &["after", "limit"])?;
     let after = query.one("after")?.unwrap_or(0);
     let LogLimit(limit) = query.one("limit")?.unwrap_or(LogLimit(200));
-    let page = in_time(jobs.queues.log(&job_id(request)?, after, limit)).await?.ok_or_else(unknown_job)?;
+    let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
+    let page = in_time(jobs.queues.log(&id, after, limit)).await?.ok_or_else(unknown_job)?;
     body::write(response, StatusCode::OK, &page)
 }
 
@@ -370,6 +385,23 @@ impl Jobs {
         match wait {
             Some(wait) if !wait.is_zero() => self.read_when_over(id, wait).await,
             _ => in_time(self.queues.get(id)).await,
+        }
+    }
+
+    /// The job that the address names, if the caller sees it.
+    pub(super) async fn seen_by(&self, caller: &Caller, request: &Request) -> Result<JobId, Problem> {
+        let id = job_id(request)?;
+        if caller.sees_all() || self.get(&id).await?.is_some_and(|job| caller.sees_job(&job)) {
+            return Ok(id);
+        }
+        Err(unknown_job())
+    }
+
+    /// The job, or what is left of it.
+    pub(super) async fn get(&self, id: &JobId) -> Result<Option<Job>, Problem> {
+        match in_time(self.queues.get(id)).await? {
+            Some(job) => Ok(Some(job)),
+            None => Ok(self.record(id).await?.map(|record| record.job)),
         }
     }
 

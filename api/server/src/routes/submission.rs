@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
+    caller::Caller,
     problem::{Code, Problem},
     routes::kinds::known,
 };
@@ -96,6 +97,7 @@ impl JobSubmission<'_> {
         self,
         catalogue: &Catalogue,
         blobs: &Blobs,
+        caller: &Caller,
         idempotency_key: Option<String>,
     ) -> Result<(JobId, Submission), Problem> {
         let kind =
@@ -111,23 +113,38 @@ impl JobSubmission<'_> {
             return Err(invalid(path, message));
         }
         check_files(&payload, blobs).await?;
+        let tenant = self.tenant(caller)?;
 
         let mut submission = Submission::new(kind.name.clone(), payload);
         submission.priority = self.priority.unwrap_or(kind.policy.priority);
         submission.not_before = self.not_before;
-        submission.idempotency_key = idempotency_key;
+        // Callers who do not see each other's jobs must not meet in a key either.
+        submission.idempotency_key =
+            idempotency_key.map(|key| if caller.own_only() { format!("{} {key}", caller.key()) } else { key });
         submission.key_life = key_life;
-        submission.tenant = self.tenant;
+        submission.tenant = tenant;
         submission.limits = self.limits;
         submission.unique = self.unique;
         submission.envelope.schema_version = kind.schema_version;
         submission.envelope.policy = self.policy;
         submission.note(&kind.policy);
+        submission.envelope.submitted_by = Some(caller.key().to_owned());
         submission.envelope.tags = self.tags;
         submission.envelope.correlation_id = self.correlation_id;
         submission.envelope.deadline = self.deadline;
         submission.envelope.on_parent_failure = self.on_parent_failure;
         Ok((JobId::new(kind.queue.clone()), submission))
+    }
+
+    /// The caller's tenant; the one that is named, if the caller is bound to none.
+    fn tenant(&self, caller: &Caller) -> Result<Option<TenantName>, Problem> {
+        match (caller.tenant(), &self.tenant) {
+            (Some(own), Some(named)) if own != named => {
+                Err(Problem::field(Code::ForeignTenant, "tenant", format!("must be {own}, or left out")))
+            }
+            (Some(own), _) => Ok(Some(own.clone())),
+            (None, named) => Ok(named.clone()),
+        }
     }
 
     fn check_times(&self, now: Timestamp) -> Result<(), Problem> {
