@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    ClientSettings, Data, Environment, Listen, Logging, Media, Outbox, PrivateRedis, Redis, Setting, SettingError,
-    Uploads, Worker,
+    ClientSettings, Data, Database, Environment, Listen, Logging, Media, Outbox, PrivateRedis, Redis, Setting,
+    SettingError, Uploads, Worker,
 };
 
 impl Environment {
@@ -33,6 +33,7 @@ impl Environment {
             Data::read(self).err(),
             Redis::optional(self).err(),
             PrivateRedis::read(self).err(),
+            Database::read(self).err(),
             Listen::read(self).err(),
             Uploads::read(self).err(),
             Worker::read(self).err(),
