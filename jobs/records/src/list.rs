@@ -261,3 +261,56 @@ fn push_order(statement: &mut Statement, take: Option<usize>) {
 fn whole(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{sqlite::Sqlite, store::Store};
+
+    /// How SQLite finds what a filter wants, in its own words.
+    async fn plan(sqlite: &Sqlite, filter: &RecordFilter) -> String {
+        let start = Some(Place { finished_at: 1, id: "media-0198c0de-0000-7000-8000-000000000001".to_owned() });
+        let walk = Walk::of(filter, start).unwrap();
+        let mut plan = String::new();
+        for statement in [walk.end(), Some(walk.page(50, None))].into_iter().flatten() {
+            let mut explained = Statement::of("EXPLAIN QUERY PLAN ");
+            explained.push(statement.text());
+            for row in query_of!(explained).fetch_all(&sqlite.readers).await.unwrap() {
+                plan += &row.text("detail").unwrap().unwrap();
+                plan += "\n";
+            }
+        }
+        plan
+    }
+
+    #[tokio::test]
+    async fn every_list_goes_along_an_index() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let records = Records::open(&folder.path().join("records.db")).await.unwrap();
+        let Store::Sqlite(sqlite) = &records.store else { unreachable!("it is a file") };
+        let text = || Some("x".to_owned());
+        let none = RecordFilter::default();
+        let rare = RecordFilter { tag: text(), kind: Some("media.probe".parse().unwrap()), ..none.clone() };
+        for (filter, index) in [
+            (none.clone(), "jobs_newest"),
+            (RecordFilter { finished_after: Some(Timestamp::UNIX_EPOCH), ..none.clone() }, "jobs_newest"),
+            (RecordFilter { created_before: Some(Timestamp::UNIX_EPOCH), ..none.clone() }, "jobs_newest"),
+            (RecordFilter { states: vec![State::Failed], ..none.clone() }, "jobs_by_state (state=?"),
+            (RecordFilter { states: vec![State::Failed, State::Cancelled], ..none.clone() }, "jobs_by_state (state=?"),
+            (RecordFilter { kind: Some("media.probe".parse().unwrap()), ..none.clone() }, "jobs_by_kind (kind=?"),
+            (RecordFilter { queue: Some("media".parse().unwrap()), ..none.clone() }, "jobs_by_end (queue=?"),
+            (RecordFilter { error: text(), ..none.clone() }, "jobs_by_error (error_code=?"),
+            (RecordFilter { tenant: Some("acme".parse().unwrap()), ..none.clone() }, "jobs_by_tenant (tenant=?"),
+            (RecordFilter { submitted_by: text(), ..none.clone() }, "jobs_by_key (submitted_by=?"),
+            (RecordFilter { tag: text(), ..none }, "jobs_by_tag (tag=?"),
+            (rare, "jobs_by_tag (tag=?"),
+        ] {
+            let plan = plan(sqlite, &filter).await;
+            assert!(plan.contains(&format!("USING COVERING INDEX {index}")), "{filter:?}: {plan}");
+            assert!(!plan.contains("SCAN jobs\n") && !plan.contains("SCAN job_tags\n"), "{filter:?}: {plan}");
+            let sorted = plan.matches("USE TEMP B-TREE").count();
+            // Parts of a list are in order; putting them together sorts as many rows as a page looks at.
+            assert!(sorted <= usize::from(filter.states.len() > 1) + usize::from(filter.tag.is_some()) * 2, "{plan}");
+        }
+    }
+}

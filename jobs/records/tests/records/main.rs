@@ -8,3 +8,4 @@ mod keys;
 mod lists;
 mod opening;
 mod place;
+mod processes;
