@@ -374,7 +374,7 @@ impl<'a> Push<'a> {
         members.sort_unstable();
         members.dedup();
         let pushed = in_time(self.jobs.push_batch(&id, &submission, &members)).await??;
-        self.existed &= pushed.existing;
+        self.existed &= pushed.existing();
         Ok(Some(pushed.id))
     }
 
@@ -383,7 +383,7 @@ impl<'a> Push<'a> {
             return Ok(id.clone());
         }
         let pushed = in_time(self.jobs.push(id, submission)).await??;
-        self.existed &= pushed.existing;
+        self.existed &= pushed.existing();
         Ok(pushed.id)
     }
 
