@@ -11,6 +11,7 @@ mod docs_page;
 mod door;
 mod headers;
 mod keys;
+mod lines;
 mod links;
 mod openapi;
 mod operation;

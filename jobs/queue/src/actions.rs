@@ -183,7 +183,9 @@ impl Queues {
             return Ok(());
         }
         let (mut call, first) = match action {
-            JobAction::Cancel => (scripts::CANCEL.key(meta_key(queue)), milliseconds(Retention::default().done).to_string()),
+            JobAction::Cancel => {
+                (scripts::CANCEL.key(meta_key(queue)), milliseconds(Retention::default().done).to_string())
+            }
             JobAction::Retry | JobAction::Promote => (scripts::RETRY.key(meta_key(queue)), String::new()),
             JobAction::Prioritize(priority) => {
                 (scripts::PRIORITIZE.key(meta_key(queue)), priority_number(priority).to_string())

@@ -7,9 +7,7 @@ use std::{
     time::Duration,
 };
 
-use fourmi_model::{
-    Job, JobId, KindName, LogPage, ParkReason, QueueName, RunReport, State, Submission, TenantName,
-};
+use fourmi_model::{Job, JobId, KindName, LogPage, ParkReason, QueueName, RunReport, State, Submission, TenantName};
 use jiff::Timestamp;
 
 use crate::{

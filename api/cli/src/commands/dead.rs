@@ -166,9 +166,6 @@ async fn replay(session: &Session, selection: &Selection) -> anyhow::Result<Exit
 async fn purge(session: &Session, arguments: &PurgeArguments) -> anyhow::Result<Exit> {
     let selection = &arguments.selection;
     selection.check()?;
-    if !selection.dry_run && !arguments.yes && !io::stdin().is_terminal() {
-        return Err(Stop::usage("what is purged is gone: say --yes, or --dry-run to count it first"));
-    }
     let client = session.client()?;
     if selection.dry_run || !arguments.yes {
         let total = walk(session, &client, selection, DeadAction::Count).await?;
@@ -176,7 +173,7 @@ async fn purge(session: &Session, arguments: &PurgeArguments) -> anyhow::Result<
         if selection.dry_run || total.matched == 0 {
             return tell(session, total, "dry_run", &text);
         }
-        if !agrees(&format!("{text} Go on? [y/N] "))? {
+        if !agrees_to("purge", &text)? {
             return Err(Stop::usage("nothing was purged"));
         }
     }
@@ -184,10 +181,13 @@ async fn purge(session: &Session, arguments: &PurgeArguments) -> anyhow::Result<
     tell(session, total, "purge", &format!("{} are forgotten.", jobs_of(total.done)))
 }
 
-/// Asks a person.
-fn agrees(question: &str) -> anyhow::Result<bool> {
+/// Asks a person whether to go on, having said what that means.
+pub(crate) fn agrees_to(what: &str, meaning: &str) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        return Err(Stop::usage(format!("nobody is there to agree to {what}: say --yes, or --dry-run to count first")));
+    }
     let mut out = io::stderr().lock();
-    out.write_all(question.as_bytes())?;
+    write!(out, "{meaning} Go on? [y/N] ")?;
     out.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

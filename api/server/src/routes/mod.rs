@@ -1,6 +1,10 @@
 //! What the API answers, by subject.
 
+mod actions;
+mod bulk;
+mod bulk_items;
 mod dead;
+mod delete;
 pub(crate) mod docs;
 mod download;
 pub mod files;
