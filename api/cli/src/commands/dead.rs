@@ -166,6 +166,9 @@ async fn replay(session: &Session, selection: &Selection) -> anyhow::Result<Exit
 async fn purge(session: &Session, arguments: &PurgeArguments) -> anyhow::Result<Exit> {
     let selection = &arguments.selection;
     selection.check()?;
+    if !selection.dry_run && !arguments.yes {
+        check_that_somebody_is_there("what is purged is gone")?;
+    }
     let client = session.client()?;
     if selection.dry_run || !arguments.yes {
         let total = walk(session, &client, selection, DeadAction::Count).await?;
@@ -173,7 +176,7 @@ async fn purge(session: &Session, arguments: &PurgeArguments) -> anyhow::Result<
         if selection.dry_run || total.matched == 0 {
             return tell(session, total, "dry_run", &text);
         }
-        if !agrees_to("purge", &text)? {
+        if !agrees(&format!("{text} Go on? [y/N] "))? {
             return Err(Stop::usage("nothing was purged"));
         }
     }
@@ -181,13 +184,18 @@ async fn purge(session: &Session, arguments: &PurgeArguments) -> anyhow::Result<
     tell(session, total, "purge", &format!("{} are forgotten.", jobs_of(total.done)))
 }
 
-/// Asks a person whether to go on, having said what that means.
-pub(crate) fn agrees_to(what: &str, meaning: &str) -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() {
-        return Err(Stop::usage(format!("nobody is there to agree to {what}: say --yes, or --dry-run to count first")));
+/// Whether somebody can be asked.
+pub(crate) fn check_that_somebody_is_there(why: &str) -> anyhow::Result<()> {
+    if io::stdin().is_terminal() {
+        return Ok(());
     }
+    Err(Stop::usage(format!("{why}: say --yes, or --dry-run to count it first")))
+}
+
+/// Asks a person.
+pub(crate) fn agrees(question: &str) -> anyhow::Result<bool> {
     let mut out = io::stderr().lock();
-    write!(out, "{meaning} Go on? [y/N] ")?;
+    out.write_all(question.as_bytes())?;
     out.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::{
     arguments::moment,
     commands::{
-        dead::{agrees_to, jobs_of},
+        dead::{agrees, check_that_somebody_is_there, jobs_of},
         submit,
     },
     exit::{Exit, Stop},
@@ -221,6 +221,9 @@ impl Many {
         ids.dedup();
         // What is named is meant.
         let asks = self.asks && ids.is_empty();
+        if asks && !dry_run {
+            check_that_somebody_is_there(&format!("many jobs are a lot to {}", self.word))?;
+        }
         let client = session.client()?;
         if dry_run || asks {
             let total = self.walk(session, &client, &query, &ids, true).await?;
@@ -228,8 +231,8 @@ impl Many {
             if dry_run || total.matched == 0 {
                 return tell(session, total, "dry_run", &text);
             }
-            if !agrees_to(self.word, &text)? {
-                return Err(Stop::usage(format!("nothing was done: no {}", self.word)));
+            if !agrees(&format!("{text} Go on? [y/N] "))? {
+                return Err(Stop::usage("nothing was done"));
             }
         }
         let total = self.walk(session, &client, &query, &ids, false).await?;
