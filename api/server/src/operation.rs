@@ -72,6 +72,7 @@ pub(crate) struct Operation {
     pub(crate) description: &'static str,
     pub(crate) access: Access,
     pub(crate) scopes: &'static [Scope],
+    pub(crate) counted: bool,
     pub(crate) parameters: Vec<Parameter>,
     /// The body, in each form that it may have.
     pub(crate) bodies: Vec<Content>,
@@ -132,6 +133,7 @@ impl Operation {
             description: "",
             access: Access::Key,
             scopes: &[],
+            counted: true,
             parameters: Vec::new(),
             bodies: Vec::new(),
             answers: Vec::new(),
@@ -164,6 +166,13 @@ impl Operation {
     pub(crate) fn open(mut self) -> Self {
         self.access = Access::Open;
         self.problems.remove(&401);
+        self
+    }
+
+    /// Whoever asks is not counted: it costs nothing to answer.
+    pub(crate) fn uncounted(mut self) -> Self {
+        self.counted = false;
+        self.problems.remove(&429);
         self
     }
 

@@ -59,6 +59,7 @@ codes! {
     UnknownFile = NOT_FOUND "unknown_file", "There is no such file";
     UnknownQueue = NOT_FOUND "unknown_queue", "There is no such queue";
     UnknownWorker = NOT_FOUND "unknown_worker", "There is no such worker process";
+    UnknownKey = NOT_FOUND "unknown_key", "There is no such API key";
     KindNotFound = NOT_FOUND "unknown_kind", "There is no such kind of job";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed", "This address does not know this method";
     NotAcceptable = NOT_ACCEPTABLE "not_acceptable", "The answer does not come in a form that the caller accepts";
@@ -68,6 +69,9 @@ codes! {
     AlreadyStarted = CONFLICT "already_started", "The job has started";
     JobsRunning = CONFLICT "jobs_running", "Jobs of the queue run";
     UnknownToken = CONFLICT "unknown_token", "The token is none that is valid now";
+    KeyRevoked = CONFLICT "key_revoked", "The API key was taken back";
+    LastAdminKey = CONFLICT "last_admin_key", "It is the last key that can make keys";
+    ChangedMeanwhile = CONFLICT "changed_meanwhile", "Somebody else has changed it in this moment";
     UniqueConflict = CONFLICT "unique_conflict", "Another job of its like is there, which the key does not see";
     NotOver = CONFLICT "not_over", "The job is not over";
     NotRetryable = CONFLICT "not_retryable", "The job cannot be retried in its state";

@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     archiver,
     door::Doorkeeper,
+    health::Checkup,
     keys::Keys,
     links::Links,
     routes::{
         files::{self, Files},
         health,
         jobs::{self, Jobs},
-        kinds, queues, workers,
+        keys as key_routes, kinds, queues, workers,
     },
     service::service,
 };
@@ -88,12 +89,13 @@ impl Server {
         let listener = listen(settings.listen.address)
             .with_context(|| format!("FOURMI_LISTEN: cannot listen on {}", settings.listen.address))?;
         let blobs = Blobs::open(settings.data.files()).await?;
-        let keys = Keys::load_or_create(&settings.data.api_key(), &settings.data.api_keys())?;
         let links = Arc::new(Links::load_or_create(&settings.data.link_key())?);
         let queues =
             Queues::connect_trusting(settings.redis.url.expose(), settings.redis.authorities.as_deref()).await?;
         let records = Records::open(&settings.data.records()).await?;
         let outbox = OutboxConfig { most: settings.outbox.limit, ..OutboxConfig::default() };
+        let keys = Arc::new(Keys::open(records.clone(), &settings.data).await?);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&keys).keep_up()));
         archiver::start(&queues, &records, outbox, &stop).await?;
         // A cancel by HTTP must move the jobs that wait even if no worker lives.
         let relaying = relay_all(queues.clone(), catalogue().queues());
@@ -105,7 +107,7 @@ impl Server {
         let groups = vec![
             jobs::group(Jobs {
                 queues: queues.clone(),
-                records,
+                records: records.clone(),
                 watcher,
                 blobs,
                 keeper: Arc::clone(&keeper),
@@ -115,9 +117,10 @@ impl Server {
             kinds::group(),
             queues::group(queues.clone()),
             workers::group(queues.clone()),
-            health::group(queues),
+            key_routes::group(Arc::clone(&keys)),
+            health::group(Checkup::new(queues, records, settings.data.files())),
         ];
-        let service = service(Arc::new(keys), links, Some(keeper), groups);
+        let service = service(keys, links, Some(keeper), groups);
         Ok(Self::of(listener, service, stop))
     }
 

@@ -4,6 +4,9 @@
 
 mod actions;
 mod bulk;
+mod door;
+mod health;
+mod keys;
 mod lists;
 mod site;
 
