@@ -20,7 +20,7 @@ mod recording;
 mod redis_server;
 mod topology;
 
-pub use platform::{Platform, processes_in};
+pub use platform::{OtherApi, Platform, processes_in};
 pub use postgres_server::PostgresServer;
 pub use program::{Program, descriptors, eventually, eventually_async};
 pub use record_writer::{BATCH, RecordWriter, SHARED_KEY, shared_key};

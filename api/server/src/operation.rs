@@ -21,6 +21,7 @@ pub(crate) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 }
 
 pub(crate) const JSON: &str = "application/json";
+pub(crate) const NDJSON: &str = "application/x-ndjson";
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 pub(crate) const ANY: &str = "*/*";
 
@@ -71,8 +72,10 @@ pub(crate) struct Operation {
     pub(crate) description: &'static str,
     pub(crate) access: Access,
     pub(crate) scopes: &'static [Scope],
+    pub(crate) counted: bool,
     pub(crate) parameters: Vec<Parameter>,
-    pub(crate) body: Option<Content>,
+    /// The body, in each form that it may have.
+    pub(crate) bodies: Vec<Content>,
     pub(crate) answers: Vec<Answer>,
     pub(crate) problems: BTreeMap<u16, Vec<Code>>,
     pub(crate) handler: ArcHandler,
@@ -130,13 +133,20 @@ impl Operation {
             description: "",
             access: Access::Key,
             scopes: &[],
+            counted: true,
             parameters: Vec::new(),
-            body: None,
+            bodies: Vec::new(),
             answers: Vec::new(),
             problems: BTreeMap::new(),
             handler: handler.arc(),
         };
-        operation.fails(&[Code::Unauthorized, Code::NotAcceptable, Code::Internal])
+        operation.fails(&[
+            Code::UnknownHost,
+            Code::Unauthorized,
+            Code::NotAcceptable,
+            Code::RateLimited,
+            Code::Internal,
+        ])
     }
 
     /// What it does, in one line, and the rest.
@@ -159,6 +169,13 @@ impl Operation {
         self
     }
 
+    /// Whoever asks is not counted: it costs nothing to answer.
+    pub(crate) fn uncounted(mut self) -> Self {
+        self.counted = false;
+        self.problems.remove(&429);
+        self
+    }
+
     /// Also for whoever has a link to the file that the address names as `id`.
     pub(crate) fn by_link(mut self) -> Self {
         self.access = Access::KeyOrLink;
@@ -177,13 +194,16 @@ impl Operation {
         self
     }
 
-    /// With a body.
+    /// With a body; with several of these, in one of their forms.
     pub(crate) fn reads(mut self, media_type: &'static str, schema: SchemaOf) -> Self {
-        self.body = Some(Content { media_type, schema });
+        self.bodies.push(Content { media_type, schema });
+        if self.bodies.len() > 1 {
+            return self;
+        }
         self.fails(&[Code::RequestTimeout, Code::UnsupportedMediaType])
     }
 
-    /// With an answer that has a body.
+    /// With an answer that has a body; with several of these of one status, in one of their forms.
     pub(crate) fn answers(
         mut self,
         status: StatusCode,

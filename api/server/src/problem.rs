@@ -48,6 +48,7 @@ codes! {
     InvalidCursor = BAD_REQUEST "invalid_cursor", "The cursor is none that a list gave";
     InvalidJson = BAD_REQUEST "invalid_json", "The body is not JSON";
     UploadIncomplete = BAD_REQUEST "upload_incomplete", "The file did not arrive whole";
+    UnknownHost = BAD_REQUEST "unknown_host", "The API is not known by this name";
     BadRequest = BAD_REQUEST "bad_request", "The request cannot be understood";
     Unauthorized = UNAUTHORIZED "unauthorized", "The API key is missing or wrong";
     ScopeMissing = FORBIDDEN "scope_missing", "The API key may not do this";
@@ -59,6 +60,7 @@ codes! {
     UnknownFile = NOT_FOUND "unknown_file", "There is no such file";
     UnknownQueue = NOT_FOUND "unknown_queue", "There is no such queue";
     UnknownWorker = NOT_FOUND "unknown_worker", "There is no such worker process";
+    UnknownKey = NOT_FOUND "unknown_key", "There is no such API key";
     KindNotFound = NOT_FOUND "unknown_kind", "There is no such kind of job";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed", "This address does not know this method";
     NotAcceptable = NOT_ACCEPTABLE "not_acceptable", "The answer does not come in a form that the caller accepts";
@@ -68,6 +70,11 @@ codes! {
     AlreadyStarted = CONFLICT "already_started", "The job has started";
     JobsRunning = CONFLICT "jobs_running", "Jobs of the queue run";
     UnknownToken = CONFLICT "unknown_token", "The token is none that is valid now";
+    KeyRevoked = CONFLICT "key_revoked", "The API key was taken back";
+    LastAdminKey = CONFLICT "last_admin_key", "It is the last key that can make keys";
+    ChangedMeanwhile = CONFLICT "changed_meanwhile", "Somebody else has changed it in this moment";
+    UniqueConflict = CONFLICT "unique_conflict", "Another job of its like is there, which the key does not see";
+    NotOver = CONFLICT "not_over", "The job is not over";
     NotRetryable = CONFLICT "not_retryable", "The job cannot be retried in its state";
     PreconditionFailed = PRECONDITION_FAILED "precondition_failed", "The file is not the version that was asked for";
     PayloadTooLarge = PAYLOAD_TOO_LARGE "payload_too_large", "The body or the payload in it is too large";
@@ -81,6 +88,7 @@ codes! {
     UnknownParent = UNPROCESSABLE_ENTITY "unknown_parent", "There is no such job to wait for";
     Cycle = UNPROCESSABLE_ENTITY "cycle", "The jobs of the flow wait for each other";
     ChecksumMismatch = UNPROCESSABLE_ENTITY "checksum_mismatch", "The file is not the one that was announced";
+    RateLimited = TOO_MANY_REQUESTS "rate_limited", "These requests come too often";
     QueueFull = TOO_MANY_REQUESTS "queue_full", "The queue holds as many jobs as it may";
     RedisFull = TOO_MANY_REQUESTS "redis_full", "There is no memory to spare for new jobs";
     Internal = INTERNAL_SERVER_ERROR "internal", "Something went wrong on our side";
@@ -173,7 +181,8 @@ impl Problem {
         self
     }
 
-    fn retry_after(self, wait: Duration) -> Self {
+    /// The same problem, for whoever tries again after this time.
+    pub(crate) fn retry_after(self, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
@@ -200,12 +209,33 @@ impl Problem {
         self.code.status()
     }
 
-    /// Puts the problem into a response to a request for `instance`.
-    pub(crate) fn render(self, instance: &str, response: &mut Response) {
+    /// The sort of problem.
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// After how many seconds to try again, if it says so.
+    pub(crate) fn retry_after_s(&self) -> Option<u64> {
+        let (_, value) = self.headers.iter().find(|(name, _)| *name == RETRY_AFTER)?;
+        value.to_str().ok()?.parse().ok()
+    }
+
+    /// The same problem, of which the log knows already.
+    pub(crate) fn without_inside(&self) -> Self {
+        let (detail, errors, headers) = (self.detail.clone(), self.errors.clone(), self.headers.clone());
+        Self { code: self.code, detail, errors, headers, inside: None }
+    }
+
+    /// Tells the log what callers are not told.
+    pub(crate) fn log(&self) {
         if let Some(inside) = &self.inside {
             tracing::error!(error.code = self.code.as_str(), error.message = inside, "request failed");
         }
-        let document = Document {
+    }
+
+    /// The problem as it is written in the answer to a request for `instance`.
+    pub(crate) fn document<'a>(&'a self, instance: &'a str) -> Document<'a> {
+        Document {
             kind: format!("urn:fourmi:problem:{}", self.code.as_str()),
             title: self.code.title(),
             status: self.status().as_u16(),
@@ -213,8 +243,13 @@ impl Problem {
             code: self.code.as_str(),
             instance,
             errors: &self.errors,
-        };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
+        }
+    }
+
+    /// Puts the problem into a response to a request for `instance`.
+    pub(crate) fn render(self, instance: &str, response: &mut Response) {
+        self.log();
+        let body = serde_json::to_vec(&self.document(instance)).unwrap_or_default();
         response.status_code(self.status());
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         for (name, value) in self.headers {
@@ -282,7 +317,7 @@ impl From<BlobError> for Problem {
 }
 
 /// Whether a body stopped coming, which is wrapped once or twice on its way.
-fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+pub(crate) fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {
         Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
         None => error.source(),

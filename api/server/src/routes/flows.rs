@@ -21,13 +21,15 @@ use serde_json::{json, value::to_raw_value};
 use uuid::Uuid;
 
 use crate::{
-    body, headers,
+    body,
+    caller::Caller,
+    headers,
     operation::{JSON, Operation, Place, schema, state_of},
     problem::{Code, Problem},
     redis::in_time,
     routes::{
         flow_plan::{Before, FlowSubmission, Plan},
-        jobs::{IDEMPOTENCY_REPLAYED, Jobs, PUSH_AGAIN, job_id, unknown_job},
+        jobs::{IDEMPOTENCY_REPLAYED, Jobs, PUSH_AGAIN, unknown_job},
         parents,
     },
 };
@@ -140,7 +142,11 @@ async fn submit_flow(request: &mut Request, depot: &mut Depot, response: &mut Re
     let jobs: Arc<Jobs> = state_of(depot)?;
     let key = headers::idempotency_key(request.headers())?;
     let wanted: FlowSubmission<'_> = body::parse(body::read_up_to(request, MAX_BYTES).await?)?;
-    let flow = Checked::of(&jobs, wanted, key.as_deref()).await?;
+    let caller = Caller::of(depot)?;
+    for job in &wanted.jobs {
+        jobs.keeper.limits().count_kind(&job.kind, &caller).await?;
+    }
+    let flow = Checked::of(&jobs, &caller, wanted, key.as_deref()).await?;
     let mut push = Push::new(&jobs, flow, key.is_some()).await?;
     let accepted = match push.all().await {
         Ok(accepted) => accepted,
@@ -169,7 +175,12 @@ struct Checked {
 }
 
 impl Checked {
-    async fn of(jobs: &Jobs, mut wanted: FlowSubmission<'_>, key: Option<&str>) -> Result<Self, Problem> {
+    async fn of(
+        jobs: &Jobs,
+        caller: &Caller,
+        mut wanted: FlowSubmission<'_>,
+        key: Option<&str>,
+    ) -> Result<Self, Problem> {
         let plan = Plan::of(&mut wanted)?;
         let policies: Vec<_> = wanted.jobs.iter().map(|job| job.on_parent_failure).collect();
         let others = plan.before.iter().enumerate().flat_map(|(place, before)| {
@@ -179,37 +190,43 @@ impl Checked {
                 Before::Member(_) => None,
             })
         });
-        let known = parents::look_up(jobs, others.collect()).await?;
+        let known = parents::look_up(jobs, caller, others.collect()).await?;
         let (mut ids, mut submissions) = (Vec::new(), Vec::new());
         for (place, job) in wanted.jobs.into_iter().enumerate() {
-            let checked = job.check(catalogue(), &jobs.blobs, None).await;
+            let checked = job.check(catalogue(), &jobs.blobs, caller, None).await;
             let (id, submission) = checked.map_err(|problem| problem.within(&format!("jobs[{place}]")))?;
             ids.push(id);
             submissions.push(submission);
         }
         let then = match wanted.then {
             Some(then) => {
-                let checked = then.check(catalogue(), &jobs.blobs, None).await;
+                let checked = then.check(catalogue(), &jobs.blobs, caller, None).await;
                 Some(checked.map_err(|problem| problem.within("then"))?)
             }
             None => None,
         };
         let batch = match ids.first() {
-            Some(first) if wanted.batch => Some(handle(first.queue(), wanted.name.as_deref(), ids.len())?),
+            Some(first) if wanted.batch => {
+                let (id, mut submission) = handle(first.queue(), wanted.name.as_deref(), ids.len())?;
+                submission.tenant = submissions.first().and_then(|job| job.tenant.clone());
+                submission.envelope.submitted_by = Some(caller.key().to_owned());
+                Some((id, submission))
+            }
             _ => None,
         };
         let mut flow = Self { plan, ids, submissions, known, batch, then };
         if let Some(key) = key {
-            flow.name_by(key);
+            flow.name_by(key, caller);
         }
         flow.tie();
         Ok(flow)
     }
 
     /// Gives the jobs the ids that they have whenever the flow is sent with this key.
-    fn name_by(&mut self, key: &str) {
+    fn name_by(&mut self, key: &str, caller: &Caller) {
         let tenant = self.submissions.first().and_then(|job| job.tenant.as_ref()).map_or("", TenantName::as_str);
-        let flow = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("fourmi:flow:{tenant}:{key}").as_bytes());
+        let own = if caller.own_only() { format!("{}:", caller.key()) } else { String::new() };
+        let flow = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("fourmi:flow:{tenant}:{own}{key}").as_bytes());
         let id =
             |queue: &QueueName, name: String| JobId::from_parts(queue.clone(), Uuid::new_v5(&flow, name.as_bytes()));
         for (job, name) in self.ids.iter_mut().zip(&self.plan.names) {
@@ -341,9 +358,9 @@ impl<'a> Push<'a> {
         let mut refused = None;
         for (place, answer) in places.iter().zip(pushed) {
             match answer {
-                Ok(Pushed { id, existing, .. }) => {
-                    self.existed &= existing;
-                    self.accepted[*place] = Some(id);
+                Ok(pushed) => {
+                    self.existed &= pushed.existing();
+                    self.accepted[*place] = Some(pushed.id);
                 }
                 Err(refusal) => refused = Some(refusal),
             }
@@ -360,7 +377,7 @@ impl<'a> Push<'a> {
         members.sort_unstable();
         members.dedup();
         let pushed = in_time(self.jobs.push_batch(&id, &submission, &members)).await??;
-        self.existed &= pushed.existing;
+        self.existed &= pushed.existing();
         Ok(Some(pushed.id))
     }
 
@@ -369,7 +386,7 @@ impl<'a> Push<'a> {
             return Ok(id.clone());
         }
         let pushed = in_time(self.jobs.push(id, submission)).await??;
-        self.existed &= pushed.existing;
+        self.existed &= pushed.existing();
         Ok(pushed.id)
     }
 
@@ -388,7 +405,7 @@ impl<'a> Push<'a> {
 
 impl Jobs {
     /// Puts jobs into one queue, again and again while Redis does not answer, as [`Jobs::push`] does.
-    async fn push_many(
+    pub(super) async fn push_many(
         &self,
         queue: &QueueName,
         jobs: &[(JobId, Submission)],
@@ -424,7 +441,8 @@ fn is_same(job: &Job, submission: &Submission) -> bool {
 #[handler]
 async fn get_flow(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
-    let id = job_id(request)?;
+    let caller = Caller::of(depot)?;
+    let id = jobs.seen_by(&caller, request).await?;
     let mut starts = vec![id.clone()];
     if in_time(jobs.queues.get(&id)).await?.is_none() {
         let job = jobs.record(&id).await?.ok_or_else(unknown_job)?.job;
@@ -441,7 +459,9 @@ async fn get_flow(request: &mut Request, depot: &mut Depot, response: &mut Respo
         if let Some(job) = job.as_ref().filter(|job| job.archived) {
             edges.extend(FlowEdge::of(job));
         }
-        documents.push(document(id, job));
+        if caller.sees_all() || job.as_ref().is_some_and(|job| caller.sees_job(job)) {
+            documents.push(document(id, job));
+        }
     }
     edges.retain(|edge| [&edge.from, &edge.to].iter().all(|end| documents.iter().any(|job| job.id == **end)));
     edges.sort_unstable();

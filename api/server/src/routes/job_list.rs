@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::{
     body,
+    caller::Caller,
     operation::state_of,
     problem::{Code, Problem},
     query::Query,
@@ -18,8 +19,8 @@ use crate::{
     routes::jobs::Jobs,
 };
 
-/// Pages that one call reads at most: a filter that matches little must not keep Redis busy.
-const MOST_READS: usize = 20;
+/// Entries that one call looks at, at most, to within as many: a filter that matches little must not keep Redis busy.
+const MOST_ENTRIES: usize = 5_000;
 
 /// A page of a list of jobs.
 #[derive(Default, Serialize, JsonSchema)]
@@ -44,11 +45,42 @@ impl FromStr for Limit {
     }
 }
 
-/// Where a page starts: `<queue>.<cursor of the queue>`; nothing after the dot stands for the queue's beginning.
+/// Where a page or a step starts: `<queue>.<cursor of the queue>`; nothing after the dot stands for the queue's beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Cursor {
-    queue: QueueName,
-    inside: Option<String>,
+pub(super) struct Cursor {
+    pub(super) queue: QueueName,
+    pub(super) inside: Option<String>,
+}
+
+impl Cursor {
+    /// The place in these queues that the caller names, or their beginning; `None` if there are none.
+    ///
+    /// # Errors
+    /// If it lies in another queue.
+    pub(super) fn start(given: Option<Self>, queues: &[QueueName]) -> Result<Option<Self>, Problem> {
+        match given {
+            Some(given) if !queues.contains(&given.queue) => Err(unknown_cursor()),
+            Some(given) => Ok(Some(given)),
+            None => Ok(queues.first().map(|queue| Self { queue: queue.clone(), inside: None })),
+        }
+    }
+
+    /// Where to go on: in the queue if there is more of it, else in the one behind it.
+    pub(super) fn next(self, inside: Option<String>, queues: &[QueueName]) -> Option<Self> {
+        if inside.is_some() {
+            return Some(Self { inside, ..self });
+        }
+        let queue = queues.iter().skip_while(|other| **other != self.queue).nth(1)?;
+        Some(Self { queue: queue.clone(), inside: None })
+    }
+
+    /// Why the place could not be read: what the queue does not know came from the caller.
+    pub(super) fn problem(&self, error: QueueError) -> Problem {
+        match error {
+            QueueError::Corrupt(_) if self.inside.is_some() => unknown_cursor(),
+            error => error.into(),
+        }
+    }
 }
 
 impl FromStr for Cursor {
@@ -72,8 +104,22 @@ fn unknown_cursor() -> Problem {
 }
 
 /// What the query may hold.
-const KNOWN: [&str; 10] =
-    ["state", "kind", "queue", "tag", "error", "parked_reason", "finished_after", "finished_before", "limit", "cursor"];
+const KNOWN: [&str; 14] = [
+    "state",
+    "kind",
+    "queue",
+    "tag",
+    "tenant",
+    "submitted_by",
+    "error",
+    "parked_reason",
+    "created_after",
+    "created_before",
+    "finished_after",
+    "finished_before",
+    "limit",
+    "cursor",
+];
 
 #[handler]
 pub(super) async fn list_jobs(
@@ -88,15 +134,22 @@ pub(super) async fn list_jobs(
         kind: query.one("kind")?,
         tag: query.one("tag")?,
         error: query.one("error")?,
+        tenant: query.one("tenant")?,
+        submitted_by: query.one("submitted_by")?,
         parked_reason: query.one("parked_reason")?,
+        created_after: query.one("created_after")?,
+        created_before: query.one("created_before")?,
         finished_after: query.one("finished_after")?,
         finished_before: query.one("finished_before")?,
-        ..JobFilter::default()
     };
     let Limit(limit) = query.one("limit")?.unwrap_or(Limit(50));
     let queues = query.one("queue")?.map_or_else(|| catalogue().queues(), |queue| vec![queue]);
     let start = query.one::<String>("cursor")?.map(|text| text.parse()).transpose()?;
-    body::write(response, StatusCode::OK, &page(&jobs, &queues, &filter, start, limit).await?)
+    let list = match Caller::of(depot)?.narrow(filter) {
+        Some(filter) => page(&jobs, &queues, &filter, start, limit).await?,
+        None => JobList::default(),
+    };
+    body::write(response, StatusCode::OK, &list)
 }
 
 /// Goes from queue to queue until the page is full.
@@ -107,39 +160,18 @@ async fn page(
     start: Option<Cursor>,
     limit: usize,
 ) -> Result<JobList, Problem> {
-    let Some(first) = queues.first() else { return Ok(JobList::default()) };
-    let mut at = start.unwrap_or_else(|| Cursor { queue: first.clone(), inside: None });
-    if !queues.contains(&at.queue) {
-        return Err(unknown_cursor());
-    }
-    let mut found = Vec::new();
-    for _ in 0..MOST_READS {
-        let missing = limit - found.len();
-        let read = jobs.queues.list(&at.queue, filter, at.inside.as_deref(), missing);
-        let page = in_time(async { Ok(read.await) }).await?.map_err(|error| list_problem(error, &at))?;
+    let Some(mut at) = Cursor::start(start, queues)? else { return Ok(JobList::default()) };
+    let (mut found, mut looked_at) = (Vec::new(), 0);
+    loop {
+        let read = jobs.queues.list(&at.queue, filter, at.inside.as_deref(), limit - found.len());
+        let page = in_time(async { Ok(read.await) }).await?.map_err(|error| at.problem(error))?;
         found.extend(page.jobs);
-        let next = match page.next {
-            Some(inside) => Some(Cursor { queue: at.queue.clone(), inside: Some(inside) }),
-            None => after(queues, &at.queue).map(|queue| Cursor { queue, inside: None }),
-        };
-        let Some(next) = next else { return Ok(JobList { jobs: found, next: None }) };
-        at = next;
-        if found.len() >= limit {
-            break;
+        looked_at += page.looked_at;
+        let Some(next) = at.next(page.next, queues) else { return Ok(JobList { jobs: found, next: None }) };
+        if found.len() >= limit || looked_at >= MOST_ENTRIES {
+            return Ok(JobList { jobs: found, next: Some(next.to_string()) });
         }
-    }
-    Ok(JobList { jobs: found, next: Some(at.to_string()) })
-}
-
-fn after(queues: &[QueueName], queue: &QueueName) -> Option<QueueName> {
-    queues.iter().skip_while(|other| *other != queue).nth(1).cloned()
-}
-
-/// A cursor that the queue cannot read came from the caller.
-fn list_problem(error: QueueError, at: &Cursor) -> Problem {
-    match error {
-        QueueError::Corrupt(_) if at.inside.is_some() => unknown_cursor(),
-        error => error.into(),
+        at = next;
     }
 }
 

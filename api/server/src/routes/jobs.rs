@@ -5,7 +5,8 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
 use fourmi_model::{
-    Job, JobId, JobRecord, KindName, LogPage, MAX_LOG_LINES, ParkReason, QueueName, RunReport, Scope, State, Submission,
+    Job, JobId, JobRecord, KindName, LogPage, MAX_LOG_LINES, ParkReason, QueueName, RunReport, Scope, State,
+    Submission, TenantName,
 };
 use fourmi_queue::{Cancelled, Pushed, QueueError, Queues, Refusal, Retried, Update, Watcher};
 use fourmi_records::Records;
@@ -21,13 +22,16 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    body, headers,
+    body,
+    caller::Caller,
+    door::Doorkeeper,
+    headers,
     operation::{EVENT_STREAM, Group, JSON, Operation, Place, schema, state_of},
     problem::{Code, Problem},
     query::Query,
     redis::in_time,
     routes::{
-        flows,
+        actions, bulk, delete, flows,
         job_list::{self, JobList},
         parents,
         submission::JobSubmission,
@@ -53,6 +57,8 @@ pub struct Jobs {
     pub watcher: Watcher,
     /// The files that they name.
     pub blobs: Blobs,
+    /// Who counts what is asked.
+    pub keeper: Arc<Doorkeeper>,
     /// Cancelled when the server stops: whoever waits or follows is let go.
     pub stop: CancellationToken,
 }
@@ -112,6 +118,9 @@ pub(crate) fn table() -> Group {
             .answers_empty(StatusCode::NO_CONTENT, "The job is over, and you have its last event.")
             .fails(&[Code::InvalidQuery]),
     ];
+    operations.extend(bulk::operations());
+    operations.extend(actions::operations());
+    operations.extend(delete::operations());
     operations.extend(waiting::operations());
     operations.extend(flows::operations());
     Group::new("jobs", "Work to be done, and what became of it.", operations)
@@ -152,8 +161,12 @@ fn list_operation() -> Operation {
         .takes(Place::Query, "kind", schema::<KindName>, "Only this kind.")
         .takes(Place::Query, "queue", schema::<QueueName>, "Only this queue.")
         .takes(Place::Query, "tag", schema::<String>, "Only jobs with this tag.")
+        .takes(Place::Query, "tenant", schema::<TenantName>, "Only jobs of this tenant.")
+        .takes(Place::Query, "submitted_by", schema::<String>, "Only jobs that were submitted with the key of this id.")
         .takes(Place::Query, "error", schema::<String>, "Only jobs whose newest error has this code.")
         .takes(Place::Query, "parked_reason", schema::<ParkReason>, "Only jobs that are parked for this reason.")
+        .takes(Place::Query, "created_after", body::time, "Only jobs that were accepted at this time or later.")
+        .takes(Place::Query, "created_before", body::time, "Only jobs that were accepted before this time.")
         .takes(Place::Query, "finished_after", body::time, "Only jobs that were over at this time or later.")
         .takes(Place::Query, "finished_before", body::time, "Only jobs that were over before this time.")
         .takes(Place::Query, "limit", schema::<job_list::Limit>, "The most jobs of a page.")
@@ -179,9 +192,14 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
     let wait = headers::wait(request.headers());
     let key = headers::idempotency_key(request.headers())?;
     let wanted: JobSubmission<'_> = body::parse(body::read(request).await?)?;
-    let (id, submission) = check(&jobs, wanted, key).await?;
+    let caller = Caller::of(depot)?;
+    jobs.keeper.limits().count_kind(&wanted.kind, &caller).await?;
+    let (id, submission) = check(&jobs, &caller, wanted, key).await?;
     let pushed = in_time(jobs.push(&id, &submission)).await??;
     let job = jobs.accepted(&pushed, &submission, wait).await?;
+    if !caller.sees_job(&job) {
+        return Err(unseen_like());
+    }
 
     response.headers_mut().insert(LOCATION, headers::value(format!("/api/v1/jobs/{}", job.id))?);
     if pushed.id != id {
@@ -189,12 +207,13 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
         response.headers_mut().insert(why, HeaderValue::from_static("true"));
     }
     say_waited(response, wait);
-    answer(response, if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED }, &job)
+    answer(response, if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED }, &caller.show(job))
 }
 
 /// The job as the queue takes it, if there is everything that it needs and waits for.
-async fn check(
+pub(super) async fn check(
     jobs: &Jobs,
+    caller: &Caller,
     mut wanted: JobSubmission<'_>,
     key: Option<String>,
 ) -> Result<(JobId, Submission), Problem> {
@@ -203,9 +222,9 @@ async fn check(
     }
     let after = parents::ids(&std::mem::take(&mut wanted.after))?;
     let policy = wanted.on_parent_failure;
-    let (id, mut submission) = wanted.check(catalogue(), &jobs.blobs, key).await?;
+    let (id, mut submission) = wanted.check(catalogue(), &jobs.blobs, caller, key).await?;
     let named = after.iter().enumerate().map(|(index, id)| (format!("after[{index}]"), id, policy)).collect();
-    submission.known_parents = parents::look_up(jobs, named).await?;
+    submission.known_parents = parents::look_up(jobs, caller, named).await?;
     submission.envelope.after = after;
     Ok((id, submission))
 }
@@ -214,24 +233,28 @@ async fn check(
 async fn get_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
     let wait = headers::wait(request.headers());
+    let caller = Caller::of(depot)?;
     let id = job_id(request)?;
     let job = match jobs.read(&id, wait).await? {
         Some(job) => job,
         None => jobs.record(&id).await?.ok_or_else(unknown_job)?.job,
     };
+    if !caller.sees_job(&job) {
+        return Err(unknown_job());
+    }
     say_waited(response, wait);
     if headers::has_already(request.headers(), &etag(&job)) {
         response.headers_mut().insert(ETAG, headers::value(etag(&job))?);
         response.status_code(StatusCode::NOT_MODIFIED);
         return Ok(());
     }
-    answer(response, StatusCode::OK, &job)
+    answer(response, StatusCode::OK, &caller.show(job))
 }
 
 #[handler]
 async fn cancel_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
-    let id = job_id(request)?;
+    let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
     let cancelled = in_time(jobs.queues.cancel(&id)).await?;
     if matches!(cancelled, Cancelled::Now | Cancelled::AlreadyOver(State::Cancelled)) {
         // Of a batch: a step is bounded, and what an earlier call could not finish this one does.
@@ -252,7 +275,7 @@ async fn cancel_job(request: &mut Request, depot: &mut Depot, response: &mut Res
 #[handler]
 async fn retry_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
-    let id = job_id(request)?;
+    let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
     match in_time(jobs.queues.retry(&id)).await? {
         Retried::Waiting => {}
         Retried::NotPossible(state @ (State::Failed | State::Cancelled)) => {
@@ -271,7 +294,7 @@ async fn retry_job(request: &mut Request, depot: &mut Depot, response: &mut Resp
 #[handler]
 async fn list_runs(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
-    let id = job_id(request)?;
+    let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
     let mut runs = in_time(jobs.queues.runs(&id)).await?;
     if runs.is_empty() && jobs.read(&id, None).await?.is_none() {
         runs = jobs.record(&id).await?.ok_or_else(unknown_job)?.runs;
@@ -299,7 +322,8 @@ async fn read_log(request: &mut Request, depot: &mut Depot, response: &mut Respo
     let query = Query::of(request, &["after", "limit"])?;
     let after = query.one("after")?.unwrap_or(0);
     let LogLimit(limit) = query.one("limit")?.unwrap_or(LogLimit(200));
-    let page = in_time(jobs.queues.log(&job_id(request)?, after, limit)).await?.ok_or_else(unknown_job)?;
+    let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
+    let page = in_time(jobs.queues.log(&id, after, limit)).await?.ok_or_else(unknown_job)?;
     body::write(response, StatusCode::OK, &page)
 }
 
@@ -330,6 +354,11 @@ pub(super) fn job_id(request: &Request) -> Result<JobId, Problem> {
 
 pub(super) fn unknown_job() -> Problem {
     Problem::new(Code::UnknownJob, "It was never submitted, or has not been kept any longer.")
+}
+
+/// Another job excludes its like, and the caller does not see it.
+pub(super) fn unseen_like() -> Problem {
+    Problem::new(Code::UniqueConflict, "Wait until that one is over, or change what makes them alike.")
 }
 
 pub(super) fn already_over(state: State) -> Problem {
@@ -374,6 +403,23 @@ impl Jobs {
         }
     }
 
+    /// The job that the address names, if the caller sees it.
+    pub(super) async fn seen_by(&self, caller: &Caller, request: &Request) -> Result<JobId, Problem> {
+        let id = job_id(request)?;
+        if caller.sees_all() || self.get(&id).await?.is_some_and(|job| caller.sees_job(&job)) {
+            return Ok(id);
+        }
+        Err(unknown_job())
+    }
+
+    /// The job, or what is left of it.
+    pub(super) async fn get(&self, id: &JobId) -> Result<Option<Job>, Problem> {
+        match in_time(self.queues.get(id)).await? {
+            Some(job) => Ok(Some(job)),
+            None => Ok(self.record(id).await?.map(|record| record.job)),
+        }
+    }
+
     /// What is left of a job that its queue has forgotten.
     pub(super) async fn record(&self, id: &JobId) -> Result<Option<JobRecord>, Problem> {
         Ok(self.records.job(id).await?)
@@ -398,57 +444,16 @@ impl Jobs {
 
     /// A job that was just accepted. Whatever happens to Redis from here on, the caller is told its id.
     async fn accepted(&self, pushed: &Pushed, submission: &Submission, wait: Option<Duration>) -> Result<Job, Problem> {
+        // What it waits for may have moved it already.
+        let is_known = !pushed.existing() && submission.envelope.after.is_empty();
+        if is_known && wait.is_none_or(|wait| wait.is_zero()) {
+            return Ok(pushed.job(submission)?);
+        }
         match self.read(&pushed.id, wait).await {
             Ok(Some(job)) => Ok(job),
             // It, or the one that excludes it, was accepted before and has been forgotten since.
-            Ok(None) if pushed.existing => Ok(self.record(&pushed.id).await?.ok_or_else(unknown_job)?.job),
-            Ok(None) | Err(_) => as_submitted(&pushed.id, submission),
+            Ok(None) if pushed.existing() => Ok(self.record(&pushed.id).await?.ok_or_else(unknown_job)?.job),
+            Ok(None) | Err(_) => Ok(pushed.job(submission)?),
         }
     }
-}
-
-/// What is known of a job when it was accepted and cannot be read.
-fn as_submitted(id: &JobId, submission: &Submission) -> Result<Job, Problem> {
-    let envelope = &submission.envelope;
-    let now = jiff::Timestamp::now();
-    let due_at = submission.not_before.filter(|start| *start > now);
-    Ok(Job {
-        id: id.clone(),
-        kind: envelope.kind.clone(),
-        schema_version: envelope.schema_version,
-        queue: id.queue().clone(),
-        state: match due_at {
-            _ if !envelope.after.is_empty() => State::Blocked,
-            Some(_) => State::Scheduled,
-            None => State::Waiting,
-        },
-        version: 1,
-        priority: submission.priority,
-        tenant: submission.tenant.clone(),
-        limits: submission.limits.clone(),
-        tags: envelope.tags.clone(),
-        correlation_id: envelope.correlation_id.clone(),
-        run: 0,
-        attempts: 0,
-        crashes: 0,
-        created_at: now,
-        due_at,
-        started_at: None,
-        finished_at: None,
-        deadline: envelope.deadline,
-        after: envelope.after.clone(),
-        on_parent_failure: envelope.on_parent_failure,
-        parent: envelope.parent.clone(),
-        batch: envelope.batch.clone(),
-        submitted_by: envelope.submitted_by.clone(),
-        worker: None,
-        parked_reason: None,
-        cancel_requested: false,
-        log_lines: 0,
-        progress: None,
-        result: None,
-        error: None,
-        payload: serde_json::from_str(envelope.payload.get()).map_err(Problem::internal)?,
-        archived: false,
-    })
 }

@@ -1,6 +1,10 @@
 //! What the API answers, by subject.
 
+mod actions;
+mod bulk;
+mod bulk_items;
 mod dead;
+mod delete;
 pub(crate) mod docs;
 mod download;
 pub mod files;
@@ -9,6 +13,7 @@ mod flows;
 pub mod health;
 mod job_list;
 pub mod jobs;
+pub mod keys;
 pub mod kinds;
 mod limits;
 mod links;

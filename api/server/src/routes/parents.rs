@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use fourmi_kinds::catalogue;
 use fourmi_model::{Job, JobId, MAX_PARENTS, ParentFailure, ParentOutcome, State};
+use futures_util::future::try_join_all;
 
 use crate::{
+    caller::Caller,
     problem::{Code, Problem},
     redis::in_time,
     routes::{jobs::Jobs, submission::invalid},
@@ -16,6 +18,9 @@ const MAX_RESULT: usize = 64 * 1024;
 
 /// Jobs that Redis is asked about at once.
 const BATCH: usize = 500;
+
+/// Jobs that are read at once.
+const READS: usize = 32;
 
 /// The ids in `after`.
 pub(super) fn ids(after: &[String]) -> Result<Vec<JobId>, Problem> {
@@ -43,6 +48,7 @@ pub(super) fn unknown(path: impl Into<String>, name: &str) -> Problem {
 /// what became of those of which there is only a record.
 pub(super) async fn look_up(
     jobs: &Jobs,
+    caller: &Caller,
     named: Vec<(String, &JobId, ParentFailure)>,
 ) -> Result<Vec<(JobId, ParentOutcome)>, Problem> {
     let known = catalogue().queues();
@@ -50,6 +56,9 @@ pub(super) async fn look_up(
         return Err(unknown(path, &id.to_string()));
     }
     let ids: Vec<JobId> = named.iter().map(|(_, id, _)| (*id).clone()).collect();
+    if let Some(foreign) = first_unseen(jobs, caller, &ids).await? {
+        return Err(unknown(&named[foreign].0, &ids[foreign].to_string()));
+    }
     let mut there = Vec::with_capacity(ids.len());
     for ids in ids.chunks(BATCH) {
         there.extend(in_time(jobs.queues.are_there(ids)).await?);
@@ -64,6 +73,23 @@ pub(super) async fn look_up(
         outcomes.insert(id.clone(), outcome(record.job));
     }
     Ok(outcomes.into_iter().collect())
+}
+
+/// The place of the first of these jobs that the caller does not see.
+async fn first_unseen(jobs: &Jobs, caller: &Caller, ids: &[JobId]) -> Result<Option<usize>, Problem> {
+    if caller.sees_all() {
+        return Ok(None);
+    }
+    let mut looked_at = 0;
+    for ids in ids.chunks(READS) {
+        let read: Vec<_> = ids.iter().map(|id| jobs.get(id)).collect();
+        let read = try_join_all(read).await?;
+        if let Some(place) = read.iter().position(|job| !job.as_ref().is_some_and(|job| caller.sees_job(job))) {
+            return Ok(Some(looked_at + place));
+        }
+        looked_at += ids.len();
+    }
+    Ok(None)
 }
 
 /// What became of a job that is over.

@@ -14,6 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
+    caller::Caller,
+    headers,
     problem::{Code, Problem},
     routes::kinds::known,
 };
@@ -60,7 +62,12 @@ pub(super) struct JobSubmission<'a> {
     #[serde(default)]
     #[schemars(length(min = 1, max = 128))]
     pub(super) correlation_id: Option<String>,
-    /// How long the `Idempotency-Key` of this request is remembered, in seconds; a day if nothing is said.
+    /// The key under which the job is accepted once, as the header `Idempotency-Key` says it; for jobs that are sent
+    /// together, of which each has its own.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 255))]
+    pub(super) idempotency_key: Option<String>,
+    /// How long its idempotency key is remembered, in seconds; a day if nothing is said.
     #[serde(default)]
     #[schemars(range(min = 1, max = 2_592_000))]
     pub(super) idempotency_ttl_s: Option<u64>,
@@ -96,6 +103,7 @@ impl JobSubmission<'_> {
         self,
         catalogue: &Catalogue,
         blobs: &Blobs,
+        caller: &Caller,
         idempotency_key: Option<String>,
     ) -> Result<(JobId, Submission), Problem> {
         let kind =
@@ -105,29 +113,45 @@ impl JobSubmission<'_> {
         self.check_labels()?;
         self.check_limits()?;
         self.check_unique(&payload)?;
+        let idempotency_key = self.key(idempotency_key)?;
         let key_life = self.key_life(idempotency_key.is_some())?;
         if let Some(problem) = self.policy.problem() {
             let (path, message) = problem.split_once(' ').unwrap_or(("policy", problem));
             return Err(invalid(path, message));
         }
         check_files(&payload, blobs).await?;
+        let tenant = self.tenant(caller)?;
 
         let mut submission = Submission::new(kind.name.clone(), payload);
         submission.priority = self.priority.unwrap_or(kind.policy.priority);
         submission.not_before = self.not_before;
-        submission.idempotency_key = idempotency_key;
+        // Callers who do not see each other's jobs must not meet in a key either.
+        submission.idempotency_key =
+            idempotency_key.map(|key| if caller.own_only() { format!("{} {key}", caller.key()) } else { key });
         submission.key_life = key_life;
-        submission.tenant = self.tenant;
+        submission.tenant = tenant;
         submission.limits = self.limits;
         submission.unique = self.unique;
         submission.envelope.schema_version = kind.schema_version;
         submission.envelope.policy = self.policy;
         submission.note(&kind.policy);
+        submission.envelope.submitted_by = Some(caller.key().to_owned());
         submission.envelope.tags = self.tags;
         submission.envelope.correlation_id = self.correlation_id;
         submission.envelope.deadline = self.deadline;
         submission.envelope.on_parent_failure = self.on_parent_failure;
         Ok((JobId::new(kind.queue.clone()), submission))
+    }
+
+    /// The caller's tenant; the one that is named, if the caller is bound to none.
+    fn tenant(&self, caller: &Caller) -> Result<Option<TenantName>, Problem> {
+        match (caller.tenant(), &self.tenant) {
+            (Some(own), Some(named)) if own != named => {
+                Err(Problem::field(Code::ForeignTenant, "tenant", format!("must be {own}, or left out")))
+            }
+            (Some(own), _) => Ok(Some(own.clone())),
+            (None, named) => Ok(named.clone()),
+        }
     }
 
     fn check_times(&self, now: Timestamp) -> Result<(), Problem> {
@@ -141,11 +165,23 @@ impl JobSubmission<'_> {
         Ok(())
     }
 
+    /// The key under which it is accepted once: the one that it names, or `given`, the header's.
+    fn key(&self, given: Option<String>) -> Result<Option<String>, Problem> {
+        let Some(named) = &self.idempotency_key else { return Ok(given) };
+        if !headers::is_idempotency_key(named) {
+            return Err(invalid("idempotency_key", format!("must be {}", headers::KEY_FORM)));
+        }
+        if given.is_some_and(|given| given != *named) {
+            return Err(invalid("idempotency_key", "is not the one in the header Idempotency-Key"));
+        }
+        Ok(Some(named.clone()))
+    }
+
     fn key_life(&self, has_key: bool) -> Result<Duration, Problem> {
         let Some(seconds) = self.idempotency_ttl_s else { return Ok(KEY_LIFE) };
         let life = Duration::from_secs(seconds);
         if !has_key {
-            return Err(invalid("idempotency_ttl_s", "is about the header Idempotency-Key, which is missing"));
+            return Err(invalid("idempotency_ttl_s", "is about the idempotency key, which is missing"));
         }
         if !KEY_LIVES.contains(&life) {
             return Err(invalid("idempotency_ttl_s", "must be between 1 and 2592000 (thirty days)"));

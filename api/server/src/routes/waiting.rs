@@ -13,10 +13,11 @@ use serde::Deserialize;
 
 use crate::{
     body,
+    caller::Caller,
     operation::{JSON, Operation, schema, state_of},
     problem::{Code, Problem},
     redis::in_time,
-    routes::jobs::{Jobs, already_over, answer, identified, job_id, unknown_job},
+    routes::jobs::{Jobs, already_over, answer, identified, unknown_job},
 };
 
 /// What to change of a job.
@@ -54,8 +55,9 @@ pub(super) fn operations() -> Vec<Operation> {
 #[handler]
 async fn explain_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
-    let id = job_id(request)?;
-    let why = match in_time(jobs.queues.why(&id)).await? {
+    let caller = Caller::of(depot)?;
+    let id = jobs.seen_by(&caller, request).await?;
+    let mut why = match in_time(jobs.queues.why(&id)).await? {
         Some(why) => why,
         None => {
             let state = jobs.record(&id).await?.ok_or_else(unknown_job)?.job.state;
@@ -63,13 +65,25 @@ async fn explain_job(request: &mut Request, depot: &mut Depot, response: &mut Re
             Why { job: id, state, blocks, estimated_start: None, no_estimate }
         }
     };
+    if !caller.sees_all() {
+        why.blocks.iter_mut().for_each(hide_others);
+    }
     body::write(response, StatusCode::OK, &why)
+}
+
+/// Takes out which jobs of others it are that stand in the way; how many is still told.
+fn hide_others(block: &mut Block) {
+    match block {
+        Block::LimitReached { holders, .. } => holders.clear(),
+        Block::NoFreeSlot { workers, .. } => workers.clear(),
+        _ => {}
+    }
 }
 
 #[handler]
 async fn change_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
-    let id = job_id(request)?;
+    let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
     let JobPatch { priority } = body::parse(body::read(request).await?)?;
     let changed = in_time(jobs.queues.set_priority(id.queue(), std::slice::from_ref(&id), priority)).await?;
     match changed.first() {
