@@ -75,6 +75,11 @@ impl Records {
         Ok((jobs, next.map(|place| place.cursor())))
     }
 
+    /// The cursor of what comes after this job in a list: for who takes only a part of a page.
+    pub fn cursor_after(job: &Job) -> String {
+        Place::of(job).cursor()
+    }
+
     /// Where the walk stops for this page, if it must stop before the end.
     async fn end_of(&self, walk: &Walk<'_>) -> Result<Option<Place>, RecordsError> {
         let Some(end) = walk.end() else { return Ok(None) };
@@ -122,7 +127,7 @@ struct Condition {
 }
 
 impl Condition {
-    fn is<'a>(column: &'static str, value: Option<&'a (impl AsRef<str> + ?Sized)>) -> Option<Self> {
+    fn is(column: &'static str, value: Option<&(impl AsRef<str> + ?Sized)>) -> Option<Self> {
         value.map(|value| Self { column, values: vec![label(value.as_ref()).as_ref().into()] })
     }
 }

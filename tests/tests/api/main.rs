@@ -8,6 +8,7 @@ mod door;
 mod health;
 mod keys;
 mod lists;
+mod records;
 mod site;
 
 use reqwest::Response;

@@ -15,7 +15,11 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn new() -> Self {
-        let platform = Platform::with(&[], 0).await;
+        Self::with(&[]).await
+    }
+
+    pub(crate) async fn with(settings: &[(&'static str, &str)]) -> Self {
+        let platform = Platform::with(settings, 0).await;
         let queues = Queues::connect(&platform.redis.url()).await.unwrap();
         let transitions = Transitions::of(&queues, "media".parse().unwrap()).await.unwrap();
         Self { platform, queues, transitions }

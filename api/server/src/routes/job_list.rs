@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Entries that one call looks at, at most, to within as many: a filter that matches little must not keep Redis busy.
-const MOST_ENTRIES: usize = 5_000;
+pub(super) const MOST_ENTRIES: usize = 5_000;
 
 /// A page of a list of jobs.
 #[derive(Default, Serialize, JsonSchema)]
@@ -99,8 +99,39 @@ impl fmt::Display for Cursor {
     }
 }
 
-fn unknown_cursor() -> Problem {
+pub(super) fn unknown_cursor() -> Problem {
     Problem::new(Code::InvalidCursor, "Use `next` of the page before, or leave it out to start again.")
+}
+
+/// Where a page starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Start {
+    /// In the queues.
+    Live(Cursor),
+    /// Behind them: `-.<cursor of the records>`; nothing after the dot stands for the newest.
+    Archived(Option<String>),
+}
+
+const ARCHIVED: &str = "-.";
+
+impl FromStr for Start {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        match text.strip_prefix(ARCHIVED) {
+            Some(inside) => Ok(Self::Archived(Some(inside).filter(|inside| !inside.is_empty()).map(str::to_owned))),
+            None => Ok(Self::Live(text.parse()?)),
+        }
+    }
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Live(cursor) => cursor.fmt(f),
+            Self::Archived(inside) => write!(f, "{ARCHIVED}{}", inside.as_deref().unwrap_or_default()),
+        }
+    }
 }
 
 /// What the query may hold.
@@ -143,36 +174,68 @@ pub(super) async fn list_jobs(
         finished_before: query.one("finished_before")?,
     };
     let Limit(limit) = query.one("limit")?.unwrap_or(Limit(50));
-    let queues = query.one("queue")?.map_or_else(|| catalogue().queues(), |queue| vec![queue]);
+    let queue = query.one("queue")?;
     let start = query.one::<String>("cursor")?.map(|text| text.parse()).transpose()?;
     let list = match Caller::of(depot)?.narrow(filter) {
-        Some(filter) => page(&jobs, &queues, &filter, start, limit).await?,
+        Some(filter) => page(&jobs, queue.as_ref(), &filter, start, limit).await?,
         None => JobList::default(),
     };
     body::write(response, StatusCode::OK, &list)
 }
 
-/// Goes from queue to queue until the page is full.
+/// First the queues, then what is recorded.
 async fn page(
+    jobs: &Jobs,
+    queue: Option<&QueueName>,
+    filter: &JobFilter,
+    start: Option<Start>,
+    limit: usize,
+) -> Result<JobList, Problem> {
+    let (mut found, start) = match start {
+        Some(Start::Archived(inside)) => (Vec::new(), inside),
+        start => {
+            let queues = queue.map_or_else(|| catalogue().queues(), |queue| vec![queue.clone()]);
+            let start = start.and_then(|start| if let Start::Live(cursor) = start { Some(cursor) } else { None });
+            let (found, next) = live(jobs, &queues, filter, start, limit).await?;
+            if let Some(next) = next {
+                return Ok(JobList { jobs: found, next: Some(next.to_string()) });
+            }
+            (found, None)
+        }
+    };
+    let next = match jobs.archived(filter, queue, start.as_deref(), limit - found.len()).await {
+        Ok((archived, next)) => {
+            found.extend(archived);
+            next.map(|inside| Start::Archived(Some(inside)))
+        }
+        // What is live is known even so; the next page says what is wrong.
+        Err(_) if !found.is_empty() => Some(Start::Archived(None)),
+        Err(problem) => return Err(problem),
+    };
+    Ok(JobList { jobs: found, next: next.map(|start| start.to_string()) })
+}
+
+/// Goes from queue to queue until the page is full; gives where more may be.
+async fn live(
     jobs: &Jobs,
     queues: &[QueueName],
     filter: &JobFilter,
     start: Option<Cursor>,
     limit: usize,
-) -> Result<JobList, Problem> {
-    let Some(mut at) = Cursor::start(start, queues)? else { return Ok(JobList::default()) };
+) -> Result<(Vec<Job>, Option<Cursor>), Problem> {
     let (mut found, mut looked_at) = (Vec::new(), 0);
-    loop {
+    let mut next = Cursor::start(start, queues)?;
+    while found.len() < limit
+        && looked_at < MOST_ENTRIES
+        && let Some(at) = next.take()
+    {
         let read = jobs.queues.list(&at.queue, filter, at.inside.as_deref(), limit - found.len());
         let page = in_time(async { Ok(read.await) }).await?.map_err(|error| at.problem(error))?;
         found.extend(page.jobs);
         looked_at += page.looked_at;
-        let Some(next) = at.next(page.next, queues) else { return Ok(JobList { jobs: found, next: None }) };
-        if found.len() >= limit || looked_at >= MOST_ENTRIES {
-            return Ok(JobList { jobs: found, next: Some(next.to_string()) });
-        }
-        at = next;
+        next = at.next(page.next, queues);
     }
+    Ok((found, next))
 }
 
 #[cfg(test)]
@@ -186,6 +249,9 @@ mod tests {
         }
         for text in ["", "media", ".abc", "Media.abc"] {
             assert!(text.parse::<Cursor>().is_err(), "{text}");
+        }
+        for text in ["media.abc", "-.", "-.1.media-0"] {
+            assert_eq!(text.parse::<Start>().unwrap().to_string(), text);
         }
     }
 }

@@ -155,7 +155,8 @@ fn list_operation() -> Operation {
         .needs(&[Scope::JobsRead])
         .says(
             "Lists jobs",
-            "Queue by queue: live jobs in the order in which they will run, then finished ones, newest first.",
+            "Queue by queue: live jobs in the order in which they will run, then finished ones, newest first. After those of all \
+             queues come the jobs that the queues have forgotten and that are recorded (`archived`), newest first.",
         )
         .takes(Place::Query, "state", schema::<Vec<State>>, "Only these states.")
         .takes(Place::Query, "kind", schema::<KindName>, "Only this kind.")
@@ -172,7 +173,7 @@ fn list_operation() -> Operation {
         .takes(Place::Query, "limit", schema::<job_list::Limit>, "The most jobs of a page.")
         .takes(Place::Query, "cursor", schema::<String>, "Where the page starts: `next` of the page before.")
         .answers(StatusCode::OK, JSON, schema::<JobList>, "A page.")
-        .fails(&[Code::InvalidQuery, Code::InvalidCursor, Code::RedisUnavailable])
+        .fails(&[Code::InvalidQuery, Code::InvalidCursor, Code::RedisUnavailable, Code::RecordsUnavailable])
 }
 
 pub(super) fn identified(

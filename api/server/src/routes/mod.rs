@@ -1,6 +1,7 @@
 //! What the API answers, by subject.
 
 mod actions;
+mod archived;
 mod bulk;
 mod bulk_items;
 mod dead;

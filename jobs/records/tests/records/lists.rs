@@ -118,6 +118,8 @@ async fn a_list_has_what_its_filter_wants_newest_first(place: Place) {
     }
     let (page, next) = records.list(&RecordFilter::default(), None, 600).await.unwrap();
     assert_eq!((page.len(), next.is_some()), (200, true), "a page is bounded");
+    let cursor = Records::cursor_after(&page[9]);
+    assert_eq!(records.list(&RecordFilter::default(), Some(&cursor), 3).await.unwrap().0, page[10..13]);
 }
 
 async fn what_few_match_is_found_step_by_step(place: Place) {
