@@ -11,7 +11,7 @@ use crate::{commands, up};
 const EXIT_CODES: &str = "\
 Exit codes:
     0  done; the job succeeded
-    1  the job failed; the platform could not start
+    1  the job failed; some of many jobs were refused; the platform could not start
     2  wrong arguments, a wrong setting, or a local file that cannot be read or written
     3  the job was cancelled
     4  the API cannot be reached, or refused
@@ -67,7 +67,7 @@ pub(crate) enum Command {
     Fetch(commands::files::FetchArguments),
     /// Give out an address that opens a stored file without a key, for a while
     Link(commands::files::LinkArguments),
-    /// Submit a job of any kind
+    /// Submit a job of any kind, or many
     Submit(commands::submit::SubmitArguments),
     /// Follow a job until it is over
     Watch(OneJob),
@@ -77,10 +77,12 @@ pub(crate) enum Command {
     Job(OneJob),
     /// Show what a job has written to its log
     Log(commands::log::LogArguments),
-    /// Stop a job
-    Cancel(OneJob),
-    /// Run a job again that failed or was cancelled
-    Retry(commands::jobs::RetryArguments),
+    /// Stop a job, or many
+    Cancel(commands::many::CancelArguments),
+    /// Run jobs again that failed or were cancelled
+    Retry(commands::many::RetryArguments),
+    /// Forget jobs that are over, with all that is known of them
+    Delete(commands::many::DeleteArguments),
     /// Look at failed jobs, run them again or forget them
     #[command(subcommand)]
     Dead(commands::dead::DeadCommand),

@@ -2,11 +2,10 @@
 //! on until the end.
 
 use fourmi_model::{JobId, KindName, ParkReason, QueueName};
-use reqwest::Method;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, steps::Steps};
 
 /// Which failed jobs of a queue; all of them, if nothing is said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -63,45 +62,23 @@ pub struct ParkedWalk {
     released: u64,
 }
 
-/// Calls of one address, each of which says where the next one starts.
-struct Steps {
-    client: Client,
-    queue: QueueName,
-    address: &'static [&'static str],
-    body: Value,
-    over: bool,
-}
-
-#[derive(Deserialize)]
-struct Step {
-    #[serde(default)]
-    matched: u64,
-    #[serde(default)]
-    done: u64,
-    #[serde(default)]
-    released: u64,
-    next: Option<String>,
-}
-
 impl Client {
     /// Replays, purges or counts the failed jobs of a queue. Nothing is sent before the first step.
     pub fn dead(&self, queue: &QueueName, action: DeadAction, query: &DeadQuery) -> DeadWalk {
         let mut body = json!(query);
-        let address: &[&str] = match action {
-            DeadAction::Count => {
-                body["dry_run"] = true.into();
-                &["dead", "replay"]
-            }
-            DeadAction::Replay => &["dead", "replay"],
-            DeadAction::Purge => &["dead", "purge"],
-        };
-        DeadWalk { steps: Steps::new(self, queue, address, body), total: DeadTotal::default() }
+        if action == DeadAction::Count {
+            body["dry_run"] = true.into();
+        }
+        let what = if action == DeadAction::Purge { "purge" } else { "replay" };
+        let steps = Steps::new(self.clone(), ["queues", queue.as_str(), "dead", what], body);
+        DeadWalk { steps, total: DeadTotal::default() }
     }
 
     /// Lets the jobs of a queue run that are parked for a reason. Nothing is sent before the first step. One job is
     /// released by [`Client::retry`].
     pub fn unpark(&self, queue: &QueueName, reason: ParkReason) -> ParkedWalk {
-        ParkedWalk { steps: Steps::new(self, queue, &["unpark"], json!({"reason": reason})), released: 0 }
+        let steps = Steps::new(self.clone(), ["queues", queue.as_str(), "unpark"], json!({"reason": reason}));
+        ParkedWalk { steps, released: 0 }
     }
 }
 
@@ -127,25 +104,6 @@ impl ParkedWalk {
         let Some(step) = self.steps.next().await? else { return Ok(None) };
         self.released += step.released;
         Ok(Some(self.released))
-    }
-}
-
-impl Steps {
-    fn new(client: &Client, queue: &QueueName, address: &'static [&'static str], body: Value) -> Self {
-        Self { client: client.clone(), queue: queue.clone(), address, body, over: false }
-    }
-
-    async fn next(&mut self) -> Result<Option<Step>, ClientError> {
-        if self.over {
-            return Ok(None);
-        }
-        let segments = ["queues", self.queue.as_str()].into_iter().chain(self.address.iter().copied());
-        let step: Step = self.client.json(self.client.request(Method::POST, segments).json(&self.body)).await?;
-        match &step.next {
-            Some(next) => self.body["cursor"] = next.as_str().into(),
-            None => self.over = true,
-        }
-        Ok(Some(step))
     }
 }
 

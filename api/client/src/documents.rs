@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fourmi_model::{BlobId, Job, KindName, ParkReason, QueueName, State};
+use fourmi_model::{BlobId, Job, KindName, ParkReason, QueueName, State, TenantName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ pub struct FileLink {
 }
 
 /// Which jobs to list.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobQuery {
     /// Only these states; empty for all.
     pub states: Vec<State>,
@@ -47,10 +47,18 @@ pub struct JobQuery {
     pub queue: Option<QueueName>,
     /// Only jobs with this tag.
     pub tag: Option<String>,
+    /// Only jobs of this tenant.
+    pub tenant: Option<TenantName>,
+    /// Only jobs that were submitted with the API key of this id.
+    pub submitted_by: Option<String>,
     /// Only jobs whose newest error has this code.
     pub error: Option<String>,
     /// Only jobs that are parked for this reason.
     pub parked_reason: Option<ParkReason>,
+    /// Only jobs that were accepted at this time (RFC 3339) or later.
+    pub created_after: Option<String>,
+    /// Only jobs that were accepted before this time (RFC 3339).
+    pub created_before: Option<String>,
     /// Only jobs that were over at this time (RFC 3339) or later.
     pub finished_after: Option<String>,
     /// Only jobs that were over before this time (RFC 3339).
@@ -68,8 +76,12 @@ impl JobQuery {
         add("kind", self.kind.as_ref().map(ToString::to_string));
         add("queue", self.queue.as_ref().map(ToString::to_string));
         add("tag", self.tag.clone());
+        add("tenant", self.tenant.as_ref().map(ToString::to_string));
+        add("submitted_by", self.submitted_by.clone());
         add("error", self.error.clone());
         add("parked_reason", self.parked_reason.map(|reason| reason.to_string()));
+        add("created_after", self.created_after.clone());
+        add("created_before", self.created_before.clone());
         add("finished_after", self.finished_after.clone());
         add("finished_before", self.finished_before.clone());
         add("limit", self.limit.map(|limit| limit.to_string()));

@@ -56,6 +56,15 @@ impl ClientError {
         move |source| Self::File { path, source }
     }
 
+    /// The same error once more, for another job that it stopped.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Problem(problem) => Self::Problem(problem.clone()),
+            Self::Unreachable { url, reason } => Self::Unreachable { url: url.clone(), reason: reason.clone() },
+            other => Self::Protocol(other.to_string()),
+        }
+    }
+
     /// The problem, if the API described one.
     pub fn problem(&self) -> Option<&Problem> {
         match self {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fourmi_model::{BlobId, Job, JobId, LogPage, RunReport};
+use futures_util::{Stream, StreamExt, stream};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -47,6 +48,41 @@ impl Client {
     /// If the API refuses the query or does not answer.
     pub async fn jobs(&self, query: &JobQuery) -> Result<JobPage, ClientError> {
         self.json(self.request(Method::GET, ["jobs"]).query(&query.pairs())).await
+    }
+
+    /// All jobs that a query wants, from its cursor on, page by page as they are asked for. After an error the same page is
+    /// asked for again.
+    ///
+    /// ```no_run
+    /// # async fn example(client: fourmi_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use fourmi_client::JobQuery;
+    /// use fourmi_model::State;
+    /// use futures_util::TryStreamExt;
+    ///
+    /// let query = JobQuery { states: vec![State::Failed], tag: Some("night".to_owned()), ..JobQuery::default() };
+    /// let mut jobs = std::pin::pin!(client.all_jobs(query));
+    /// while let Some(job) = jobs.try_next().await? {
+    ///     println!("{} {:?}", job.id, job.error);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn all_jobs(&self, query: JobQuery) -> impl Stream<Item = Result<Job, ClientError>> + Send + use<> {
+        let client = self.clone();
+        let pages = stream::unfold(Some(query), move |query| {
+            let client = client.clone();
+            async move {
+                let query = query?;
+                match client.jobs(&query).await {
+                    Ok(JobPage { jobs, next }) => {
+                        let next = next.map(|next| JobQuery { cursor: Some(next), ..query });
+                        Some((stream::iter(jobs.into_iter().map(Ok).collect::<Vec<_>>()), next))
+                    }
+                    Err(error) => Some((stream::iter(vec![Err(error)]), Some(query))),
+                }
+            }
+        });
+        pages.flatten()
     }
 
     /// Stops a job. A job that runs is asked to stop: its document says `cancel_requested` until it has.

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod actions;
+mod bulk;
 mod client;
 mod control;
 mod dead;
@@ -16,9 +18,12 @@ mod scale;
 #[cfg(test)]
 mod scripted;
 mod sse;
+mod steps;
 mod submit;
 mod upload;
 
+pub use actions::{ActionTotal, ActionWalk, JobAction};
+pub use bulk::{SubmitMany, Submitted};
 pub use client::Client;
 pub use control::{Obliteration, Promoted, QueuePatch};
 pub use dead::{DeadAction, DeadQuery, DeadTotal, DeadWalk, ParkedWalk};

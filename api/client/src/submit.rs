@@ -19,7 +19,6 @@ pub enum Raw {}
 pub struct Submit<K> {
     client: Client,
     body: Result<Body, serde_json::Error>,
-    idempotency_key: Option<String>,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -39,6 +38,8 @@ struct Body {
     tags: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_ttl_s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,6 +77,7 @@ impl<K> Submit<K> {
             policy: PolicyOverrides::default(),
             tags: Vec::new(),
             correlation_id: None,
+            idempotency_key: None,
             idempotency_ttl_s: None,
             tenant: None,
             limits: Vec::new(),
@@ -83,7 +85,7 @@ impl<K> Submit<K> {
             after: Vec::new(),
             on_parent_failure: ParentFailure::default(),
         });
-        Self { client: client.clone(), body, idempotency_key: None, kind: PhantomData }
+        Self { client: client.clone(), body, kind: PhantomData }
     }
 
     fn with(mut self, change: impl FnOnce(&mut Body)) -> Self {
@@ -134,9 +136,8 @@ impl<K> Submit<K> {
     }
 
     /// The same key and payload give the same job, however often they are sent within a day.
-    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
-        self.idempotency_key = Some(key.into());
-        self
+    pub fn idempotency_key(self, key: impl Into<String>) -> Self {
+        self.with(|body| body.idempotency_key = Some(key.into()))
     }
 
     /// How long the idempotency key is remembered instead of a day, between a second and thirty days.
@@ -165,9 +166,10 @@ impl<K> Submit<K> {
     /// `unknown_kind`, `invalid_payload`, `payload_too_large`, `idempotency_conflict`, `unknown_parent`; `queue_full`, `redis_full`,
     /// `redis_unavailable` with the time after which to try again.
     pub async fn send(self) -> Result<JobHandle<K>, ClientError> {
-        let body = self.body.map_err(|error| ClientError::Unusable(format!("the payload is no JSON: {error}")))?;
+        let mut body = self.body.map_err(unusable)?;
+        let key = body.idempotency_key.take();
         let mut request = self.client.request(Method::POST, ["jobs"]).json(&body);
-        if let Some(key) = self.idempotency_key {
+        if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
         let answer = self.client.send(request).await?;
@@ -176,6 +178,18 @@ impl<K> Submit<K> {
         let job = self.client.read_json(answer).await?;
         Ok(JobHandle { client: self.client, accepted: job, replayed, is_like, kind: PhantomData })
     }
+}
+
+impl<K> Submit<K> {
+    /// The job as it stands among others.
+    pub(crate) fn line(self) -> Result<String, ClientError> {
+        self.body.and_then(|body| serde_json::to_string(&body)).map_err(unusable)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
+fn unusable(error: serde_json::Error) -> ClientError {
+    ClientError::Unusable(format!("the payload is no JSON: {error}"))
 }
 
 /// An accepted job.

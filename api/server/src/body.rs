@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The largest body in JSON, in bytes.
-const MAX_BYTES: usize = 256 * 1024;
+pub(crate) const MAX_BYTES: usize = 256 * 1024;
 
 /// The longest that such a body may take to arrive.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -45,16 +45,21 @@ pub(crate) async fn read_up_to(request: &mut Request, most: usize) -> Result<&[u
     }
 }
 
+/// The type that a body says that it has, without parameters.
+pub(crate) fn given_type(request: &Request) -> Option<String> {
+    let given = request.headers().get(CONTENT_TYPE)?.to_str().unwrap_or_default();
+    Some(given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
 fn check_type(request: &Request) -> Result<(), Problem> {
-    let Some(given) = request.headers().get(CONTENT_TYPE) else { return Ok(()) };
-    let given = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(given) = given_type(request) else { return Ok(()) };
     if given == JSON || given.starts_with("application/") && given.ends_with("+json") {
         return Ok(());
     }
     Err(Problem::new(Code::UnsupportedMediaType, format!("Send JSON, with the header `Content-Type: {JSON}`.")))
 }
 
-fn too_large(most: usize) -> Problem {
+pub(crate) fn too_large(most: usize) -> Problem {
     Problem::new(Code::PayloadTooLarge, format!("A body in JSON may have {most} bytes at most."))
 }
 

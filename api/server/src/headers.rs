@@ -45,10 +45,18 @@ pub(crate) fn wait(headers: &HeaderMap) -> Option<Duration> {
 /// If it is empty, longer than 255 characters or not printable ASCII.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(key) = text(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
-    if (1..=255).contains(&key.len()) && key.bytes().all(|c| c.is_ascii_graphic() || c == b' ') {
+    if is_idempotency_key(key) {
         return Ok(Some(key.to_owned()));
     }
-    Err(Problem::new(Code::InvalidHeader, "Idempotency-Key must be 1 to 255 printable ASCII characters."))
+    Err(Problem::new(Code::InvalidHeader, format!("Idempotency-Key must be {KEY_FORM}.")))
+}
+
+/// What an idempotency key looks like.
+pub(crate) const KEY_FORM: &str = "1 to 255 printable ASCII characters";
+
+/// Whether this can be an idempotency key.
+pub(crate) fn is_idempotency_key(key: &str) -> bool {
+    (1..=255).contains(&key.len()) && key.bytes().all(|c| c.is_ascii_graphic() || c == b' ')
 }
 
 /// Whether the caller has this version already (RFC 9110, 13.1.2: weak comparison).

@@ -12,6 +12,7 @@ mod door;
 mod headers;
 mod health;
 mod keys;
+mod lines;
 mod links;
 mod openapi;
 mod operation;

@@ -147,8 +147,9 @@ fn describe(tag: &str, operation: &Operation, problem: &Value, schemas: &mut Sch
         description["parameters"] =
             operation.parameters.iter().map(|one| parameter(one, &mut schemas.requests)).collect();
     }
-    if let Some(body) = &operation.body {
-        description["requestBody"] = json!({ "required": true, "content": content(body, &mut schemas.requests) });
+    let bodies: Map<_, _> = operation.bodies.iter().map(|body| content(body, &mut schemas.requests)).collect();
+    if !bodies.is_empty() {
+        description["requestBody"] = json!({ "required": true, "content": bodies });
     }
     description
 }
@@ -167,14 +168,21 @@ fn parameter(parameter: &Parameter, schemas: &mut SchemaGenerator) -> Value {
     })
 }
 
-fn content(content: &Content, schemas: &mut SchemaGenerator) -> Value {
-    json!({ content.media_type: { "schema": (content.schema)(schemas) } })
+fn content(content: &Content, schemas: &mut SchemaGenerator) -> (String, Value) {
+    (content.media_type.to_owned(), json!({ "schema": (content.schema)(schemas) }))
 }
 
 fn responses(operation: &Operation, problem: &Value, schemas: &mut SchemaGenerator) -> Value {
     let mut responses = Map::new();
     for answer in &operation.answers {
-        responses.insert(answer.status.as_u16().to_string(), success(answer, schemas));
+        let status = answer.status.as_u16().to_string();
+        match (
+            responses.get_mut(&status).and_then(|known: &mut Value| known["content"].as_object_mut()),
+            &answer.content,
+        ) {
+            (Some(known), Some(other)) => known.extend([content(other, schemas)]),
+            _ => drop(responses.insert(status, success(answer, schemas))),
+        }
     }
     for (status, codes) in &operation.problems {
         responses.insert(status.to_string(), failure(*status, codes, problem));
@@ -185,7 +193,7 @@ fn responses(operation: &Operation, problem: &Value, schemas: &mut SchemaGenerat
 fn success(answer: &Answer, schemas: &mut SchemaGenerator) -> Value {
     let mut response = json!({ "description": answer.description });
     if let Some(body) = &answer.content {
-        response["content"] = content(body, schemas);
+        response["content"] = Value::Object(Map::from_iter([content(body, schemas)]));
     }
     if !answer.headers.is_empty() {
         let text = schema::<String>(schemas);

@@ -21,6 +21,7 @@ pub(crate) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 }
 
 pub(crate) const JSON: &str = "application/json";
+pub(crate) const NDJSON: &str = "application/x-ndjson";
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 pub(crate) const ANY: &str = "*/*";
 
@@ -73,7 +74,8 @@ pub(crate) struct Operation {
     pub(crate) scopes: &'static [Scope],
     pub(crate) counted: bool,
     pub(crate) parameters: Vec<Parameter>,
-    pub(crate) body: Option<Content>,
+    /// The body, in each form that it may have.
+    pub(crate) bodies: Vec<Content>,
     pub(crate) answers: Vec<Answer>,
     pub(crate) problems: BTreeMap<u16, Vec<Code>>,
     pub(crate) handler: ArcHandler,
@@ -133,7 +135,7 @@ impl Operation {
             scopes: &[],
             counted: true,
             parameters: Vec::new(),
-            body: None,
+            bodies: Vec::new(),
             answers: Vec::new(),
             problems: BTreeMap::new(),
             handler: handler.arc(),
@@ -192,13 +194,16 @@ impl Operation {
         self
     }
 
-    /// With a body.
+    /// With a body; with several of these, in one of their forms.
     pub(crate) fn reads(mut self, media_type: &'static str, schema: SchemaOf) -> Self {
-        self.body = Some(Content { media_type, schema });
+        self.bodies.push(Content { media_type, schema });
+        if self.bodies.len() > 1 {
+            return self;
+        }
         self.fails(&[Code::RequestTimeout, Code::UnsupportedMediaType])
     }
 
-    /// With an answer that has a body.
+    /// With an answer that has a body; with several of these of one status, in one of their forms.
     pub(crate) fn answers(
         mut self,
         status: StatusCode,

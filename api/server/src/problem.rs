@@ -74,6 +74,7 @@ codes! {
     LastAdminKey = CONFLICT "last_admin_key", "It is the last key that can make keys";
     ChangedMeanwhile = CONFLICT "changed_meanwhile", "Somebody else has changed it in this moment";
     UniqueConflict = CONFLICT "unique_conflict", "Another job of its like is there, which the key does not see";
+    NotOver = CONFLICT "not_over", "The job is not over";
     NotRetryable = CONFLICT "not_retryable", "The job cannot be retried in its state";
     PreconditionFailed = PRECONDITION_FAILED "precondition_failed", "The file is not the version that was asked for";
     PayloadTooLarge = PAYLOAD_TOO_LARGE "payload_too_large", "The body or the payload in it is too large";
@@ -208,12 +209,33 @@ impl Problem {
         self.code.status()
     }
 
-    /// Puts the problem into a response to a request for `instance`.
-    pub(crate) fn render(self, instance: &str, response: &mut Response) {
+    /// The sort of problem.
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// After how many seconds to try again, if it says so.
+    pub(crate) fn retry_after_s(&self) -> Option<u64> {
+        let (_, value) = self.headers.iter().find(|(name, _)| *name == RETRY_AFTER)?;
+        value.to_str().ok()?.parse().ok()
+    }
+
+    /// The same problem, of which the log knows already.
+    pub(crate) fn without_inside(&self) -> Self {
+        let (detail, errors, headers) = (self.detail.clone(), self.errors.clone(), self.headers.clone());
+        Self { code: self.code, detail, errors, headers, inside: None }
+    }
+
+    /// Tells the log what callers are not told.
+    pub(crate) fn log(&self) {
         if let Some(inside) = &self.inside {
             tracing::error!(error.code = self.code.as_str(), error.message = inside, "request failed");
         }
-        let document = Document {
+    }
+
+    /// The problem as it is written in the answer to a request for `instance`.
+    pub(crate) fn document<'a>(&'a self, instance: &'a str) -> Document<'a> {
+        Document {
             kind: format!("urn:fourmi:problem:{}", self.code.as_str()),
             title: self.code.title(),
             status: self.status().as_u16(),
@@ -221,8 +243,13 @@ impl Problem {
             code: self.code.as_str(),
             instance,
             errors: &self.errors,
-        };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
+        }
+    }
+
+    /// Puts the problem into a response to a request for `instance`.
+    pub(crate) fn render(self, instance: &str, response: &mut Response) {
+        self.log();
+        let body = serde_json::to_vec(&self.document(instance)).unwrap_or_default();
         response.status_code(self.status());
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         for (name, value) in self.headers {
@@ -290,7 +317,7 @@ impl From<BlobError> for Problem {
 }
 
 /// Whether a body stopped coming, which is wrapped once or twice on its way.
-fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+pub(crate) fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {
         Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
         None => error.source(),

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod accepted;
+mod actions;
 mod address;
 mod advance;
 mod backend;
@@ -21,23 +23,27 @@ mod read;
 mod registry;
 mod scale;
 mod scripts;
+mod steer;
 mod subscription;
 mod transitions;
 mod walk;
 mod watch;
 mod why;
 
-pub use advance::{Prioritized, PromoteStep};
+pub use accepted::Pushed;
+pub use actions::{ActionStep, JobAction};
+pub use advance::Prioritized;
 pub use backend::{BackendHandle, Delivery, QueueBackend, SettleLayer, Stop, StopSignal, WorkerConfig};
 pub use control::{Control, ControlChange};
-pub use dead::{DeadAction, DeadStep};
+pub use dead::DeadAction;
 pub use error::{QueueError, Refusal};
 pub use flows::{Flow, FlowEdge, FlowJob, Relay, Told, relay_all};
 pub use limits::{MAX_QUEUE_LIMITS, MAX_WEIGHT};
 pub use obliterate::{ObliterateOffer, Obliterated};
 pub use outbox::{Batch, Outbox, OutboxConfig, OutboxState};
-pub use queues::{Cancelled, Counts, JobFilter, Page, Pushed, Queues, RedisHealth, Retried, Unparked};
+pub use queues::{Counts, JobFilter, Page, Queues, RedisHealth, Unparked};
 pub use rates::{Take, Taken};
 pub use registry::Orders;
+pub use steer::{Cancelled, Deleted, Retried};
 pub use transitions::{Claim, Fetched, Lease, Outcome, Run, Settlement, Transitions};
 pub use watch::{Update, Watch, Watcher};

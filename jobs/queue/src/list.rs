@@ -1,128 +1,19 @@
 //! Lists of jobs: a walk through the indexes of their states.
 
-use fourmi_model::{Job, ParkReason, QueueName, State};
-use redis::Value;
+use fourmi_model::{Job, QueueName};
 use uuid::Uuid;
 
 use crate::{
     JobFilter, Page, QueueError,
     link::Link,
-    read::{jobs, key, meta_key, number, parked_index, text},
-    scripts,
+    read::{jobs, meta_key},
+    walk::{self, Place, Way},
 };
 
-/// An index that a list walks through. A job's own state decides whether an entry counts.
-struct Index {
-    name: &'static str,
-    order: Order,
-    states: &'static [State],
-}
+/// Entries that one page looks at, at most, to within a batch: a filter that matches little must not hold Redis up.
+pub(crate) const ENTRIES_A_PAGE: usize = 5_000;
 
-/// How an index keeps its entries.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Order {
-    /// All lanes, each of which is a list.
-    Lanes,
-    List,
-    Sorted,
-    /// Sorted, and read from the end.
-    NewestFirst,
-}
-
-/// The indexes in the order of the walk; those of parked jobs come before the finished ones.
-const INDEXES: [Index; 7] = [
-    Index { name: "lease", order: Order::Sorted, states: &[State::Running] },
-    Index { name: "suspects", order: Order::List, states: &[State::Waiting] },
-    Index { name: "lanes", order: Order::Lanes, states: &[State::Waiting] },
-    Index { name: "later", order: Order::Sorted, states: &[State::Scheduled, State::Retrying] },
-    Index { name: "blocked", order: Order::Sorted, states: &[State::Blocked] },
-    Index { name: "dead", order: Order::NewestFirst, states: &[State::Failed] },
-    Index { name: "done", order: Order::NewestFirst, states: &[State::Succeeded, State::Cancelled] },
-];
-
-/// A place in the walk: which index, which of its lanes, which entry.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Place {
-    index: usize,
-    lane: String,
-    offset: usize,
-}
-
-impl Place {
-    /// The text that callers bring back; opaque and URL-safe.
-    fn cursor(&self) -> String {
-        format!("{}.{}.{}", self.index, self.offset, hex::encode(&self.lane))
-    }
-
-    fn read(cursor: &str) -> Option<Self> {
-        let mut parts = cursor.splitn(3, '.');
-        let (index, offset) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        let lane = String::from_utf8(hex::decode(parts.next()?).ok()?).ok()?;
-        (index < 32 && offset < usize::MAX / 2).then_some(Self { index, lane, offset })
-    }
-
-    fn after(&self, entries: usize) -> Self {
-        Self { offset: self.offset + entries, ..self.clone() }
-    }
-
-    fn next_index(&self) -> Self {
-        Self { index: self.index + 1, ..Self::default() }
-    }
-}
-
-/// Entries that were read together, each with its place, and where the walk goes on.
-struct Entries {
-    found: Vec<(Uuid, Place)>,
-    next: Place,
-}
-
-/// Entries that are read together.
-const STEP: usize = 200;
-
-impl Index {
-    async fn read(&self, link: &Link, queue: &QueueName, from: &Place) -> Result<Entries, QueueError> {
-        if self.order == Order::Lanes {
-            return lanes(link, queue, from).await;
-        }
-        let command = if self.order == Order::List { "LRANGE" } else { "ZRANGE" };
-        let mut command = redis::cmd(command);
-        command.arg(key(queue, self.name)).arg(from.offset).arg(from.offset + STEP - 1);
-        if self.order == Order::NewestFirst {
-            command.arg("REV");
-        }
-        let ids: Vec<String> = link.query(&command).await?;
-        let next = if ids.len() < STEP { from.next_index() } else { from.after(ids.len()) };
-        let found = ids.iter().enumerate().map(|(n, id)| (uuid(id), from.after(n))).collect();
-        Ok(Entries { found, next })
-    }
-}
-
-/// An entry that is no id is that of no job.
-fn uuid(text: &str) -> Uuid {
-    Uuid::try_parse(text).unwrap_or_default()
-}
-
-/// The next entries of one lane or several.
-async fn lanes(link: &Link, queue: &QueueName, from: &Place) -> Result<Entries, QueueError> {
-    let mut call = scripts::WAITING.key(meta_key(queue));
-    let answer: Vec<Value> = link.invoke(call.arg(&from.lane).arg(from.offset).arg(STEP)).await?;
-    let [lane, offset, entries @ ..] = answer.as_slice() else {
-        return Err(QueueError::Corrupt(format!("the lanes of queue {queue}")));
-    };
-    let place = |lane: &Value, offset: &Value| Place {
-        index: from.index,
-        lane: text(lane).to_owned(),
-        offset: number(offset).try_into().unwrap_or(0),
-    };
-    let next = if text(lane).is_empty() { from.next_index() } else { place(lane, offset) };
-    let found = entries.chunks_exact(3).map(|entry| (uuid(text(&entry[0])), place(&entry[1], &entry[2]))).collect();
-    Ok(Entries { found, next })
-}
-
-/// Entries that one page looks at, at most: a filter that matches little must not hold Redis up.
-const ENTRIES_A_PAGE: usize = 5_000;
-
-/// A page of jobs. The cursor is a place in an index: jobs that move meanwhile may be missed or met twice.
+/// A page of jobs. The cursor names the entry that was looked at last: what leaves or comes meanwhile moves nothing else.
 pub(crate) async fn list(
     link: &Link,
     queue: &QueueName,
@@ -133,50 +24,34 @@ pub(crate) async fn list(
     let limit = limit.clamp(1, 200);
     let unreadable = || QueueError::Corrupt("the cursor is none of this list's".into());
     let mut place = cursor.map_or(Some(Place::default()), Place::read).ok_or_else(unreadable)?;
-    let indexes = indexes(link, queue, filter).await?;
-    let mut page = Vec::new();
-    let mut looked_at = 0;
-    while let Some(index) = indexes.get(place.index) {
-        if page.len() == limit || looked_at >= ENTRIES_A_PAGE {
-            return Ok(Page { jobs: page, next: Some(place.cursor()) });
+    let mut page = Page { jobs: Vec::new(), next: None, looked_at: 0 };
+    if cursor.is_none() && !is_used(link, queue).await? {
+        return Ok(page);
+    }
+    while let Some(index) = place.index(filter) {
+        if page.jobs.len() == limit || page.looked_at >= ENTRIES_A_PAGE {
+            return Ok(Page { next: Some(place.write()), ..page });
         }
-        let Entries { found, next } = index.read(link, queue, &place).await?;
-        let ids: Vec<Uuid> = found.iter().map(|(id, _)| *id).collect();
-        for (job, (_, place)) in jobs(link, queue, &ids).await?.into_iter().zip(found) {
-            if page.len() == limit {
-                return Ok(Page { jobs: page, next: Some(place.cursor()) });
+        let entries = walk::entries(link, queue, index, Way::AsListed, &place).await?;
+        let ids: Vec<Uuid> = entries.found.iter().map(|entry| entry.id).collect();
+        page.looked_at += ids.len();
+        for (job, entry) in jobs(link, queue, &ids).await?.into_iter().zip(entries.found) {
+            if page.jobs.len() == limit {
+                return Ok(Page { next: Some(place.write()), ..page });
             }
-            page.extend(job.filter(|job| index.states.contains(&job.state) && matches(filter, job)));
+            place.pass(entry);
+            page.jobs.extend(job.filter(|job| index.states.contains(&job.state) && matches(filter, job)));
         }
-        looked_at += ids.len();
-        place = next;
-    }
-    Ok(Page { jobs: page, next: None })
-}
-
-async fn indexes(link: &Link, queue: &QueueName, filter: &JobFilter) -> Result<Vec<Index>, QueueError> {
-    let mut indexes: Vec<Index> = INDEXES.into_iter().filter(|index| wanted(filter, index.states)).collect();
-    if wanted(filter, &[State::Parked]) {
-        let at = indexes.iter().position(|index| index.order == Order::NewestFirst).unwrap_or(indexes.len());
-        for reason in ParkReason::ALL.iter().rev().filter(|reason| filter.parked_reason.is_none_or(|it| it == **reason))
-        {
-            let name = parked_index(*reason);
-            indexes.insert(at, Index { name, order: Order::Sorted, states: &[State::Parked] });
+        if !entries.more {
+            place.leave_index();
         }
     }
-    let mut command = redis::cmd("EXISTS");
-    command.arg(meta_key(queue));
-    let known: bool = link.query(&command).await?;
-    Ok(if known { indexes } else { Vec::new() })
+    Ok(page)
 }
 
-/// Whether jobs in these states may be what the filter wants.
-fn wanted(filter: &JobFilter, states: &[State]) -> bool {
-    let any = |wanted: &dyn Fn(State) -> bool| states.iter().any(|state| wanted(*state));
-    let by_time = filter.finished_after.is_some() || filter.finished_before.is_some();
-    (filter.states.is_empty() || any(&|state| filter.states.contains(&state)))
-        && (filter.parked_reason.is_none() || any(&|state| state == State::Parked))
-        && (!by_time || any(&State::is_final))
+/// Whether anything has ever been put into a queue.
+async fn is_used(link: &Link, queue: &QueueName) -> Result<bool, QueueError> {
+    link.query(redis::cmd("EXISTS").arg(meta_key(queue))).await
 }
 
 pub(crate) fn matches(filter: &JobFilter, job: &Job) -> bool {

@@ -8,6 +8,7 @@ use fourmi_model::{
     Submission, TenantName, Unique, UniqueUntil,
 };
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use redis::Value;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
@@ -19,7 +20,7 @@ use crate::{
     link::Link,
     pressure::Pressure,
     queues::milliseconds,
-    read::{meta_key, priority_number},
+    read::{meta_key, number, priority_number, text, timestamp},
     scripts,
 };
 
@@ -178,20 +179,17 @@ impl Options {
             && self.a.is_empty()
             && self.y.is_empty()
             && self.b.is_none()
-            && self.g.is_none()
-            && self.m.is_none()
-            && self.u.is_none()
     }
 }
 
 /// The jobs that it waits for, but for those that are over and forgotten.
-fn unmet(submission: &Submission) -> Vec<String> {
+pub(crate) fn unmet(submission: &Submission) -> Vec<String> {
     let is_known = |id: &JobId| submission.known_parents.iter().any(|(known, _)| known == id);
     submission.envelope.after.iter().filter(|id| !is_known(id)).map(ToString::to_string).collect()
 }
 
 /// The limits that a job names, each once.
-fn limits(submission: &Submission) -> Option<String> {
+pub(crate) fn limits(submission: &Submission) -> Option<String> {
     let mut names: Vec<&str> =
         submission.limits.iter().filter(|name| name.is_for_jobs()).map(|name| name.as_str()).take(MAX_LIMITS).collect();
     names.sort_unstable();
@@ -249,11 +247,27 @@ impl Pusher {
         self.waiting.send((row, answer)).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
+
+    /// Pushes any number of rows. Those that come one by one meanwhile take turns with them.
+    pub(crate) async fn push_many(&self, rows: &[Row]) -> Result<Vec<Result<Pushed, Refusal>>, QueueError> {
+        self.line.pressure.lock().await.check(&self.line.link).await?;
+        let calls: Vec<BoxFuture<'_, _>> =
+            rows.chunks(BATCH).map(|chunk| self.line.push_in_turn(chunk).boxed()).collect();
+        // One runs in Redis while the next is written. They go over one connection, so they keep their order.
+        let answers: Vec<Vec<_>> = stream::iter(calls).buffered(CALLS).try_collect().await?;
+        Ok(answers.into_iter().flatten().collect())
+    }
 }
 
 impl Line {
     async fn push(&self, rows: &[Row]) -> Result<Vec<Result<Pushed, Refusal>>, QueueError> {
         self.pressure.lock().await.check(&self.link).await?;
+        push_rows(&self.link, &self.queue, rows).await
+    }
+
+    /// Pushes rows in one call, which waits for its turn.
+    async fn push_in_turn(&self, rows: &[Row]) -> Result<Vec<Result<Pushed, Refusal>>, QueueError> {
+        let _turn = self.calls.acquire().await;
         push_rows(&self.link, &self.queue, rows).await
     }
 }
@@ -299,28 +313,18 @@ async fn push_rows(link: &Link, queue: &QueueName, rows: &[Row]) -> Result<Vec<R
     for row in rows {
         call.arg(&*row.id.uuid().hyphenated().encode_lower(&mut uuid)).arg(&row.envelope).arg(&row.options);
     }
-    let others: Vec<(usize, String)> = link.invoke(&call).await?;
-    let mut answers: Vec<_> =
-        rows.iter().map(|row| Ok(Pushed { id: row.id.clone(), existing: false, is_like: false })).collect();
-    for (place, answer) in others {
-        let corrupt = || QueueError::Corrupt(format!("the answer to a push at place {place}"));
-        let at = place.checked_sub(1).filter(|at| *at < rows.len()).ok_or_else(corrupt)?;
-        answers[at] = read_answer(&rows[at].id, &answer)?;
+    let answer: Vec<Value> = link.invoke(&call).await?;
+    let corrupt = || QueueError::Corrupt("the answer to a push".into());
+    let [now, others @ ..] = answer.as_slice() else { return Err(corrupt()) };
+    let accepted_at = timestamp(number(now).unsigned_abs());
+    let accepted = |row: &Row| Ok(Pushed { id: row.id.clone(), accepted_at, is_like: false });
+    let mut answers: Vec<_> = rows.iter().map(accepted).collect();
+    for other in others.chunks_exact(2) {
+        let place = usize::try_from(number(&other[0])).ok().and_then(|place| place.checked_sub(1));
+        let at = place.filter(|at| *at < rows.len()).ok_or_else(corrupt)?;
+        answers[at] = read_answer(&rows[at].id, text(&other[1]))?;
     }
     Ok(answers)
-}
-
-/// Pushes any number of rows of one queue.
-pub(crate) async fn push_many(
-    link: &Link,
-    queue: &QueueName,
-    rows: &[Row],
-) -> Result<Vec<Result<Pushed, Refusal>>, QueueError> {
-    Pressure::default().check(link).await?;
-    let calls: Vec<BoxFuture<'_, _>> = rows.chunks(BATCH).map(|chunk| push_rows(link, queue, chunk).boxed()).collect();
-    // One runs in Redis while the next is written. They go over one connection, so they keep their order.
-    let answers: Vec<Vec<_>> = stream::iter(calls).buffered(2).try_collect().await?;
-    Ok(answers.into_iter().flatten().collect())
 }
 
 fn read_answer(id: &JobId, answer: &str) -> Result<Result<Pushed, Refusal>, QueueError> {
@@ -330,11 +334,11 @@ fn read_answer(id: &JobId, answer: &str) -> Result<Result<Pushed, Refusal>, Queu
         Ok::<_, QueueError>(JobId::from_parts(id.queue().clone(), uuid))
     };
     Ok(match answer {
-        "=" => Ok(Pushed { id: id.clone(), existing: true, is_like: false }),
+        "=" => Ok(Pushed { id: id.clone(), accepted_at: None, is_like: false }),
         "full" => Err(Refusal::QueueFull { retry_after: FULL_RETRY }),
         _ => match answer.split_at(1) {
-            ("=", uuid) => Ok(Pushed { id: other(uuid)?, existing: true, is_like: false }),
-            ("~", uuid) => Ok(Pushed { id: other(uuid)?, existing: true, is_like: true }),
+            ("=", uuid) => Ok(Pushed { id: other(uuid)?, accepted_at: None, is_like: false }),
+            ("~", uuid) => Ok(Pushed { id: other(uuid)?, accepted_at: None, is_like: true }),
             ("!", uuid) => Err(Refusal::IdempotencyConflict(other(uuid)?)),
             _ => return Err(QueueError::Corrupt(format!("the answer {answer:?} to a push"))),
         },

@@ -7,16 +7,14 @@ use std::{
     time::Duration,
 };
 
-use fourmi_model::{
-    Job, JobId, KindName, LogPage, ParkReason, QueueName, Retention, RunReport, State, Submission, TenantName,
-};
+use fourmi_model::{Job, JobId, KindName, LogPage, ParkReason, QueueName, RunReport, State, Submission, TenantName};
 use jiff::Timestamp;
 
 use crate::{
-    DeadAction, DeadStep, OutboxState, QueueError, Refusal, dead,
+    OutboxState, Pushed, QueueError, Refusal,
     link::Link,
     list, outbox,
-    push::{self, Pusher, Row},
+    push::{Pusher, Row},
     read, scripts,
 };
 
@@ -25,42 +23,6 @@ use crate::{
 pub struct Queues {
     link: Link,
     pushers: Arc<Mutex<HashMap<QueueName, Pusher>>>,
-}
-
-/// An accepted job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pushed {
-    /// Its id; not the one that was offered if the idempotency key was known, or a job that excludes its like is there.
-    pub id: JobId,
-    /// Whether it had been accepted before (idempotency key, the same id again, or its like).
-    pub existing: bool,
-    /// Whether it is another job, which excludes its like ([`Submission::unique`]).
-    pub is_like: bool,
-}
-
-/// The answer to a cancel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cancelled {
-    /// It had not started and will not.
-    Now,
-    /// Its run was asked to stop.
-    Requested,
-    /// It was over already, in this state.
-    AlreadyOver(State),
-    /// There is no such job.
-    Unknown,
-}
-
-/// The answer to a retry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retried {
-    /// It waits for a worker now, with a fresh budget of attempts.
-    Waiting,
-    /// It is in this state, from which it cannot be retried (`waiting`, `running`, `blocked`, `succeeded`), or it has failed
-    /// or been cancelled, and another job of its like is there, which it would exclude.
-    NotPossible(State),
-    /// There is no such job.
-    Unknown,
 }
 
 /// What a step of releasing parked jobs did.
@@ -106,6 +68,8 @@ pub struct Page {
     pub jobs: Vec<Job>,
     /// Where the next page starts; `None` at the end. Opaque, URL-safe.
     pub next: Option<String>,
+    /// How many entries of indexes were looked at.
+    pub looked_at: usize,
 }
 
 /// How many jobs of a queue are in each state.
@@ -171,9 +135,9 @@ impl Queues {
         queue: &QueueName,
         jobs: &[(JobId, Submission)],
     ) -> Result<Vec<Result<Pushed, Refusal>>, QueueError> {
-        self.pusher(queue).await?;
+        let pusher = self.pusher(queue).await?;
         let rows = jobs.iter().map(|(id, submission)| Row::new(id.clone(), submission));
-        let answers = push::push_many(&self.link, queue, &rows.collect::<Result<Vec<_>, _>>()?).await?;
+        let answers = pusher.push_many(&rows.collect::<Result<Vec<_>, _>>()?).await?;
         let is_own = |id: &JobId, answer: &Result<Pushed, _>| answer.as_ref().is_ok_and(|pushed| pushed.id == *id);
         let accepted = jobs.iter().zip(&answers).filter(|((id, _), answer)| is_own(id, answer));
         let ties = accepted.flat_map(|((id, job), _)| job.envelope.after.iter().map(move |parent| (parent, id)));
@@ -232,68 +196,6 @@ impl Queues {
     /// If Redis does not answer.
     pub async fn log(&self, id: &JobId, after: u64, limit: usize) -> Result<Option<LogPage>, QueueError> {
         read::log(&self.link, id, after, limit).await
-    }
-
-    /// Stops a job: at once if it has not started, else by asking its run.
-    ///
-    /// # Errors
-    /// If Redis does not answer.
-    pub async fn cancel(&self, id: &JobId) -> Result<Cancelled, QueueError> {
-        let mut call = scripts::CANCEL.key(read::meta_key(id.queue()));
-        call.arg(id.uuid().hyphenated().to_string()).arg(milliseconds(Retention::default().done));
-        let before: String = self.link.invoke(&call).await?;
-        Ok(match state(&before)? {
-            None => Cancelled::Unknown,
-            Some(State::Running) => Cancelled::Requested,
-            Some(state) if state.is_final() => Cancelled::AlreadyOver(state),
-            Some(_) => Cancelled::Now,
-        })
-    }
-
-    /// Lets a job run now: one that failed or was cancelled again from the start, one that waits for its time or is
-    /// parked without waiting any longer.
-    ///
-    /// # Errors
-    /// If Redis does not answer.
-    pub async fn retry(&self, id: &JobId) -> Result<Retried, QueueError> {
-        let mut call = scripts::RETRY.key(read::meta_key(id.queue()));
-        call.arg("").arg(id.uuid().hyphenated().to_string()).arg("");
-        let (before, done): (String, u8) = self.link.invoke(&call).await?;
-        Ok(match state(&before)? {
-            None => Retried::Unknown,
-            Some(_) if done == 1 => Retried::Waiting,
-            Some(state) => Retried::NotPossible(state),
-        })
-    }
-
-    /// Does something with the failed jobs that `filter` wants (its states do not matter), in one step that looks at a
-    /// thousand at most. Jobs that fail after the first step began are not met by the following ones.
-    ///
-    /// # Errors
-    /// If Redis does not answer: part of the step may have been done. [`QueueError::Corrupt`] if the cursor is none of
-    /// ours.
-    pub async fn dead_step(
-        &self,
-        queue: &QueueName,
-        action: DeadAction,
-        filter: &JobFilter,
-        cursor: Option<&str>,
-    ) -> Result<DeadStep, QueueError> {
-        let filter = JobFilter { states: Vec::new(), ..filter.clone() };
-        dead::step(&self.link, queue, action, &filter, cursor).await
-    }
-
-    /// Does something with those of these jobs of a queue that have failed.
-    ///
-    /// # Errors
-    /// If Redis does not answer: some may have been done.
-    pub async fn dead_jobs(
-        &self,
-        queue: &QueueName,
-        action: DeadAction,
-        ids: &[JobId],
-    ) -> Result<DeadStep, QueueError> {
-        dead::each(&self.link, queue, action, ids).await
     }
 
     /// Lets jobs of a queue run that are parked for `reason`, the oldest thousand at most. Jobs that are parked again after

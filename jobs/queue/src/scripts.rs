@@ -52,7 +52,6 @@ scripts! {
     TOLD = "told.lua",
     TRIM = "trim.lua",
     UNPARK = "unpark.lua",
-    WAITING = "waiting.lua",
     WALK = "walk.lua",
     WEIGH = "weigh.lua",
     WHY = "why.lua",

@@ -33,6 +33,9 @@ pub enum RecordsError {
     /// The database refused.
     #[error("the records cannot be used: {0}")]
     Database(#[source] sqlx::Error),
+    /// The cursor is none that a list gave.
+    #[error("the cursor is none that a list gave")]
+    Cursor,
     /// A row holds something that this version cannot read.
     #[error("the record of {row} cannot be read: {reason}")]
     Corrupt {

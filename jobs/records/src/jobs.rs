@@ -1,6 +1,6 @@
 //! Finished jobs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use fourmi_model::{Job, JobId, JobRecord, ParentFailure, TenantName};
 use jiff::Timestamp;
@@ -9,8 +9,9 @@ use sqlx::QueryBuilder;
 
 use crate::{
     Records, RecordsError,
-    row::{Cells, Columns, json, plain, whole},
-    store::{reading, writing},
+    row::{Cells, Columns, json, label, plain, whole},
+    statement::{Statement, query_of},
+    store::{Deletions as _, reading, writing},
 };
 
 /// Rows of one statement: what a statement costs beside its rows is then no longer felt.
@@ -35,9 +36,15 @@ impl Records {
     /// # Errors
     /// If the database does not answer, or refuses; then none is written.
     pub async fn archive(&self, records: &[JobRecord]) -> Result<u64, RecordsError> {
-        let rows = newest(records);
+        let mut rows = newest(records);
         writing!(self, |db| {
             let mut written = 0;
+            db.keep_out_deletions().await?;
+            if !rows.is_empty() {
+                let deleted = query_of!(deleted(&rows)).fetch_all(&mut *db).await?;
+                let deleted = deleted.iter().map(|row| row.text("id")).collect::<Result<HashSet<_>, _>>()?;
+                rows.retain(|(id, _)| !deleted.contains(&Some(id.clone())));
+            }
             for rows in rows.chunks(ROWS) {
                 let mut insert = QueryBuilder::new(INSERT);
                 insert.push_values(rows, |mut row, (id, JobRecord { job, worker, runs })| {
@@ -47,7 +54,7 @@ impl Records {
                         .push_bind(job.kind.as_str())
                         .push_bind(i64::from(job.schema_version))
                         .push_bind(job.state.as_str())
-                        .push_bind(job.error.as_ref().map(|error| plain(&error.code)))
+                        .push_bind(job.error.as_ref().map(|error| label(&error.code)))
                         .push_bind(job.priority.as_str())
                         .push_bind(json(&job.tags))
                         .push_bind(job.correlation_id.as_deref().map(plain))
@@ -65,11 +72,14 @@ impl Records {
                         .push_bind(job.error.as_ref().map(json))
                         .push_bind(json(runs))
                         .push_bind(job.tenant.as_ref().map(TenantName::as_str))
-                        .push_bind(job.submitted_by.as_deref().map(plain))
+                        .push_bind(job.submitted_by.as_deref().map(label))
                         .push_bind(Flow::of(job).as_ref().map(json));
                 });
                 insert.push(REPLACE);
                 written += insert.build().execute(&mut *db).await?.rows_affected();
+                if let Some(tags) = tags(rows) {
+                    query_of!(tags).execute(&mut *db).await?;
+                }
             }
             written
         })
@@ -109,6 +119,32 @@ fn newest(records: &[JobRecord]) -> Vec<(String, &JobRecord)> {
     newest.into_iter().collect()
 }
 
+/// Which of these jobs were deleted: they come from an outbox once more.
+fn deleted(rows: &[(String, &JobRecord)]) -> Statement {
+    let mut statement = Statement::of("SELECT id FROM deleted_jobs WHERE id IN ");
+    statement.bind_all(rows.iter().map(|(id, _)| id.as_str()));
+    statement
+}
+
+/// Makes the tags of these jobs findable, if they have any. They never change, but a job may end once more.
+fn tags(rows: &[(String, &JobRecord)]) -> Option<Statement> {
+    let tags = rows.iter().flat_map(|(id, record)| record.job.tags.iter().map(move |tag| (id.as_str(), label(tag))));
+    let tags: BTreeSet<_> = tags.collect();
+    let mut statement = Statement::of("WITH tagged (id, tag) AS (VALUES ");
+    let mut before = "";
+    for (id, tag) in &tags {
+        statement.push(before).bind_all([*id, tag]);
+        before = ", ";
+    }
+    // SQLite would take a bare ON for that of a join.
+    statement.push(
+        ") INSERT INTO job_tags (id, tag, finished_at) \
+         SELECT tagged.id, tagged.tag, jobs.finished_at FROM tagged CROSS JOIN jobs WHERE jobs.id = tagged.id \
+         ON CONFLICT (id, tag) DO UPDATE SET finished_at = excluded.finished_at",
+    );
+    (!tags.is_empty()).then_some(statement)
+}
+
 /// How a job is tied to others, as its row holds it.
 #[derive(Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -136,7 +172,7 @@ impl Flow {
     }
 }
 
-fn record(row: &dyn Cells) -> Result<JobRecord, RecordsError> {
+pub(crate) fn record(row: &dyn Cells) -> Result<JobRecord, RecordsError> {
     let row = Columns::of("job", row)?;
     let id: JobId = row.word("id")?;
     let flow: Flow = row.json("flow")?.unwrap_or_default();

@@ -24,9 +24,10 @@ const CONNECTIONS: u32 = 8;
 const LIMITS: &str = "SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'";
 
 /// In the order in which they are applied. A step that was released is never changed.
-const STEPS: [(&str, &str); 2] = [
+const STEPS: [(&str, &str); 3] = [
     ("jobs", include_str!("../migrations/postgres/0001_jobs.sql")),
     ("keys", include_str!("../migrations/postgres/0002_keys.sql")),
+    ("lists", include_str!("../migrations/postgres/0003_lists.sql")),
 ];
 
 /// Brings the tables up to date, one process at a time; gives connections that are made when they are needed.

@@ -102,6 +102,17 @@ pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
+/// The most characters of a text that is looked for. PostgreSQL refuses longer ones in an index than about 2,700 bytes.
+const LABEL: usize = 200;
+
+/// A text that is looked for, as its index knows it.
+pub(crate) fn label(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LABEL) {
+        Some((end, _)) => plain(&text[..end]),
+        None => plain(text),
+    }
+}
+
 pub(crate) fn json(value: &impl Serialize) -> String {
     // The types that are recorded always become JSON, in which a NUL is written as an escape.
     serde_json::to_string(value).unwrap_or_default()

@@ -32,12 +32,13 @@ const BUSY: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 /// In the order in which they are applied. A step that was released is never changed.
-const STEPS: [(&str, &str); 5] = [
+const STEPS: [(&str, &str); 6] = [
     ("jobs", include_str!("../migrations/sqlite/0001_jobs.sql")),
     ("tenants", include_str!("../migrations/sqlite/0002_tenants.sql")),
     ("flows", include_str!("../migrations/sqlite/0003_flows.sql")),
     ("callers", include_str!("../migrations/sqlite/0004_callers.sql")),
     ("keys", include_str!("../migrations/sqlite/0005_keys.sql")),
+    ("lists", include_str!("../migrations/sqlite/0006_lists.sql")),
 ];
 
 /// An open file.

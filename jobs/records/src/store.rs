@@ -2,7 +2,7 @@
 
 use std::{io, path::Path, time::Duration};
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool, SqliteConnection};
 
 use crate::{RecordsError, postgres, sqlite::Sqlite};
 
@@ -58,6 +58,38 @@ impl Records {
             Store::Sqlite(sqlite) => sqlite.close().await,
             Store::Postgres(pool) => pool.close().await,
         }
+    }
+}
+
+/// Deleting and archiving exclude each other, so that neither misses what the other does. Both last until the end of the
+/// transaction.
+pub(crate) trait Deletions {
+    /// For who archives.
+    async fn keep_out_deletions(&mut self) -> Result<(), sqlx::Error>;
+
+    /// For who deletes.
+    async fn keep_out_archiving(&mut self) -> Result<(), sqlx::Error>;
+}
+
+/// Whoever writes is alone.
+impl Deletions for SqliteConnection {
+    async fn keep_out_deletions(&mut self) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn keep_out_archiving(&mut self) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+}
+
+/// By a lock on a number, which is nobody else's in a database of Fourmi's own.
+impl Deletions for PgConnection {
+    async fn keep_out_deletions(&mut self) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT pg_advisory_xact_lock_shared(7363)").execute(self).await.map(drop)
+    }
+
+    async fn keep_out_archiving(&mut self) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT pg_advisory_xact_lock(7363)").execute(self).await.map(drop)
     }
 }
 

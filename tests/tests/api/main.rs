@@ -3,9 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod abuse;
+mod actions;
+mod bulk;
 mod door;
 mod health;
 mod keys;
+mod lists;
+mod records;
+mod site;
 
 use reqwest::Response;
 use serde_json::Value;

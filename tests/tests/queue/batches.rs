@@ -25,7 +25,7 @@ impl Flows {
             ids.push(bench.push(member).await);
         }
         let pushed = self.one.queues.push_batch(batch.clone(), handle(), &ids).await.unwrap().unwrap();
-        assert_eq!((pushed.id, pushed.existing), (batch.clone(), false));
+        assert_eq!((&pushed.id, pushed.existing()), (&batch, false));
         (batch, ids)
     }
 }
@@ -103,7 +103,7 @@ async fn the_cancel_of_a_batch_cancels_its_open_members_and_can_be_repeated() {
     let batch = flows.one.new_id();
     flows.one.queues.push_batch(batch.clone(), handle(), &members).await.unwrap().unwrap();
     let again = flows.one.queues.push_batch(batch.clone(), handle(), &members).await.unwrap().unwrap();
-    assert!(again.existing);
+    assert!(again.existing());
     let done = flows.end(&flows.two, succeeded()).await;
     flows.relay().await;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fourmi_model::{JobId, Priority, State};
-use fourmi_queue::{Control, ControlChange, JobFilter, Obliterated, Outcome, Prioritized, PromoteStep, Refusal};
+use fourmi_queue::{ActionStep, Control, ControlChange, JobFilter, Obliterated, Outcome, Prioritized, Refusal};
 use jiff::Timestamp;
 
 use crate::bench::{Bench, LEASE, retrying, submission, succeeded};
@@ -101,7 +101,7 @@ async fn delayed_jobs_are_promoted_by_name_and_by_filter_each_once() {
     let bench = Bench::new().await;
     let (one, other) = (delayed(&bench, None).await, delayed(&bench, Some("red")).await);
     let waiting = bench.push_plain().await;
-    let step = |matched, done| PromoteStep { matched, done, next: None };
+    let step = |matched, done| ActionStep { matched, done, ..ActionStep::default() };
     let ids = [one.clone(), waiting.clone(), bench.new_id(), one.clone()];
     let named = async |count_only| bench.queues.promote_jobs(&bench.name, &ids, count_only).await.unwrap();
     assert_eq!(named(true).await, step(1, 0));

@@ -20,7 +20,7 @@ async fn a_full_redis_refuses_new_jobs_and_can_still_be_drained() {
     let mut accepted = 0;
     let refused = loop {
         match bench.queues.push(bench.new_id(), big.clone()).await {
-            Ok(answer) => accepted += usize::from(!answer.unwrap().existing),
+            Ok(answer) => accepted += usize::from(!answer.unwrap().existing()),
             Err(error) => break error,
         }
     };

@@ -19,7 +19,7 @@ impl Bench {
     /// Whether a job was accepted, or the one that excludes it.
     async fn offer(&self, job: Submission) -> Result<JobId, JobId> {
         let pushed = self.queues.push(self.new_id(), job).await.unwrap().unwrap();
-        if pushed.existing { Err(pushed.id) } else { Ok(pushed.id) }
+        if pushed.existing() { Err(pushed.id) } else { Ok(pushed.id) }
     }
 }
 

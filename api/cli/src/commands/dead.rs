@@ -166,8 +166,8 @@ async fn replay(session: &Session, selection: &Selection) -> anyhow::Result<Exit
 async fn purge(session: &Session, arguments: &PurgeArguments) -> anyhow::Result<Exit> {
     let selection = &arguments.selection;
     selection.check()?;
-    if !selection.dry_run && !arguments.yes && !io::stdin().is_terminal() {
-        return Err(Stop::usage("what is purged is gone: say --yes, or --dry-run to count it first"));
+    if !selection.dry_run && !arguments.yes {
+        check_that_somebody_is_there("what is purged is gone")?;
     }
     let client = session.client()?;
     if selection.dry_run || !arguments.yes {
@@ -184,8 +184,16 @@ async fn purge(session: &Session, arguments: &PurgeArguments) -> anyhow::Result<
     tell(session, total, "purge", &format!("{} are forgotten.", jobs_of(total.done)))
 }
 
+/// Whether somebody can be asked.
+pub(crate) fn check_that_somebody_is_there(why: &str) -> anyhow::Result<()> {
+    if io::stdin().is_terminal() {
+        return Ok(());
+    }
+    Err(Stop::usage(format!("{why}: say --yes, or --dry-run to count it first")))
+}
+
 /// Asks a person.
-fn agrees(question: &str) -> anyhow::Result<bool> {
+pub(crate) fn agrees(question: &str) -> anyhow::Result<bool> {
     let mut out = io::stderr().lock();
     out.write_all(question.as_bytes())?;
     out.flush()?;

@@ -1,16 +1,16 @@
-//! `fourmi jobs`, `job`, `watch`, `cancel`, `retry`: looking at jobs and steering them.
+//! `fourmi jobs`, `job`, `watch`: looking at jobs.
 
 use std::time::Duration;
 
 use clap::Args;
 use fourmi_client::{Client, JobPage, JobQuery};
-use fourmi_model::{Job, JobId, KindName, QueueName, RunReport, State};
+use fourmi_model::{Job, RunReport, State};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::{
     arguments::OneJob,
-    commands::submit,
+    commands::{many::Filter, submit},
     exit::Exit,
     print::{self, Table},
     session::Session,
@@ -24,20 +24,11 @@ const PAGE: usize = 200;
 #[command(after_help = "\
 Examples:
   fourmi jobs --state running --state waiting
+  fourmi jobs --tenant acme --since 2h
   fourmi jobs --kind audio.extract --state failed --all --json | jq '.jobs[].error.code'")]
 pub(crate) struct JobsArguments {
-    /// Only jobs in this state; may be given several times
-    #[arg(long, short, value_name = "STATE")]
-    state: Vec<State>,
-    /// Only jobs of this kind
-    #[arg(long, short, value_name = "KIND")]
-    kind: Option<KindName>,
-    /// Only jobs in this queue
-    #[arg(long, value_name = "QUEUE")]
-    queue: Option<QueueName>,
-    /// Only jobs with this label
-    #[arg(long, short, value_name = "TAG")]
-    tag: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// The most jobs to list
     #[arg(long, short = 'n', value_name = "N", default_value_t = 50, conflicts_with = "all")]
     limit: usize,
@@ -49,27 +40,10 @@ pub(crate) struct JobsArguments {
     cursor: Option<String>,
 }
 
-/// Which job to run again.
-#[derive(Debug, Args)]
-pub(crate) struct RetryArguments {
-    #[command(flatten)]
-    job: OneJob,
-    /// Wait until the job is over, showing how far it is
-    #[arg(long, short)]
-    watch: bool,
-}
-
 pub(crate) async fn list(session: &Session, arguments: JobsArguments) -> anyhow::Result<Exit> {
     let client = session.client()?;
     let wanted = if arguments.all { usize::MAX } else { arguments.limit };
-    let query = JobQuery {
-        states: arguments.state,
-        kind: arguments.kind,
-        queue: arguments.queue,
-        tag: arguments.tag,
-        cursor: arguments.cursor,
-        ..JobQuery::default()
-    };
+    let query = JobQuery { cursor: arguments.cursor, ..arguments.filter.query() };
     list_them(session, &client, query, wanted, print_table).await
 }
 
@@ -232,31 +206,4 @@ fn print_runs(runs: &[RunReport]) -> anyhow::Result<()> {
 
 pub(crate) async fn watch(session: &Session, arguments: OneJob) -> anyhow::Result<Exit> {
     submit::watch(session, &session.client()?, &arguments.id).await
-}
-
-pub(crate) async fn cancel(session: &Session, arguments: OneJob) -> anyhow::Result<Exit> {
-    let job = session.client()?.cancel(&arguments.id).await?;
-    if session.json() {
-        print::json(&job)?;
-    } else if job.state == State::Cancelled {
-        print::line(&format!("{} is cancelled.", job.id))?;
-    } else {
-        print::line(&format!("{} was asked to stop; `fourmi watch {0}` tells when it has.", job.id))?;
-    }
-    Ok(Exit::Done)
-}
-
-pub(crate) async fn retry(session: &Session, arguments: RetryArguments) -> anyhow::Result<Exit> {
-    let client = session.client()?;
-    let id: JobId = arguments.job.id;
-    let job = client.retry(&id).await?;
-    if arguments.watch {
-        return submit::watch(session, &client, &id).await;
-    }
-    if session.json() {
-        print::json(&job)?;
-    } else {
-        print::line(&format!("{id} is {} again.", job.state))?;
-    }
-    Ok(Exit::Done)
 }

@@ -1,4 +1,4 @@
-//! `fourmi submit`: a job of any kind.
+//! `fourmi submit`: a job of any kind, or many.
 
 use std::{io::Read, time::Duration};
 
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::lasting,
+    commands::submit_many,
     exit::{Exit, Stop},
     follow::{self, Telling},
     print,
@@ -18,24 +19,49 @@ use crate::{
     session::Session,
 };
 
+/// What is said of one job.
+const OF_ONE: [&str; 15] = [
+    "kind",
+    "payload",
+    "watch",
+    "tag",
+    "priority",
+    "idempotency_ttl",
+    "not_before",
+    "deadline",
+    "after",
+    "on_parent_failure",
+    "attempts",
+    "tenant",
+    "limit",
+    "unique",
+    "unique_by",
+];
+
 const EXAMPLES: &str = "\
 Examples:
   fourmi submit media.probe --payload '{\"source\": {\"upload\": \"file-…\"}}' --watch
   fourmi submit audio.extract --payload @payload.json --tag talks --priority high
   jq -n '…' | fourmi submit audio.extract --payload -
+  fourmi submit --from jobs.ndjson --idempotency-key night-2041
 
 `fourmi kinds NAME` shows what a payload looks like. With --watch the result goes to standard
-output once the job is over, and the exit code tells how it ended.";
+output once the job is over, and the exit code tells how it ended. With --from the ids go to standard output in the order
+of the lines, and what is refused to standard error; the exit code is 1 if something was.";
 
 /// The job.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SubmitArguments {
     /// Kind of the job, such as media.probe
-    kind: String,
+    #[arg(required_unless_present = "from")]
+    kind: Option<String>,
     /// Payload: JSON, @FILE to read it from a file, or - to read it from standard input
-    #[arg(long, short, value_name = "JSON|@FILE|-")]
-    payload: String,
+    #[arg(long, short, value_name = "JSON|@FILE|-", required_unless_present = "from")]
+    payload: Option<String>,
+    /// Submit many: each line of this file (-: standard input) is a job as JSON, with its kind and all else
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = OF_ONE)]
+    from: Option<String>,
     /// Wait until the job is over, showing how far it is
     #[arg(long, short)]
     watch: bool,
@@ -92,10 +118,13 @@ fn until(text: &str) -> Result<UniqueUntil, String> {
 }
 
 pub(crate) async fn run(session: &Session, arguments: SubmitArguments) -> anyhow::Result<Exit> {
-    let payload = payload(&arguments.payload)?;
+    if let Some(from) = arguments.from {
+        return submit_many::run(session, &from, arguments.idempotency_key).await;
+    }
+    let payload = payload(&arguments.payload.unwrap_or_default())?;
     let client = session.client()?;
     let mut submit = client
-        .submit_raw(&arguments.kind, payload)
+        .submit_raw(&arguments.kind.unwrap_or_default(), payload)
         .after(arguments.after)
         .on_parent_failure(arguments.on_parent_failure)
         .policy(PolicyOverrides { attempts: arguments.attempts, ..PolicyOverrides::default() });

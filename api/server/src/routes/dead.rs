@@ -1,7 +1,7 @@
 //! The dead letter of a queue: replaying and purging what failed, a bounded step a call.
 
 use fourmi_model::{JobId, KindName, QueueName, Scope};
-use fourmi_queue::{DeadAction, DeadStep, JobFilter, Queues};
+use fourmi_queue::{ActionStep, DeadAction, JobFilter, Queues};
 use jiff::Timestamp;
 use salvo::{
     Depot, Request, Response, handler,
@@ -109,7 +109,7 @@ async fn step(
     let queue = queue_of(request)?;
     let selection: DeadSelection = body::parse(body::read(request).await?)?;
     let action = if selection.dry_run { DeadAction::Count } else { action };
-    let DeadStep { matched, done, next } = match &selection.ids {
+    let ActionStep { matched, done, next, .. } = match &selection.ids {
         Some(ids) => {
             check_ids(ids, &queue, &selection.others())?;
             in_time(queues.dead_jobs(&queue, action, ids)).await?

@@ -104,14 +104,22 @@ fn check_frame(flow: &FlowSubmission<'_>) -> Result<(), Problem> {
         let field = if then.name.is_some() { "then.name" } else { "then.after" };
         return Err(invalid(field, "is not for the job that follows the batch"));
     }
+    if then.idempotency_key.is_some() {
+        return Err(invalid("then.idempotency_key", KEY_OF_THE_FLOW));
+    }
     Ok(())
 }
+
+const KEY_OF_THE_FLOW: &str = "is not for the jobs of a flow, which has one: the header Idempotency-Key";
 
 fn names(flow: &mut FlowSubmission<'_>) -> Result<Vec<String>, Problem> {
     let mut met = BTreeSet::new();
     let mut names = Vec::with_capacity(flow.jobs.len());
     for (place, job) in flow.jobs.iter_mut().enumerate() {
         let path = format!("jobs[{place}].name");
+        if job.idempotency_key.is_some() {
+            return Err(invalid(format!("jobs[{place}].idempotency_key"), KEY_OF_THE_FLOW));
+        }
         let name = job.name.take().ok_or_else(|| invalid(&path, "is missing"))?;
         check_label(&path, &name, MAX_NAME_CHARS)?;
         if !met.insert(name.clone()) {

@@ -358,9 +358,9 @@ impl<'a> Push<'a> {
         let mut refused = None;
         for (place, answer) in places.iter().zip(pushed) {
             match answer {
-                Ok(Pushed { id, existing, .. }) => {
-                    self.existed &= existing;
-                    self.accepted[*place] = Some(id);
+                Ok(pushed) => {
+                    self.existed &= pushed.existing();
+                    self.accepted[*place] = Some(pushed.id);
                 }
                 Err(refusal) => refused = Some(refusal),
             }
@@ -377,7 +377,7 @@ impl<'a> Push<'a> {
         members.sort_unstable();
         members.dedup();
         let pushed = in_time(self.jobs.push_batch(&id, &submission, &members)).await??;
-        self.existed &= pushed.existing;
+        self.existed &= pushed.existing();
         Ok(Some(pushed.id))
     }
 
@@ -386,7 +386,7 @@ impl<'a> Push<'a> {
             return Ok(id.clone());
         }
         let pushed = in_time(self.jobs.push(id, submission)).await??;
-        self.existed &= pushed.existing;
+        self.existed &= pushed.existing();
         Ok(pushed.id)
     }
 
@@ -405,7 +405,7 @@ impl<'a> Push<'a> {
 
 impl Jobs {
     /// Puts jobs into one queue, again and again while Redis does not answer, as [`Jobs::push`] does.
-    async fn push_many(
+    pub(super) async fn push_many(
         &self,
         queue: &QueueName,
         jobs: &[(JobId, Submission)],

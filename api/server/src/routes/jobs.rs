@@ -5,7 +5,8 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
 use fourmi_model::{
-    Job, JobId, JobRecord, KindName, LogPage, MAX_LOG_LINES, ParkReason, QueueName, RunReport, Scope, State, Submission,
+    Job, JobId, JobRecord, KindName, LogPage, MAX_LOG_LINES, ParkReason, QueueName, RunReport, Scope, State,
+    Submission, TenantName,
 };
 use fourmi_queue::{Cancelled, Pushed, QueueError, Queues, Refusal, Retried, Update, Watcher};
 use fourmi_records::Records;
@@ -30,7 +31,7 @@ use crate::{
     query::Query,
     redis::in_time,
     routes::{
-        flows,
+        actions, bulk, delete, flows,
         job_list::{self, JobList},
         parents,
         submission::JobSubmission,
@@ -117,6 +118,9 @@ pub(crate) fn table() -> Group {
             .answers_empty(StatusCode::NO_CONTENT, "The job is over, and you have its last event.")
             .fails(&[Code::InvalidQuery]),
     ];
+    operations.extend(bulk::operations());
+    operations.extend(actions::operations());
+    operations.extend(delete::operations());
     operations.extend(waiting::operations());
     operations.extend(flows::operations());
     Group::new("jobs", "Work to be done, and what became of it.", operations)
@@ -151,20 +155,25 @@ fn list_operation() -> Operation {
         .needs(&[Scope::JobsRead])
         .says(
             "Lists jobs",
-            "Queue by queue: live jobs in the order in which they will run, then finished ones, newest first.",
+            "Queue by queue: live jobs in the order in which they will run, then finished ones, newest first. After those of all \
+             queues come the jobs that the queues have forgotten and that are recorded (`archived`), newest first.",
         )
         .takes(Place::Query, "state", schema::<Vec<State>>, "Only these states.")
         .takes(Place::Query, "kind", schema::<KindName>, "Only this kind.")
         .takes(Place::Query, "queue", schema::<QueueName>, "Only this queue.")
         .takes(Place::Query, "tag", schema::<String>, "Only jobs with this tag.")
+        .takes(Place::Query, "tenant", schema::<TenantName>, "Only jobs of this tenant.")
+        .takes(Place::Query, "submitted_by", schema::<String>, "Only jobs that were submitted with the key of this id.")
         .takes(Place::Query, "error", schema::<String>, "Only jobs whose newest error has this code.")
         .takes(Place::Query, "parked_reason", schema::<ParkReason>, "Only jobs that are parked for this reason.")
+        .takes(Place::Query, "created_after", body::time, "Only jobs that were accepted at this time or later.")
+        .takes(Place::Query, "created_before", body::time, "Only jobs that were accepted before this time.")
         .takes(Place::Query, "finished_after", body::time, "Only jobs that were over at this time or later.")
         .takes(Place::Query, "finished_before", body::time, "Only jobs that were over before this time.")
         .takes(Place::Query, "limit", schema::<job_list::Limit>, "The most jobs of a page.")
         .takes(Place::Query, "cursor", schema::<String>, "Where the page starts: `next` of the page before.")
         .answers(StatusCode::OK, JSON, schema::<JobList>, "A page.")
-        .fails(&[Code::InvalidQuery, Code::InvalidCursor, Code::RedisUnavailable])
+        .fails(&[Code::InvalidQuery, Code::InvalidCursor, Code::RedisUnavailable, Code::RecordsUnavailable])
 }
 
 pub(super) fn identified(
@@ -190,10 +199,7 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
     let pushed = in_time(jobs.push(&id, &submission)).await??;
     let job = jobs.accepted(&pushed, &submission, wait).await?;
     if !caller.sees_job(&job) {
-        return Err(Problem::new(
-            Code::UniqueConflict,
-            "Wait until that one is over, or change what makes them alike.",
-        ));
+        return Err(unseen_like());
     }
 
     response.headers_mut().insert(LOCATION, headers::value(format!("/api/v1/jobs/{}", job.id))?);
@@ -206,7 +212,7 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
 }
 
 /// The job as the queue takes it, if there is everything that it needs and waits for.
-async fn check(
+pub(super) async fn check(
     jobs: &Jobs,
     caller: &Caller,
     mut wanted: JobSubmission<'_>,
@@ -351,6 +357,11 @@ pub(super) fn unknown_job() -> Problem {
     Problem::new(Code::UnknownJob, "It was never submitted, or has not been kept any longer.")
 }
 
+/// Another job excludes its like, and the caller does not see it.
+pub(super) fn unseen_like() -> Problem {
+    Problem::new(Code::UniqueConflict, "Wait until that one is over, or change what makes them alike.")
+}
+
 pub(super) fn already_over(state: State) -> Problem {
     Problem::new(Code::AlreadyOver, format!("It is {state}."))
 }
@@ -434,57 +445,16 @@ impl Jobs {
 
     /// A job that was just accepted. Whatever happens to Redis from here on, the caller is told its id.
     async fn accepted(&self, pushed: &Pushed, submission: &Submission, wait: Option<Duration>) -> Result<Job, Problem> {
+        // What it waits for may have moved it already.
+        let is_known = !pushed.existing() && submission.envelope.after.is_empty();
+        if is_known && wait.is_none_or(|wait| wait.is_zero()) {
+            return Ok(pushed.job(submission)?);
+        }
         match self.read(&pushed.id, wait).await {
             Ok(Some(job)) => Ok(job),
             // It, or the one that excludes it, was accepted before and has been forgotten since.
-            Ok(None) if pushed.existing => Ok(self.record(&pushed.id).await?.ok_or_else(unknown_job)?.job),
-            Ok(None) | Err(_) => as_submitted(&pushed.id, submission),
+            Ok(None) if pushed.existing() => Ok(self.record(&pushed.id).await?.ok_or_else(unknown_job)?.job),
+            Ok(None) | Err(_) => Ok(pushed.job(submission)?),
         }
     }
-}
-
-/// What is known of a job when it was accepted and cannot be read.
-fn as_submitted(id: &JobId, submission: &Submission) -> Result<Job, Problem> {
-    let envelope = &submission.envelope;
-    let now = jiff::Timestamp::now();
-    let due_at = submission.not_before.filter(|start| *start > now);
-    Ok(Job {
-        id: id.clone(),
-        kind: envelope.kind.clone(),
-        schema_version: envelope.schema_version,
-        queue: id.queue().clone(),
-        state: match due_at {
-            _ if !envelope.after.is_empty() => State::Blocked,
-            Some(_) => State::Scheduled,
-            None => State::Waiting,
-        },
-        version: 1,
-        priority: submission.priority,
-        tenant: submission.tenant.clone(),
-        limits: submission.limits.clone(),
-        tags: envelope.tags.clone(),
-        correlation_id: envelope.correlation_id.clone(),
-        run: 0,
-        attempts: 0,
-        crashes: 0,
-        created_at: now,
-        due_at,
-        started_at: None,
-        finished_at: None,
-        deadline: envelope.deadline,
-        after: envelope.after.clone(),
-        on_parent_failure: envelope.on_parent_failure,
-        parent: envelope.parent.clone(),
-        batch: envelope.batch.clone(),
-        submitted_by: envelope.submitted_by.clone(),
-        worker: None,
-        parked_reason: None,
-        cancel_requested: false,
-        log_lines: 0,
-        progress: None,
-        result: None,
-        error: None,
-        payload: serde_json::from_str(envelope.payload.get()).map_err(Problem::internal)?,
-        archived: false,
-    })
 }

@@ -1,6 +1,11 @@
 //! What the API answers, by subject.
 
+mod actions;
+mod archived;
+mod bulk;
+mod bulk_items;
 mod dead;
+mod delete;
 pub(crate) mod docs;
 mod download;
 pub mod files;

@@ -1,7 +1,7 @@
 //! Delayed jobs of a queue: letting them run now, a bounded step a call.
 
 use fourmi_model::{JobId, KindName, Scope};
-use fourmi_queue::{JobFilter, PromoteStep, Queues};
+use fourmi_queue::{ActionStep, JobFilter, Queues};
 use salvo::{
     Depot, Request, Response, handler,
     http::{Method, StatusCode},
@@ -76,7 +76,7 @@ async fn promote(request: &mut Request, depot: &mut Depot, response: &mut Respon
     let queues: Queues = state_of(depot)?;
     let queue = queue_of(request)?;
     let PromoteSelection { ids, kind, tag, dry_run, cursor } = body::parse(body::read(request).await?)?;
-    let PromoteStep { matched, done, next } = match &ids {
+    let ActionStep { matched, done, next, .. } = match &ids {
         Some(ids) => {
             let others = [("kind", kind.is_some()), ("tag", tag.is_some()), ("cursor", cursor.is_some())];
             check_ids(ids, &queue, &others)?;

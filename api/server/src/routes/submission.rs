@@ -15,6 +15,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     caller::Caller,
+    headers,
     problem::{Code, Problem},
     routes::kinds::known,
 };
@@ -61,7 +62,12 @@ pub(super) struct JobSubmission<'a> {
     #[serde(default)]
     #[schemars(length(min = 1, max = 128))]
     pub(super) correlation_id: Option<String>,
-    /// How long the `Idempotency-Key` of this request is remembered, in seconds; a day if nothing is said.
+    /// The key under which the job is accepted once, as the header `Idempotency-Key` says it; for jobs that are sent
+    /// together, of which each has its own.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 255))]
+    pub(super) idempotency_key: Option<String>,
+    /// How long its idempotency key is remembered, in seconds; a day if nothing is said.
     #[serde(default)]
     #[schemars(range(min = 1, max = 2_592_000))]
     pub(super) idempotency_ttl_s: Option<u64>,
@@ -107,6 +113,7 @@ impl JobSubmission<'_> {
         self.check_labels()?;
         self.check_limits()?;
         self.check_unique(&payload)?;
+        let idempotency_key = self.key(idempotency_key)?;
         let key_life = self.key_life(idempotency_key.is_some())?;
         if let Some(problem) = self.policy.problem() {
             let (path, message) = problem.split_once(' ').unwrap_or(("policy", problem));
@@ -158,11 +165,23 @@ impl JobSubmission<'_> {
         Ok(())
     }
 
+    /// The key under which it is accepted once: the one that it names, or `given`, the header's.
+    fn key(&self, given: Option<String>) -> Result<Option<String>, Problem> {
+        let Some(named) = &self.idempotency_key else { return Ok(given) };
+        if !headers::is_idempotency_key(named) {
+            return Err(invalid("idempotency_key", format!("must be {}", headers::KEY_FORM)));
+        }
+        if given.is_some_and(|given| given != *named) {
+            return Err(invalid("idempotency_key", "is not the one in the header Idempotency-Key"));
+        }
+        Ok(Some(named.clone()))
+    }
+
     fn key_life(&self, has_key: bool) -> Result<Duration, Problem> {
         let Some(seconds) = self.idempotency_ttl_s else { return Ok(KEY_LIFE) };
         let life = Duration::from_secs(seconds);
         if !has_key {
-            return Err(invalid("idempotency_ttl_s", "is about the header Idempotency-Key, which is missing"));
+            return Err(invalid("idempotency_ttl_s", "is about the idempotency key, which is missing"));
         }
         if !KEY_LIVES.contains(&life) {
             return Err(invalid("idempotency_ttl_s", "must be between 1 and 2592000 (thirty days)"));

@@ -1,22 +1,29 @@
 #!lua flags=allow-oom
--- Forgets failed jobs before their time.
+-- Forgets jobs that are over before their time.
 -- KEYS[1]  {queue}:m
--- ARGV     for each job: id, the version that it must have ('': any)
--- States   failed -> none; others are passed over
+-- ARGV     1 how long (ms) to remember that they are deleted, for whoever is about to record them ('': not at all); then for
+--          each job: id, the version that it must have ('': any)
+-- States   succeeded | failed | cancelled -> none; others are passed over
 -- Returns  for each job: the state before, '' if there is no such job; and whether it is forgotten now (1 or 0)
 -- Cost     O(log n) a job
-local answers, gone = {}, {}
-for n = 1, #ARGV, 2 do
+local remember, answers, gone = ARGV[1], {}, { done = {}, dead = {} }
+if remember ~= '' and redis.call('HEXISTS', meta, 'out') == 0 then remember = '' end -- Nobody records anything.
+for n = 2, #ARGV, 2 do
   local id, version = ARGV[n], ARGV[n + 1]
   local job = redis.call('HMGET', q .. 'j:' .. id, 'state', 'ver', 'more', 'ties')
-  local matches = job[1] == 'failed' and (version == '' or version == (job[2] or '1'))
-  if matches then
-    forget(id, 'failed', job[3], job[4])
-    gone[#gone + 1] = id
+  local state = job[1]
+  local goes = state and is_final(state) and (version == '' or version == (job[2] or '1'))
+  if goes then
+    forget(id, state, job[3], job[4])
+    if remember ~= '' then redis.call('SET', q .. 'gone:' .. id, '', 'PX', remember) end
+    local ids = state == 'failed' and gone.dead or gone.done
+    ids[#ids + 1] = id
   end
-  answers[#answers + 1] = job[1] or ''
-  answers[#answers + 1] = matches and 1 or 0
+  answers[#answers + 1] = state or ''
+  answers[#answers + 1] = goes and 1 or 0
 end
-if #gone > 0 then redis.call('ZREM', q .. 'dead', unpack(gone)) end
+for index, ids in pairs(gone) do
+  if #ids > 0 then redis.call('ZREM', q .. index, unpack(ids)) end
+end
 commit()
 return answers

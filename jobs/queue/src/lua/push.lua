@@ -10,7 +10,7 @@
 --          a the jobs that it waits for, y those of them that are over (id, outcome …), r what a failure of theirs does
 --          to it ('r' run, 'w' wait, else cancel), b it is the handle of a batch of so many jobs, which 'dep' has
 -- States   none -> waiting | scheduled | blocked
--- Returns  for each job that was not simply accepted, its place (from 1) and why:
+-- Returns  the time now (ms); then for each job that was not simply accepted, its place (from 1) and why:
 --          '=' this id was accepted before · '=<id>' the key belongs to that equal job ·
 --          '!<id>' the key belongs to that other job · '~<id>' that job is the only one of its like ·
 --          'full' the queue has reached its limit
@@ -20,7 +20,7 @@ steered, classes = state[4], state[5]
 local left = math.huge
 if state[1] then left = state[1] - (state[2] or 0) - (state[3] or 0) end
 local plain = { p = 2 }
-local answers, lanes = {}, {}
+local answers, lanes = { now }, {}
 
 -- Notes what a job waits for. Should the other jobs never hear of it, the sweep finds it after ten seconds.
 local function tie(id, key, options)

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod deletion;
 mod jobs;
 mod keys;
+mod lists;
 mod opening;
 mod place;
+mod processes;

@@ -20,10 +20,18 @@ impl Place {
         Self::Server(PostgresServer::shared().database())
     }
 
+    /// The path of the file, or the URL.
+    pub(crate) fn location(&self) -> String {
+        match self {
+            Self::File(folder) => folder.path().join("records.db").to_str().unwrap().to_owned(),
+            Self::Server(url) => url.clone(),
+        }
+    }
+
     /// As another program would.
     pub(crate) async fn open(&self) -> Records {
         match self {
-            Self::File(folder) => Records::open(&folder.path().join("records.db")).await.unwrap(),
+            Self::File(_) => Records::open(self.location().as_ref()).await.unwrap(),
             Self::Server(url) => Records::connect(url).await.unwrap(),
         }
     }

@@ -140,7 +140,7 @@ async fn purged_jobs_leave_no_key_and_right_counts(bench: Bench) {
     }
     assert_eq!(counted, [0, 1, 1]);
     // The key of a job that is gone is free.
-    assert!(!bench.queues.push(bench.new_id(), keyed).await.unwrap().unwrap().existing);
+    assert!(!bench.queues.push(bench.new_id(), keyed).await.unwrap().unwrap().existing());
 }
 
 promises! {

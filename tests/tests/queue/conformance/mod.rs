@@ -28,6 +28,7 @@ macro_rules! promises {
     };
 }
 
+mod actions;
 mod dead_letter;
 mod end;
 mod lanes;
@@ -51,6 +52,7 @@ const SUBJECTS: &[&[Promise]] = &[
     end::PROMISES,
     read::PROMISES,
     dead_letter::PROMISES,
+    actions::PROMISES,
     log::PROMISES,
     watch::PROMISES,
     outbox::PROMISES,

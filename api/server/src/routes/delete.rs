@@ -1,0 +1,59 @@
+//! Forgetting a job.
+
+use std::sync::Arc;
+
+use fourmi_model::{JobId, Scope, State};
+use fourmi_queue::Deleted;
+use salvo::{
+    Depot, Request, Response, handler,
+    http::{Method, StatusCode},
+};
+
+use crate::{
+    caller::Caller,
+    operation::{Operation, state_of},
+    problem::{Code, Problem},
+    redis::in_time,
+    routes::jobs::{Jobs, identified, unknown_job},
+};
+
+const DELETE: &str = "Forgets a job that is over, with its log, its runs, its result and its record. Its files stay. Jobs that wait \
+    for it still hear how it ended.";
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        identified("delete_job", Method::DELETE, "/api/v1/jobs/{id}", delete_job)
+            .needs(&[Scope::JobsControl])
+            .says("Deletes a job that is over", DELETE)
+            .answers_empty(StatusCode::NO_CONTENT, "It is forgotten.")
+            .fails(&[Code::NotOver]),
+    ]
+}
+
+#[handler]
+async fn delete_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
+    let jobs: Arc<Jobs> = state_of(depot)?;
+    let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
+    let live = in_time(jobs.queues.delete(&id)).await?;
+    if let Deleted::NotOver(state) = live {
+        return Err(not_over(state));
+    }
+    // After the queue has forgotten it: what is recorded of it from now on, the archiver takes back.
+    let recorded = jobs.delete_records(std::slice::from_ref(&id)).await?;
+    if live == Deleted::Unknown && recorded == 0 {
+        return Err(unknown_job());
+    }
+    response.status_code(StatusCode::NO_CONTENT);
+    Ok(())
+}
+
+fn not_over(state: State) -> Problem {
+    Problem::new(Code::NotOver, format!("It is {state}: cancel it first."))
+}
+
+impl Jobs {
+    /// Removes what is recorded of jobs; of how many there was something.
+    pub(super) async fn delete_records(&self, ids: &[JobId]) -> Result<u64, Problem> {
+        Ok(self.records.delete(ids).await?)
+    }
+}
