@@ -61,6 +61,13 @@ pub struct JobFilter {
     pub finished_before: Option<Timestamp>,
 }
 
+impl JobFilter {
+    /// Whether it wants a job.
+    pub fn wants(&self, job: &Job) -> bool {
+        list::matches(self, job)
+    }
+}
+
 /// A part of a list.
 #[derive(Debug, Clone)]
 pub struct Page {
