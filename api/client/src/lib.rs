@@ -11,6 +11,7 @@ mod flows;
 mod jobs;
 mod limits;
 mod patience;
+mod resumable;
 mod scale;
 #[cfg(test)]
 mod scripted;

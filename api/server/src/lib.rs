@@ -8,6 +8,7 @@ mod checksum;
 mod content;
 mod disposition;
 mod docs_page;
+mod form;
 mod headers;
 mod keys;
 mod links;
@@ -22,7 +23,9 @@ pub mod routes;
 mod server;
 mod service;
 mod sse;
+mod sweeper;
 mod trace;
+mod tus;
 
 pub use keys::Keys;
 pub use links::Links;

@@ -145,8 +145,9 @@ fn describe(tag: &str, operation: &Operation, problem: &Value, schemas: &mut Sch
         description["parameters"] =
             operation.parameters.iter().map(|one| parameter(one, &mut schemas.requests)).collect();
     }
-    if let Some(body) = &operation.body {
-        description["requestBody"] = json!({ "required": true, "content": content(body, &mut schemas.requests) });
+    if !operation.bodies.is_empty() {
+        let content = content(&operation.bodies, &mut schemas.requests);
+        description["requestBody"] = json!({ "required": operation.needs_body, "content": content });
     }
     description
 }
@@ -165,8 +166,9 @@ fn parameter(parameter: &Parameter, schemas: &mut SchemaGenerator) -> Value {
     })
 }
 
-fn content(content: &Content, schemas: &mut SchemaGenerator) -> Value {
-    json!({ content.media_type: { "schema": (content.schema)(schemas) } })
+fn content<'a>(contents: impl IntoIterator<Item = &'a Content>, schemas: &mut SchemaGenerator) -> Value {
+    let schema = |content: &Content| (content.media_type.to_owned(), json!({ "schema": (content.schema)(schemas) }));
+    Value::Object(contents.into_iter().map(schema).collect())
 }
 
 fn responses(operation: &Operation, problem: &Value, schemas: &mut SchemaGenerator) -> Value {
@@ -182,8 +184,8 @@ fn responses(operation: &Operation, problem: &Value, schemas: &mut SchemaGenerat
 
 fn success(answer: &Answer, schemas: &mut SchemaGenerator) -> Value {
     let mut response = json!({ "description": answer.description });
-    if let Some(body) = &answer.content {
-        response["content"] = content(body, schemas);
+    if answer.content.is_some() {
+        response["content"] = content(&answer.content, schemas);
     }
     if !answer.headers.is_empty() {
         let text = schema::<String>(schemas);

@@ -72,7 +72,8 @@ pub(crate) struct Operation {
     pub(crate) access: Access,
     pub(crate) scopes: &'static [Scope],
     pub(crate) parameters: Vec<Parameter>,
-    pub(crate) body: Option<Content>,
+    pub(crate) bodies: Vec<Content>,
+    pub(crate) needs_body: bool,
     pub(crate) answers: Vec<Answer>,
     pub(crate) problems: BTreeMap<u16, Vec<Code>>,
     pub(crate) handler: ArcHandler,
@@ -131,7 +132,8 @@ impl Operation {
             access: Access::Key,
             scopes: &[],
             parameters: Vec::new(),
-            body: None,
+            bodies: Vec::new(),
+            needs_body: true,
             answers: Vec::new(),
             problems: BTreeMap::new(),
             handler: handler.arc(),
@@ -177,10 +179,16 @@ impl Operation {
         self
     }
 
-    /// With a body.
+    /// With a body; of one of several types if this is said more than once.
     pub(crate) fn reads(mut self, media_type: &'static str, schema: SchemaOf) -> Self {
-        self.body = Some(Content { media_type, schema });
+        self.bodies.push(Content { media_type, schema });
         self.fails(&[Code::RequestTimeout, Code::UnsupportedMediaType])
+    }
+
+    /// With a body or without.
+    pub(crate) fn may_read(mut self, media_type: &'static str, schema: SchemaOf) -> Self {
+        self.needs_body = false;
+        self.reads(media_type, schema)
     }
 
     /// With an answer that has a body.
@@ -213,7 +221,10 @@ impl Operation {
     /// It may fail so.
     pub(crate) fn fails(mut self, codes: &[Code]) -> Self {
         for code in codes {
-            self.problems.entry(code.status().as_u16()).or_default().push(*code);
+            let known = self.problems.entry(code.status().as_u16()).or_default();
+            if !known.contains(code) {
+                known.push(*code);
+            }
         }
         self
     }

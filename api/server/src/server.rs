@@ -3,11 +3,11 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use fourmi_blobs::Blobs;
+use fourmi_blobs::{Blobs, Uploads};
 use fourmi_kinds::catalogue;
 use fourmi_queue::{OutboxConfig, Queues, Watcher, relay_all};
 use fourmi_records::Records;
-use fourmi_settings::{Data, Environment, Listen, Outbox, Redis, SettingError, Uploads};
+use fourmi_settings::{Data, Environment, Listen, Outbox, Redis, SettingError};
 use salvo::{Service, conn::tcp::TcpAcceptor, fuse::FuseConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ use crate::{
         kinds, queues, workers,
     },
     service::service,
+    sweeper::sweep,
 };
 
 /// How long requests may go on after the server was asked to stop.
@@ -47,7 +48,7 @@ pub struct Settings {
     /// The folder of files and keys.
     pub data: Data,
     /// The files that come in.
-    pub uploads: Uploads,
+    pub uploads: fourmi_settings::Uploads,
     /// Finished jobs on their way into the records.
     pub outbox: Outbox,
 }
@@ -62,7 +63,7 @@ impl Settings {
             listen: Listen::read(environment)?,
             redis: Redis::read(environment)?,
             data: Data::read(environment)?,
-            uploads: Uploads::read(environment)?,
+            uploads: fourmi_settings::Uploads::read(environment)?,
             outbox: Outbox::read(environment)?,
         })
     }
@@ -95,8 +96,10 @@ impl Server {
         let relaying = relay_all(queues.clone(), catalogue().queues());
         tokio::spawn(stop.clone().run_until_cancelled_owned(relaying));
         let watcher = Watcher::start(queues.clone(), catalogue().queues());
-        let files =
-            Files { blobs: blobs.clone(), max_upload_bytes: settings.uploads.max_bytes, links: Arc::clone(&links) };
+        let uploads = Uploads::of(&blobs, settings.uploads.expiry);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(sweep(blobs.clone(), uploads.clone())));
+        let max_upload_bytes = settings.uploads.max_bytes;
+        let files = Files { blobs: blobs.clone(), uploads, max_upload_bytes, links: Arc::clone(&links) };
         let groups = vec![
             jobs::group(Jobs { queues: queues.clone(), records, watcher, blobs, stop: stop.clone() }),
             files::group(files),

@@ -57,6 +57,7 @@ fn route(group: &Group, operation: &Operation, keys: &Arc<Keys>, links: &Arc<Lin
         Method::DELETE => router.delete(handler),
         Method::PATCH => router.patch(handler),
         Method::PUT => router.put(handler),
+        Method::OPTIONS => router.options(handler),
         _ => router.post(handler),
     }
 }
