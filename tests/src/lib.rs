@@ -18,7 +18,7 @@ mod recording;
 mod redis_server;
 mod topology;
 
-pub use platform::{Platform, processes_in};
+pub use platform::{OtherApi, Platform, processes_in};
 pub use program::{Program, descriptors, eventually, eventually_async};
 pub use recording::{Recording, long_recording};
 pub use redis_server::RedisServer;

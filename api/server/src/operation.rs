@@ -71,6 +71,7 @@ pub(crate) struct Operation {
     pub(crate) description: &'static str,
     pub(crate) access: Access,
     pub(crate) scopes: &'static [Scope],
+    pub(crate) counted: bool,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) bodies: Vec<Content>,
     pub(crate) needs_body: bool,
@@ -131,6 +132,7 @@ impl Operation {
             description: "",
             access: Access::Key,
             scopes: &[],
+            counted: true,
             parameters: Vec::new(),
             bodies: Vec::new(),
             needs_body: true,
@@ -138,7 +140,13 @@ impl Operation {
             problems: BTreeMap::new(),
             handler: handler.arc(),
         };
-        operation.fails(&[Code::Unauthorized, Code::NotAcceptable, Code::Internal])
+        operation.fails(&[
+            Code::UnknownHost,
+            Code::Unauthorized,
+            Code::NotAcceptable,
+            Code::RateLimited,
+            Code::Internal,
+        ])
     }
 
     /// What it does, in one line, and the rest.
@@ -158,6 +166,13 @@ impl Operation {
     pub(crate) fn open(mut self) -> Self {
         self.access = Access::Open;
         self.problems.remove(&401);
+        self
+    }
+
+    /// Whoever asks is not counted: it costs nothing to answer.
+    pub(crate) fn uncounted(mut self) -> Self {
+        self.counted = false;
+        self.problems.remove(&429);
         self
     }
 

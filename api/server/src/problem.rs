@@ -50,6 +50,7 @@ codes! {
     InvalidJson = BAD_REQUEST "invalid_json", "The body is not JSON";
     InvalidForm = BAD_REQUEST "invalid_form", "The form cannot be read";
     UploadIncomplete = BAD_REQUEST "upload_incomplete", "The file did not arrive whole";
+    UnknownHost = BAD_REQUEST "unknown_host", "The API is not known by this name";
     BadRequest = BAD_REQUEST "bad_request", "The request cannot be understood";
     Unauthorized = UNAUTHORIZED "unauthorized", "The API key is missing or wrong";
     ScopeMissing = FORBIDDEN "scope_missing", "The API key may not do this";
@@ -62,6 +63,7 @@ codes! {
     UnknownUpload = NOT_FOUND "unknown_upload", "There is no such upload";
     UnknownQueue = NOT_FOUND "unknown_queue", "There is no such queue";
     UnknownWorker = NOT_FOUND "unknown_worker", "There is no such worker process";
+    UnknownKey = NOT_FOUND "unknown_key", "There is no such API key";
     KindNotFound = NOT_FOUND "unknown_kind", "There is no such kind of job";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed", "This address does not know this method";
     NotAcceptable = NOT_ACCEPTABLE "not_acceptable", "The answer does not come in a form that the caller accepts";
@@ -71,6 +73,9 @@ codes! {
     AlreadyStarted = CONFLICT "already_started", "The job has started";
     JobsRunning = CONFLICT "jobs_running", "Jobs of the queue run";
     UnknownToken = CONFLICT "unknown_token", "The token is none that is valid now";
+    KeyRevoked = CONFLICT "key_revoked", "The API key was taken back";
+    LastAdminKey = CONFLICT "last_admin_key", "It is the last key that can make keys";
+    ChangedMeanwhile = CONFLICT "changed_meanwhile", "Somebody else has changed it in this moment";
     UniqueConflict = CONFLICT "unique_conflict", "Another job of its like is there, which the key does not see";
     NotRetryable = CONFLICT "not_retryable", "The job cannot be retried in its state";
     OffsetConflict = CONFLICT "offset_conflict", "The piece does not begin where the upload ends";
@@ -89,6 +94,7 @@ codes! {
     Cycle = UNPROCESSABLE_ENTITY "cycle", "The jobs of the flow wait for each other";
     ChecksumMismatch = UNPROCESSABLE_ENTITY "checksum_mismatch", "The file is not the one that was announced";
     UploadLocked = LOCKED "upload_locked", "Another piece of the upload is arriving";
+    RateLimited = TOO_MANY_REQUESTS "rate_limited", "These requests come too often";
     QueueFull = TOO_MANY_REQUESTS "queue_full", "The queue holds as many jobs as it may";
     RedisFull = TOO_MANY_REQUESTS "redis_full", "There is no memory to spare for new jobs";
     Internal = INTERNAL_SERVER_ERROR "internal", "Something went wrong on our side";
@@ -180,7 +186,8 @@ impl Problem {
         self
     }
 
-    fn retry_after(self, wait: Duration) -> Self {
+    /// The same problem, for whoever tries again after this time.
+    pub(crate) fn retry_after(self, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }

@@ -7,20 +7,22 @@ use fourmi_blobs::{Blobs, Uploads};
 use fourmi_kinds::catalogue;
 use fourmi_queue::{OutboxConfig, Queues, Watcher, relay_all};
 use fourmi_records::Records;
-use fourmi_settings::{Data, Environment, Listen, Outbox, Redis, SettingError};
+use fourmi_settings::{Data, Door, Environment, Listen, Outbox, Redis, SettingError};
 use salvo::{Service, conn::tcp::TcpAcceptor, fuse::FuseConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     archiver,
+    door::Doorkeeper,
+    health::Checkup,
     keys::Keys,
     links::Links,
     routes::{
         files::{self, Files},
         health,
         jobs::{self, Jobs},
-        kinds, queues, workers,
+        keys as key_routes, kinds, queues, workers,
     },
     service::service,
     sweeper::sweep,
@@ -49,6 +51,8 @@ pub struct Settings {
     pub data: Data,
     /// The files that come in.
     pub uploads: fourmi_settings::Uploads,
+    /// Who may come in, and how often.
+    pub door: Door,
     /// Finished jobs on their way into the records.
     pub outbox: Outbox,
 }
@@ -64,6 +68,7 @@ impl Settings {
             redis: Redis::read(environment)?,
             data: Data::read(environment)?,
             uploads: fourmi_settings::Uploads::read(environment)?,
+            door: Door::read(environment)?,
             outbox: Outbox::read(environment)?,
         })
     }
@@ -85,30 +90,41 @@ impl Server {
         let listener = listen(settings.listen.address)
             .with_context(|| format!("FOURMI_LISTEN: cannot listen on {}", settings.listen.address))?;
         let blobs = Blobs::open(settings.data.files()).await?;
-        let keys = Keys::load_or_create(&settings.data.api_key(), &settings.data.api_keys())?;
         let links = Arc::new(Links::load_or_create(&settings.data.link_key())?);
         let queues =
             Queues::connect_trusting(settings.redis.url.expose(), settings.redis.authorities.as_deref()).await?;
         let records = Records::open(&settings.data.records()).await?;
         let outbox = OutboxConfig { most: settings.outbox.limit, ..OutboxConfig::default() };
+        let keys = Arc::new(Keys::open(records.clone(), &settings.data).await?);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&keys).keep_up()));
         archiver::start(&queues, &records, outbox, &stop).await?;
         // A cancel by HTTP must move the jobs that wait even if no worker lives.
         let relaying = relay_all(queues.clone(), catalogue().queues());
         tokio::spawn(stop.clone().run_until_cancelled_owned(relaying));
+        let keeper = Arc::new(Doorkeeper::new(settings.door.clone(), queues.clone()));
         let watcher = Watcher::start(queues.clone(), catalogue().queues());
         let uploads = Uploads::of(&blobs, settings.uploads.expiry);
         tokio::spawn(stop.clone().run_until_cancelled_owned(sweep(blobs.clone(), uploads.clone())));
         let max_upload_bytes = settings.uploads.max_bytes;
         let files = Files { blobs: blobs.clone(), uploads, max_upload_bytes, links: Arc::clone(&links) };
         let groups = vec![
-            jobs::group(Jobs { queues: queues.clone(), records, watcher, blobs, stop: stop.clone() }),
+            jobs::group(Jobs {
+                queues: queues.clone(),
+                records: records.clone(),
+                watcher,
+                blobs,
+                keeper: Arc::clone(&keeper),
+                stop: stop.clone(),
+            }),
             files::group(files),
             kinds::group(),
             queues::group(queues.clone()),
             workers::group(queues.clone()),
-            health::group(queues),
+            key_routes::group(Arc::clone(&keys)),
+            health::group(Checkup::new(queues, records, settings.data.files())),
         ];
-        Ok(Self::of(listener, service(Arc::new(keys), links, groups), stop))
+        let service = service(keys, links, Some(keeper), groups);
+        Ok(Self::of(listener, service, stop))
     }
 
     /// A server of a service on a listener.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use fourmi_model::BlobId;
-use fourmi_tests::{Platform, Program, eventually, eventually_async};
+use fourmi_tests::{Platform, eventually, eventually_async};
 use reqwest::{RequestBuilder, Response, header::HeaderMap};
 use serde_json::Value;
 use tokio::{
@@ -38,8 +38,7 @@ impl<'a> Tus<'a> {
     }
 
     fn at(platform: &'a Platform, url: String) -> Self {
-        let key = std::fs::read_to_string(platform.data().join("api-key")).unwrap().trim().to_owned();
-        Self { platform, url, key }
+        Self { platform, url, key: platform.key().to_owned() }
     }
 
     fn call(&self, method: &str, path: &str) -> RequestBuilder {
@@ -125,14 +124,6 @@ async fn refused(call: RequestBuilder, status: u16, code: &str) {
     let found = answer.status().as_u16();
     let problem: Value = answer.json().await.unwrap();
     assert_eq!((found, &problem["code"]), (status, &Value::from(code)), "{problem}");
-}
-
-/// A second server of the platform, and its address.
-fn second_api(platform: &Platform) -> (Program, String) {
-    let api = Program::start("fourmi-api", &[], platform.settings().to_vec());
-    let line = api.wait_for_line("listening");
-    let url = format!("http://{}", line.split("address=").nth(1).unwrap().trim());
-    (api, url)
 }
 
 #[tokio::test]
@@ -298,7 +289,8 @@ async fn nonsense_is_refused() {
 #[tokio::test]
 async fn a_server_dies_in_the_middle_and_another_goes_on() {
     let mut platform = Platform::with(&[], 0).await;
-    let (_api, url) = second_api(&platform);
+    let other = platform.another_api();
+    let url = other.url().to_owned();
     let content = bytes(3_000_000);
     let id = {
         let (first, second) = (Tus::new(&platform), Tus::at(&platform, url.clone()));
@@ -336,7 +328,7 @@ async fn what_is_abandoned_expires() {
     // A server removes it, also what a dead one left half written; here when it starts.
     let left = platform.data().join("files/incoming").join(BlobId::random().to_string());
     std::fs::write(&left, "half").unwrap();
-    let (_api, _) = second_api(&platform);
+    let _other = platform.another_api();
     eventually("it is removed", || !tus.place(&id).exists() && !left.exists());
     assert_eq!(tus.head(&id).await.status(), 410);
     assert_eq!(tus.offset(&other).await, 0);
