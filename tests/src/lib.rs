@@ -13,12 +13,14 @@ pub mod chaos;
 pub mod kinds;
 pub mod media_server;
 mod platform;
+mod postgres_server;
 mod program;
 mod recording;
 mod redis_server;
 mod topology;
 
 pub use platform::{OtherApi, Platform, processes_in};
+pub use postgres_server::PostgresServer;
 pub use program::{Program, descriptors, eventually, eventually_async};
 pub use recording::{Recording, long_recording};
 pub use redis_server::RedisServer;

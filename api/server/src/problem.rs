@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fourmi_blobs::{BlobError, UploadError};
 use fourmi_queue::{QueueError, Refusal};
+use fourmi_records::RecordsError;
 use salvo::{
     Depot, FlowCtrl, Handler, Request, Response, Writer, async_trait,
     http::{
@@ -99,6 +100,7 @@ codes! {
     RedisFull = TOO_MANY_REQUESTS "redis_full", "There is no memory to spare for new jobs";
     Internal = INTERNAL_SERVER_ERROR "internal", "Something went wrong on our side";
     RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable", "The jobs cannot be reached just now";
+    RecordsUnavailable = SERVICE_UNAVAILABLE "records_unavailable", "What is recorded cannot be reached just now";
     DiskFull = INSUFFICIENT_STORAGE "disk_full", "There is no room left for files";
 }
 
@@ -252,6 +254,17 @@ impl From<QueueError> for Problem {
             QueueError::Full { retry_after } => {
                 Self::new(Code::RedisFull, "Jobs that end make room.").retry_after(retry_after).inside(error)
             }
+            _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<RecordsError> for Problem {
+    fn from(error: RecordsError) -> Self {
+        match error {
+            RecordsError::Unavailable(_) => Self::new(Code::RecordsUnavailable, "Try again in a moment.")
+                .retry_after(Duration::from_secs(2))
+                .inside(error),
             _ => Self::internal(error),
         }
     }

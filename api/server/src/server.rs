@@ -3,11 +3,11 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use fourmi_blobs::{Blobs, Uploads};
+use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
 use fourmi_queue::{OutboxConfig, Queues, Watcher, relay_all};
 use fourmi_records::Records;
-use fourmi_settings::{Data, Door, Environment, Listen, Outbox, Redis, SettingError};
+use fourmi_settings::{Data, Database, Door, Environment, Listen, Outbox, Redis, SettingError, Uploads};
 use salvo::{Service, conn::tcp::TcpAcceptor, fuse::FuseConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
@@ -49,8 +49,10 @@ pub struct Settings {
     pub redis: Redis,
     /// The folder of files and keys.
     pub data: Data,
+    /// The records.
+    pub database: Database,
     /// The files that come in.
-    pub uploads: fourmi_settings::Uploads,
+    pub uploads: Uploads,
     /// Who may come in, and how often.
     pub door: Door,
     /// Finished jobs on their way into the records.
@@ -67,7 +69,8 @@ impl Settings {
             listen: Listen::read(environment)?,
             redis: Redis::read(environment)?,
             data: Data::read(environment)?,
-            uploads: fourmi_settings::Uploads::read(environment)?,
+            database: Database::read(environment)?,
+            uploads: Uploads::read(environment)?,
             door: Door::read(environment)?,
             outbox: Outbox::read(environment)?,
         })
@@ -85,7 +88,7 @@ impl Server {
     /// Opens what the server stands on. Cancelling `stop` later makes it drain.
     ///
     /// # Errors
-    /// If the address is taken, Redis does not answer, or the data folder or the records in it cannot be used.
+    /// If the address is taken, Redis does not answer, or the data folder or the records cannot be used.
     pub async fn bind(settings: &Settings, stop: CancellationToken) -> anyhow::Result<Self> {
         let listener = listen(settings.listen.address)
             .with_context(|| format!("FOURMI_LISTEN: cannot listen on {}", settings.listen.address))?;
@@ -93,7 +96,10 @@ impl Server {
         let links = Arc::new(Links::load_or_create(&settings.data.link_key())?);
         let queues =
             Queues::connect_trusting(settings.redis.url.expose(), settings.redis.authorities.as_deref()).await?;
-        let records = Records::open(&settings.data.records()).await?;
+        let records = match &settings.database.url {
+            Some(url) => Records::connect(url.expose()).await.context("DATABASE_URL")?,
+            None => Records::open(&settings.data.records()).await?,
+        };
         let outbox = OutboxConfig { most: settings.outbox.limit, ..OutboxConfig::default() };
         let keys = Arc::new(Keys::open(records.clone(), &settings.data).await?);
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&keys).keep_up()));
@@ -103,7 +109,7 @@ impl Server {
         tokio::spawn(stop.clone().run_until_cancelled_owned(relaying));
         let keeper = Arc::new(Doorkeeper::new(settings.door.clone(), queues.clone()));
         let watcher = Watcher::start(queues.clone(), catalogue().queues());
-        let uploads = Uploads::of(&blobs, settings.uploads.expiry);
+        let uploads = fourmi_blobs::Uploads::of(&blobs, settings.uploads.expiry);
         tokio::spawn(stop.clone().run_until_cancelled_owned(sweep(blobs.clone(), uploads.clone())));
         let max_upload_bytes = settings.uploads.max_bytes;
         let files = Files { blobs: blobs.clone(), uploads, max_upload_bytes, links: Arc::clone(&links) };

@@ -43,7 +43,8 @@ impl TestApi {
         let uploads = Uploads::of(&blobs, Duration::from_secs(3600));
         let max_upload_bytes = MAX_UPLOAD_BYTES as u64;
         let files = Files { blobs: blobs.clone(), uploads, max_upload_bytes, links: links.clone() };
-        let service = service(Arc::new(Keys::only(KEY)), links, None, vec![files::group(files), kinds::group()]);
+        let keys = Arc::new(Keys::only(folder.path(), KEY).await.unwrap());
+        let service = service(keys, links, None, vec![files::group(files), kinds::group()]);
         let stop = CancellationToken::new();
         let server = Server::of(TcpListener::bind("127.0.0.1:0").await.unwrap(), service, stop.clone());
         let url = format!("http://{}", server.address().unwrap());
