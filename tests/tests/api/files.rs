@@ -1,7 +1,7 @@
 //! Whose files are: what tenants and devices see of them, also of those that jobs make.
 
 use fourmi_model::{BlobId, State};
-use fourmi_tests::{Platform, eventually_async, recording::Recording};
+use fourmi_tests::{Platform, Recording, eventually_async};
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,9 +18,13 @@ async fn upload(platform: &Platform, key: &str, content: impl Into<reqwest::Body
 
 /// Status and body of what a key is told, without the file's id.
 async fn told(platform: &Platform, key: &str, method: &str, path: &str, id: &str) -> (u16, String) {
-    let call = with(platform, key, method, &path.replace("ID", id)).header("tus-resumable", "1.0.0");
-    let call = call.header("upload-offset", 2).header("content-type", "application/offset+octet-stream");
-    let call = if path.ends_with("/links") { call.header("content-type", "application/json").body("{}") } else { call };
+    let mut call = with(platform, key, method, &path.replace("ID", id));
+    if path.starts_with("/uploads") {
+        call = call.header("tus-resumable", "1.0.0").header("upload-offset", 2);
+        call = call.header("content-type", "application/offset+octet-stream");
+    } else if path.ends_with("/links") {
+        call = call.json(&json!({}));
+    }
     let answer = call.send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap().replace(id, "ID"))
 }

@@ -204,7 +204,7 @@ async fn end(request: &mut Request, depot: &mut Depot, response: &mut Response) 
 async fn take_piece(files: &Files, request: &mut Request, upload: Upload) -> Result<Upload, Problem> {
     refuse_encoding(request.headers())?;
     let sha256 = checksum::announced(request.headers())?;
-    let room = upload.announced.bytes - upload.offset;
+    let room = upload.announced.bytes.saturating_sub(upload.offset);
     if content_length(request.headers()).is_some_and(|bytes| bytes > room) {
         return Err(UploadError::Blob(BlobError::TooLarge { max_bytes: room }).into());
     }

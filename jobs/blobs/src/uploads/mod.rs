@@ -129,7 +129,7 @@ impl Uploads {
         let entry = self.entry(id);
         let piece = blocking(move || Piece::begin(entry, at, sha256.is_some())).await?;
         let mut summary = Summary::default();
-        let room = piece.about.announced.bytes - at;
+        let room = piece.about.announced.bytes.saturating_sub(at);
         let seen = |chunk: &[u8]| {
             if sha256.is_some() {
                 summary.add(chunk);
