@@ -14,6 +14,7 @@ mod jobs;
 mod keys;
 mod limits;
 mod patience;
+mod resumable;
 mod scale;
 #[cfg(test)]
 mod scripted;

@@ -9,6 +9,7 @@ mod content;
 mod disposition;
 mod docs_page;
 mod door;
+mod form;
 mod headers;
 mod health;
 mod keys;
@@ -25,7 +26,9 @@ pub mod routes;
 mod server;
 mod service;
 mod sse;
+mod sweeper;
 mod trace;
+mod tus;
 
 pub use door::Doorkeeper;
 pub use health::Checkup;

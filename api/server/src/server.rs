@@ -25,6 +25,7 @@ use crate::{
         keys as key_routes, kinds, queues, workers,
     },
     service::service,
+    sweeper::sweep,
 };
 
 /// How long requests may go on after the server was asked to stop.
@@ -108,8 +109,10 @@ impl Server {
         tokio::spawn(stop.clone().run_until_cancelled_owned(relaying));
         let keeper = Arc::new(Doorkeeper::new(settings.door.clone(), queues.clone()));
         let watcher = Watcher::start(queues.clone(), catalogue().queues());
-        let files =
-            Files { blobs: blobs.clone(), max_upload_bytes: settings.uploads.max_bytes, links: Arc::clone(&links) };
+        let uploads = fourmi_blobs::Uploads::of(&blobs, settings.uploads.expiry);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(sweep(blobs.clone(), uploads.clone())));
+        let max_upload_bytes = settings.uploads.max_bytes;
+        let files = Files { blobs: blobs.clone(), uploads, max_upload_bytes, links: Arc::clone(&links) };
         let groups = vec![
             jobs::group(Jobs {
                 queues: queues.clone(),

@@ -6,11 +6,14 @@ mod abuse;
 mod actions;
 mod bulk;
 mod door;
+mod files;
+mod forms;
 mod health;
 mod keys;
 mod lists;
 mod records;
 mod site;
+mod uploads;
 
 use reqwest::Response;
 use serde_json::Value;
