@@ -55,6 +55,7 @@ codes! {
     LinkExpired = FORBIDDEN "link_expired", "The time of the link is over";
     NotFound = NOT_FOUND "not_found", "There is nothing at this address";
     UnknownJob = NOT_FOUND "unknown_job", "There is no such job";
+    UnknownBatch = NOT_FOUND "unknown_batch", "The job is no batch and in none";
     UnknownFile = NOT_FOUND "unknown_file", "There is no such file";
     UnknownQueue = NOT_FOUND "unknown_queue", "There is no such queue";
     UnknownWorker = NOT_FOUND "unknown_worker", "There is no such worker process";
@@ -83,6 +84,7 @@ codes! {
     ChecksumMismatch = UNPROCESSABLE_ENTITY "checksum_mismatch", "The file is not the one that was announced";
     QueueFull = TOO_MANY_REQUESTS "queue_full", "The queue holds as many jobs as it may";
     RedisFull = TOO_MANY_REQUESTS "redis_full", "There is no memory to spare for new jobs";
+    TooManyStreams = TOO_MANY_REQUESTS "too_many_streams", "The key has as many streams open as it may";
     Internal = INTERNAL_SERVER_ERROR "internal", "Something went wrong on our side";
     RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable", "The jobs cannot be reached just now";
     DiskFull = INSUFFICIENT_STORAGE "disk_full", "There is no room left for files";
@@ -172,7 +174,9 @@ impl Problem {
         self
     }
 
-    fn retry_after(self, wait: Duration) -> Self {
+    /// The same problem with the time after which it may be gone.
+    #[must_use]
+    pub(crate) fn retry_after(self, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }

@@ -7,7 +7,7 @@ use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
 use fourmi_queue::{OutboxConfig, Queues, Watcher, relay_all};
 use fourmi_records::Records;
-use fourmi_settings::{Data, Environment, Listen, Outbox, Redis, SettingError, Uploads};
+use fourmi_settings::{Data, Environment, Listen, Outbox, Redis, SettingError, Streams, Uploads};
 use salvo::{Service, conn::tcp::TcpAcceptor, fuse::FuseConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ use crate::{
         kinds, queues, workers,
     },
     service::service,
+    sse,
 };
 
 /// How long requests may go on after the server was asked to stop.
@@ -48,6 +49,8 @@ pub struct Settings {
     pub data: Data,
     /// The files that come in.
     pub uploads: Uploads,
+    /// Streams of events.
+    pub streams: Streams,
     /// Finished jobs on their way into the records.
     pub outbox: Outbox,
 }
@@ -63,6 +66,7 @@ impl Settings {
             redis: Redis::read(environment)?,
             data: Data::read(environment)?,
             uploads: Uploads::read(environment)?,
+            streams: Streams::read(environment)?,
             outbox: Outbox::read(environment)?,
         })
     }
@@ -95,10 +99,11 @@ impl Server {
         let relaying = relay_all(queues.clone(), catalogue().queues());
         tokio::spawn(stop.clone().run_until_cancelled_owned(relaying));
         let watcher = Watcher::start(queues.clone(), catalogue().queues());
+        let streams = sse::Streams::new(settings.streams.per_key);
         let files =
             Files { blobs: blobs.clone(), max_upload_bytes: settings.uploads.max_bytes, links: Arc::clone(&links) };
         let groups = vec![
-            jobs::group(Jobs { queues: queues.clone(), records, watcher, blobs, stop: stop.clone() }),
+            jobs::group(Jobs { queues: queues.clone(), records, watcher, streams, blobs, stop: stop.clone() }),
             files::group(files),
             kinds::group(),
             queues::group(queues.clone()),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     ClientSettings, Data, Environment, Listen, Logging, Media, Outbox, PrivateRedis, Redis, Setting, SettingError,
-    Uploads, Worker,
+    Streams, Uploads, Worker,
 };
 
 impl Environment {
@@ -35,6 +35,7 @@ impl Environment {
             PrivateRedis::read(self).err(),
             Listen::read(self).err(),
             Uploads::read(self).err(),
+            Streams::read(self).err(),
             Worker::read(self).err(),
             Outbox::read(self).err(),
             Media::read(self).err(),

@@ -10,7 +10,8 @@ pub mod table;
 
 pub use concerns::bytes;
 pub use concerns::{
-    ApiKey, ClientSettings, Fsync, Listen, LogFormat, Logging, Media, Outbox, PrivateRedis, Redis, Uploads, Worker,
+    ApiKey, ClientSettings, Fsync, Listen, LogFormat, Logging, Media, Outbox, PrivateRedis, Redis, Streams, Uploads,
+    Worker,
 };
 pub use environment::{Environment, SettingError};
 pub use layout::Data;

@@ -97,6 +97,8 @@ settings! {
     LISTEN = "FOURMI_LISTEN", default "127.0.0.1:8700", form "an IP address and a port, such as 127.0.0.1:8700 or [::]:8700", Public;
     /// Largest file that may be uploaded.
     MAX_UPLOAD_BYTES = "FOURMI_MAX_UPLOAD_BYTES", default "10GiB", form "a number of bytes, or of KiB, MiB, GiB or TiB, such as 500MiB", Public;
+    /// Streams of events that one API process keeps open for one key at most.
+    STREAMS_PER_KEY = "FOURMI_STREAMS_PER_KEY", default "1000", form "a whole number from 1 to 1000000, such as 1000", Public;
     /// Jobs that one worker process runs at a time.
     SLOTS = "FOURMI_SLOTS", default "<number of cores>", form "a whole number from 1 to 1024, such as 4", Public;
     /// How long a worker that was asked to stop lets its jobs run before it gives them back to the queue.

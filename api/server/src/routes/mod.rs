@@ -3,6 +3,7 @@
 mod dead;
 pub(crate) mod docs;
 mod download;
+mod events;
 pub mod files;
 mod flow_plan;
 mod flows;
