@@ -111,6 +111,11 @@ impl Platform {
         &self.url
     }
 
+    /// The first key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// The settings that its programs have.
     pub fn settings(&self) -> &[(&'static str, String)] {
         &self.settings

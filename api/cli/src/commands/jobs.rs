@@ -1,4 +1,4 @@
-//! `fourmi jobs`, `job`, `watch`, `cancel`, `retry`: looking at jobs and steering them.
+//! `fourmi jobs`, `job`, `cancel`, `retry`: looking at jobs and steering them.
 
 use std::time::Duration;
 
@@ -142,7 +142,7 @@ fn took(job: &Job, now: Timestamp) -> String {
     }
 }
 
-fn note(job: &Job) -> String {
+pub(crate) fn note(job: &Job) -> String {
     let error = job.error.as_ref().filter(|_| job.state != State::Succeeded).map(|error| error.code.clone());
     let cancel = job.cancel_requested.then(|| "being cancelled".to_owned());
     let tags = (!job.tags.is_empty()).then(|| job.tags.join(", "));
@@ -228,10 +228,6 @@ fn print_runs(runs: &[RunReport]) -> anyhow::Result<()> {
         ]);
     }
     table.print()
-}
-
-pub(crate) async fn watch(session: &Session, arguments: OneJob) -> anyhow::Result<Exit> {
-    submit::watch(session, &session.client()?, &arguments.id).await
 }
 
 pub(crate) async fn cancel(session: &Session, arguments: OneJob) -> anyhow::Result<Exit> {

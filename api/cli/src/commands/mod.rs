@@ -17,4 +17,5 @@ pub(crate) mod sample;
 pub(crate) mod scale;
 pub(crate) mod submit;
 pub(crate) mod waiting;
+pub(crate) mod watch;
 pub(crate) mod workers;
