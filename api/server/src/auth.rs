@@ -10,6 +10,7 @@ use salvo::{
 
 use crate::{
     caller::Caller,
+    door::{Doorkeeper, Origin},
     keys::Keys,
     links::Links,
     problem::{Code, Problem},
@@ -21,11 +22,17 @@ use crate::{
 pub(crate) struct RequireKey {
     pub(crate) keys: Arc<Keys>,
     pub(crate) scopes: &'static [Scope],
+    pub(crate) keeper: Option<Arc<Doorkeeper>>,
 }
 
 impl RequireKey {
-    fn check(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
-        let caller = bearer(headers).and_then(|key| self.keys.open(key)).ok_or_else(Problem::unauthorized)?;
+    async fn check(&self, headers: &HeaderMap, depot: &Depot) -> Result<Caller, Problem> {
+        let Some(caller) = bearer(headers).and_then(|key| self.keys.open(key)) else {
+            if let (Some(keeper), Ok(origin)) = (&self.keeper, depot.get_typed::<Origin>()) {
+                keeper.limits().count_guess(origin).await?;
+            }
+            return Err(Problem::unauthorized());
+        };
         if self.scopes.is_empty() || self.scopes.iter().any(|scope| caller.may(*scope)) {
             return Ok(caller);
         }
@@ -37,7 +44,7 @@ impl RequireKey {
 #[async_trait]
 impl Handler for RequireKey {
     async fn handle(&self, request: &mut Request, depot: &mut Depot, response: &mut Response, flow: &mut FlowCtrl) {
-        match self.check(request.headers()) {
+        match self.check(request.headers(), depot).await {
             Ok(caller) => {
                 depot.insert_typed(caller);
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use fourmi_model::{Job, Scope, Scopes, TenantName};
 use fourmi_queue::JobFilter;
+use fourmi_settings::RateLimit;
 use salvo::Depot;
 use serde_json::Value;
 
@@ -24,6 +25,8 @@ pub(crate) struct Rights {
     pub(crate) own_only: bool,
     /// What it may do.
     pub(crate) scopes: Scopes,
+    /// How often it may ask, if not as often as others.
+    pub(crate) rate_limit: Option<RateLimit>,
 }
 
 impl Caller {
@@ -69,6 +72,11 @@ impl Caller {
     pub(crate) fn sees(&self, tenant: Option<&TenantName>, submitted_by: Option<&str>) -> bool {
         let Rights { key, tenant: own, own_only, .. } = &*self.0;
         (own.is_none() || own.as_ref() == tenant) && (!own_only || submitted_by == Some(key))
+    }
+
+    /// How often it may ask, if not as often as others.
+    pub(crate) fn rate_limit(&self) -> Option<RateLimit> {
+        self.0.rate_limit
     }
 
     /// Whether it sees everything that there is.

@@ -63,7 +63,13 @@ impl Keys {
         let is_it = |key: &Key| key.sha256.as_bytes().ct_eq(hash.as_bytes());
         let known: bool = self.keys.iter().fold(Choice::from(0), |known, key| known | is_it(key)).into();
         let key = self.keys.iter().find(|key| known && key.sha256 == hash)?;
-        Some(Caller::new(Rights { key: key.id.clone(), tenant: None, own_only: false, scopes: Scopes::all() }))
+        Some(Caller::new(Rights {
+            key: key.id.clone(),
+            tenant: None,
+            own_only: false,
+            scopes: Scopes::all(),
+            rate_limit: None,
+        }))
     }
 
     /// Keys for tests: just this one.

@@ -8,6 +8,7 @@ mod checksum;
 mod content;
 mod disposition;
 mod docs_page;
+mod door;
 mod headers;
 mod keys;
 mod links;
@@ -24,6 +25,7 @@ mod service;
 mod sse;
 mod trace;
 
+pub use door::Doorkeeper;
 pub use keys::Keys;
 pub use links::Links;
 pub use operation::Group;

@@ -136,7 +136,13 @@ impl Operation {
             problems: BTreeMap::new(),
             handler: handler.arc(),
         };
-        operation.fails(&[Code::Unauthorized, Code::NotAcceptable, Code::Internal])
+        operation.fails(&[
+            Code::UnknownHost,
+            Code::Unauthorized,
+            Code::NotAcceptable,
+            Code::RateLimited,
+            Code::Internal,
+        ])
     }
 
     /// What it does, in one line, and the rest.

@@ -47,6 +47,7 @@ codes! {
     InvalidCursor = BAD_REQUEST "invalid_cursor", "The cursor is none that a list gave";
     InvalidJson = BAD_REQUEST "invalid_json", "The body is not JSON";
     UploadIncomplete = BAD_REQUEST "upload_incomplete", "The file did not arrive whole";
+    UnknownHost = BAD_REQUEST "unknown_host", "The API is not known by this name";
     BadRequest = BAD_REQUEST "bad_request", "The request cannot be understood";
     Unauthorized = UNAUTHORIZED "unauthorized", "The API key is missing or wrong";
     ScopeMissing = FORBIDDEN "scope_missing", "The API key may not do this";
@@ -82,6 +83,7 @@ codes! {
     UnknownParent = UNPROCESSABLE_ENTITY "unknown_parent", "There is no such job to wait for";
     Cycle = UNPROCESSABLE_ENTITY "cycle", "The jobs of the flow wait for each other";
     ChecksumMismatch = UNPROCESSABLE_ENTITY "checksum_mismatch", "The file is not the one that was announced";
+    RateLimited = TOO_MANY_REQUESTS "rate_limited", "These requests come too often";
     QueueFull = TOO_MANY_REQUESTS "queue_full", "The queue holds as many jobs as it may";
     RedisFull = TOO_MANY_REQUESTS "redis_full", "There is no memory to spare for new jobs";
     TooManyStreams = TOO_MANY_REQUESTS "too_many_streams", "The key has as many streams open as it may";
@@ -174,8 +176,7 @@ impl Problem {
         self
     }
 
-    /// The same problem with the time after which it may be gone.
-    #[must_use]
+    /// The same problem, for whoever tries again after this time.
     pub(crate) fn retry_after(self, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))

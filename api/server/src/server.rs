@@ -7,13 +7,14 @@ use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
 use fourmi_queue::{OutboxConfig, Queues, Watcher, relay_all};
 use fourmi_records::Records;
-use fourmi_settings::{Data, Environment, Listen, Outbox, Redis, SettingError, Streams, Uploads};
+use fourmi_settings::{Data, Door, Environment, Listen, Outbox, Redis, SettingError, Streams, Uploads};
 use salvo::{Service, conn::tcp::TcpAcceptor, fuse::FuseConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     archiver,
+    door::Doorkeeper,
     keys::Keys,
     links::Links,
     routes::{
@@ -51,6 +52,8 @@ pub struct Settings {
     pub uploads: Uploads,
     /// Streams of events.
     pub streams: Streams,
+    /// Who may come in, and how often.
+    pub door: Door,
     /// Finished jobs on their way into the records.
     pub outbox: Outbox,
 }
@@ -67,6 +70,7 @@ impl Settings {
             data: Data::read(environment)?,
             uploads: Uploads::read(environment)?,
             streams: Streams::read(environment)?,
+            door: Door::read(environment)?,
             outbox: Outbox::read(environment)?,
         })
     }
@@ -98,19 +102,29 @@ impl Server {
         // A cancel by HTTP must move the jobs that wait even if no worker lives.
         let relaying = relay_all(queues.clone(), catalogue().queues());
         tokio::spawn(stop.clone().run_until_cancelled_owned(relaying));
+        let keeper = Arc::new(Doorkeeper::new(settings.door.clone(), queues.clone()));
         let watcher = Watcher::start(queues.clone(), catalogue().queues());
         let streams = sse::Streams::new(settings.streams.per_key);
         let files =
             Files { blobs: blobs.clone(), max_upload_bytes: settings.uploads.max_bytes, links: Arc::clone(&links) };
         let groups = vec![
-            jobs::group(Jobs { queues: queues.clone(), records, watcher, streams, blobs, stop: stop.clone() }),
+            jobs::group(Jobs {
+                queues: queues.clone(),
+                records,
+                watcher,
+                streams,
+                blobs,
+                keeper: Arc::clone(&keeper),
+                stop: stop.clone(),
+            }),
             files::group(files),
             kinds::group(),
             queues::group(queues.clone()),
             workers::group(queues.clone()),
             health::group(queues),
         ];
-        Ok(Self::of(listener, service(Arc::new(keys), links, groups), stop))
+        let service = service(Arc::new(keys), links, Some(keeper), groups);
+        Ok(Self::of(listener, service, stop))
     }
 
     /// A server of a service on a listener.

@@ -13,6 +13,7 @@ use salvo::{
 
 use crate::{
     auth::{RequireKey, RequireKeyOrLink},
+    door::{Count, Doorkeeper, Enter, class_of},
     headers::accepts,
     keys::Keys,
     links::Links,
@@ -23,8 +24,9 @@ use crate::{
     trace::Trace,
 };
 
-/// The service that answers on these routes, to whoever has a key or, for files, a link; and on those of the documentation, which describes them.
-pub fn service(keys: Arc<Keys>, links: Arc<Links>, mut groups: Vec<Group>) -> Service {
+/// The service that answers on these routes, to whoever has a key or, for files, a link; and on those of the documentation,
+/// which describes them. Without somebody at the door nobody is counted.
+pub fn service(keys: Arc<Keys>, links: Arc<Links>, keeper: Option<Arc<Doorkeeper>>, mut groups: Vec<Group>) -> Service {
     let page = docs::Page::default();
     groups.push(docs::group(page.clone()));
     page.fill(&openapi::document(&groups, catalogue()));
@@ -32,20 +34,37 @@ pub fn service(keys: Arc<Keys>, links: Arc<Links>, mut groups: Vec<Group>) -> Se
     let mut root = Router::new().get(to_docs).push(Router::with_path("docs/style.css").get(docs::style));
     for group in &groups {
         for operation in &group.operations {
-            root = root.push(route(group, operation, &keys, &links));
+            root = root.push(route(group, operation, &keys, &links, keeper.as_ref()));
         }
     }
-    Service::new(root).hoop(Trace).catcher(Catcher::new(Catch))
+    let mut service = Service::new(root).hoop(Trace).catcher(Catcher::new(Catch));
+    if let Some(keeper) = keeper {
+        let cors = keeper.cors();
+        service = service.hoop(Enter(keeper));
+        if let Some(cors) = cors {
+            service = service.hoop(cors);
+        }
+    }
+    service
 }
 
-fn route(group: &Group, operation: &Operation, keys: &Arc<Keys>, links: &Arc<Links>) -> Router {
+fn route(
+    group: &Group,
+    operation: &Operation,
+    keys: &Arc<Keys>,
+    links: &Arc<Links>,
+    keeper: Option<&Arc<Doorkeeper>>,
+) -> Router {
     let mut router = Router::with_path(operation.path.trim_start_matches('/'));
-    let require_key = RequireKey { keys: Arc::clone(keys), scopes: operation.scopes };
+    let require_key = RequireKey { keys: Arc::clone(keys), scopes: operation.scopes, keeper: keeper.cloned() };
     router = match operation.access {
         Access::Open => router,
         Access::Key => router.hoop(require_key),
         Access::KeyOrLink => router.hoop(RequireKeyOrLink(require_key, Arc::clone(links))),
     };
+    if let (Some(keeper), Some(class)) = (keeper, class_of(operation)) {
+        router = router.hoop(Count { keeper: Arc::clone(keeper), class });
+    }
     router = router.hoop(Negotiate(operation.media_type()));
     if let Some(state) = &group.state {
         router = router.hoop(state.clone());
@@ -110,6 +129,7 @@ mod tests {
         let service = service(
             Arc::new(Keys::only("a-key-of-the-tests")),
             Arc::new(Links::random()),
+            None,
             vec![Group::new("t", "", vec![operation])],
         );
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -38,6 +38,7 @@ scripts! {
     PROMOTE = "promote.lua",
     PURGE = "purge.lua",
     PUSH = "push.lua",
+    RATES = "rates.lua",
     RECLAIM = "reclaim.lua",
     RELAY = "relay.lua",
     RELEASE = "release.lua",

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    ClientSettings, Data, Environment, Listen, Logging, Media, Outbox, PrivateRedis, Redis, Setting, SettingError,
-    Streams, Uploads, Worker,
+    ClientSettings, Data, Door, Environment, Listen, Logging, Media, Outbox, PrivateRedis, Redis, Setting,
+    SettingError, Streams, Uploads, Worker,
 };
 
 impl Environment {
@@ -36,6 +36,7 @@ impl Environment {
             Listen::read(self).err(),
             Uploads::read(self).err(),
             Streams::read(self).err(),
+            Door::read(self).err(),
             Worker::read(self).err(),
             Outbox::read(self).err(),
             Media::read(self).err(),

@@ -99,6 +99,14 @@ settings! {
     MAX_UPLOAD_BYTES = "FOURMI_MAX_UPLOAD_BYTES", default "10GiB", form "a number of bytes, or of KiB, MiB, GiB or TiB, such as 500MiB", Public;
     /// Streams of events that one API process keeps open for one key at most.
     STREAMS_PER_KEY = "FOURMI_STREAMS_PER_KEY", default "1000", form "a whole number from 1 to 1000000, such as 1000", Public;
+    /// How often the API may be asked, by class of route; what is not named keeps its default.
+    RATE_LIMITS = "FOURMI_RATE_LIMITS", default "", form "entries separated by commas, such as read=600/60 (600 in 60 seconds with one key), any@address=100/60, submit:audio.extract=10/60 or upload=off", Public;
+    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, separated by commas.
+    TRUSTED_PROXIES = "FOURMI_TRUSTED_PROXIES", default "", form "addresses or networks separated by commas, such as 10.0.0.0/8,::1", Public;
+    /// Names by which the API may be asked, separated by commas; any if there is none.
+    TRUSTED_HOSTS = "FOURMI_TRUSTED_HOSTS", default "", form "names of hosts separated by commas, such as jobs.example.org", Public;
+    /// Origins whose pages may call the API, separated by commas; `*` for all.
+    CORS_ORIGINS = "FOURMI_CORS_ORIGINS", default "", form "origins separated by commas, such as https://app.example.org", Public;
     /// Jobs that one worker process runs at a time.
     SLOTS = "FOURMI_SLOTS", default "<number of cores>", form "a whole number from 1 to 1024, such as 4", Public;
     /// How long a worker that was asked to stop lets its jobs run before it gives them back to the queue.

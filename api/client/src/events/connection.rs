@@ -41,7 +41,10 @@ impl Connection {
     ///
     /// # Errors
     /// If a connection could not be made or was cut: see [`Connection::interrupted`].
-    pub(super) async fn next(&mut self, request: impl Fn(&Client) -> RequestBuilder) -> Result<Option<Event>, ClientError> {
+    pub(super) async fn next(
+        &mut self,
+        request: impl Fn(&Client) -> RequestBuilder,
+    ) -> Result<Option<Event>, ClientError> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));

@@ -247,13 +247,16 @@ mod tests {
         let first = ["snapshot 2", "live 1 false", "progress 3", "interrupted"];
         assert_eq!(updates, [&first[..], &["gap None interrupted", "live 1 false", "succeeded 4"]].concat());
         let asked = api.requests();
-        assert!(asked[0].starts_with(&format!("GET /api/v1/flows/{ID}/events ")) && !asked[0].contains("last-event-id"));
+        assert!(
+            asked[0].starts_with(&format!("GET /api/v1/flows/{ID}/events ")) && !asked[0].contains("last-event-id")
+        );
         assert!(asked[2].contains("last-event-id: 120\r\n"), "{}", asked[2]);
     }
 
     #[tokio::test]
     async fn a_query_says_which_jobs_and_a_refusal_ends_the_stream() {
-        let api = Scripted::start([answer("400 Bad Request", "", None, r#"{"status":400,"code":"invalid_query"}"#)]).await;
+        let api =
+            Scripted::start([answer("400 Bad Request", "", None, r#"{"status":400,"code":"invalid_query"}"#)]).await;
         let query = EventQuery { states: vec![State::Failed], tag: Some("a b".into()), ..EventQuery::default() };
         assert_eq!(told(api.client().jobs_events(&query)).await, ["invalid_query"]);
         assert!(api.requests()[0].starts_with("GET /api/v1/events?state=failed&tag=a+b "), "{}", api.requests()[0]);

@@ -143,6 +143,9 @@ async fn submit_flow(request: &mut Request, depot: &mut Depot, response: &mut Re
     let key = headers::idempotency_key(request.headers())?;
     let wanted: FlowSubmission<'_> = body::parse(body::read_up_to(request, MAX_BYTES).await?)?;
     let caller = Caller::of(depot)?;
+    for job in &wanted.jobs {
+        jobs.keeper.limits().count_kind(&job.kind, &caller).await?;
+    }
     let flow = Checked::of(&jobs, &caller, wanted, key.as_deref()).await?;
     let mut push = Push::new(&jobs, flow, key.is_some()).await?;
     let accepted = match push.all().await {

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     body,
     caller::Caller,
+    door::Doorkeeper,
     headers,
     operation::{Group, JSON, Operation, Place, schema, state_of},
     problem::{Code, Problem},
@@ -57,6 +58,8 @@ pub struct Jobs {
     pub streams: Streams,
     /// The files that they name.
     pub blobs: Blobs,
+    /// Who counts what is asked.
+    pub keeper: Arc<Doorkeeper>,
     /// Cancelled when the server stops: whoever waits or follows is let go.
     pub stop: CancellationToken,
 }
@@ -171,6 +174,7 @@ async fn submit_job(request: &mut Request, depot: &mut Depot, response: &mut Res
     let key = headers::idempotency_key(request.headers())?;
     let wanted: JobSubmission<'_> = body::parse(body::read(request).await?)?;
     let caller = Caller::of(depot)?;
+    jobs.keeper.limits().count_kind(&wanted.kind, &caller).await?;
     let (id, submission) = check(&jobs, &caller, wanted, key).await?;
     let pushed = in_time(jobs.push(&id, &submission)).await??;
     let job = jobs.accepted(&pushed, &submission, wait).await?;

@@ -113,7 +113,8 @@ impl Followed {
         loop {
             let event = self.event().await.expect("the stream goes on");
             let job = event.json();
-            if ["state", "snapshot"].contains(&event.name.as_str()) && job["id"] == id && job["state"] == state.as_str() {
+            if ["state", "snapshot"].contains(&event.name.as_str()) && job["id"] == id && job["state"] == state.as_str()
+            {
                 return event;
             }
         }
