@@ -14,13 +14,15 @@ mod event_reader;
 pub mod kinds;
 pub mod media_server;
 mod platform;
+mod postgres_server;
 mod program;
 mod recording;
 mod redis_server;
 mod topology;
 
 pub use event_reader::{Block, EventReader};
-pub use platform::{Platform, processes_in};
+pub use platform::{OtherApi, Platform, processes_in};
+pub use postgres_server::PostgresServer;
 pub use program::{Program, descriptors, eventually, eventually_async};
 pub use recording::{Recording, long_recording};
 pub use redis_server::RedisServer;

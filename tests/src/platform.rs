@@ -88,6 +88,12 @@ impl Platform {
         self.answers_again();
     }
 
+    /// Another API on the same data and Redis, on a port of its own.
+    pub fn another_api(&self) -> OtherApi {
+        let program = Program::start("fourmi-api", &[], self.settings.clone());
+        OtherApi { url: address(&program), program }
+    }
+
     fn answers_again(&mut self) {
         address(&self.api);
         // The connections that the old one kept open are dead.
@@ -172,6 +178,20 @@ impl Platform {
             (runs.is_empty() && incoming.is_empty()).then_some(())
         })
         .await;
+    }
+}
+
+/// A second API.
+pub struct OtherApi {
+    /// The program.
+    pub program: Program,
+    url: String,
+}
+
+impl OtherApi {
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 }
 

@@ -112,6 +112,9 @@ pub(crate) enum Command {
     /// Look at limits of queues and weights of tenants, or set them
     #[command(subcommand)]
     Limits(commands::limits::LimitsCommand),
+    /// Make API keys, change them or take them back
+    #[command(subcommand)]
+    Keys(commands::keys::KeysCommand),
     /// Submit jobs that wait for each other, or show such
     #[command(subcommand)]
     Flows(commands::flows::FlowsCommand),
@@ -142,6 +145,13 @@ pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     let ago = lasting(text).ok().and_then(|ago| Timestamp::now().checked_sub(ago).ok());
     ago.or_else(|| text.parse().ok())
         .ok_or_else(|| "a moment is written 2027-01-31T08:00:00Z, or 2h for two hours ago".to_owned())
+}
+
+/// A moment to come as it is written on the command line: itself, or how far away it is.
+pub(crate) fn coming(text: &str) -> Result<Timestamp, String> {
+    let then = lasting(text).ok().and_then(|wait| Timestamp::now().checked_add(wait).ok());
+    then.or_else(|| text.parse().ok())
+        .ok_or_else(|| "a moment is written 2027-01-31T08:00:00Z, or 90d for in ninety days".to_owned())
 }
 
 #[cfg(test)]

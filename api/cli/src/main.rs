@@ -62,6 +62,7 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Workers(arguments) => commands::workers::list(session, arguments).await,
         Command::Drain(arguments) => commands::workers::drain(session, arguments).await,
         Command::Limits(command) => commands::limits::run(session, command).await,
+        Command::Keys(command) => commands::keys::run(session, command).await,
         Command::Flows(command) => commands::flows::run(session, command).await,
         Command::Kinds(arguments) => commands::kinds::run(session, arguments).await,
         Command::Config => commands::config::run(session),

@@ -27,7 +27,7 @@ pub(crate) struct RequireKey {
 
 impl RequireKey {
     async fn check(&self, headers: &HeaderMap, depot: &Depot) -> Result<Caller, Problem> {
-        let Some(caller) = bearer(headers).and_then(|key| self.keys.open(key)) else {
+        let Some(caller) = bearer(headers).and_then(|key| self.keys.who(key)) else {
             if let (Some(keeper), Ok(origin)) = (&self.keeper, depot.get_typed::<Origin>()) {
                 keeper.limits().count_guess(origin).await?;
             }

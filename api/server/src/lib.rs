@@ -10,6 +10,7 @@ mod disposition;
 mod docs_page;
 mod door;
 mod headers;
+mod health;
 mod keys;
 mod links;
 mod openapi;
@@ -26,6 +27,7 @@ mod sse;
 mod trace;
 
 pub use door::Doorkeeper;
+pub use health::Checkup;
 pub use keys::Keys;
 pub use links::Links;
 pub use operation::Group;

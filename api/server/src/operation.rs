@@ -71,6 +71,7 @@ pub(crate) struct Operation {
     pub(crate) description: &'static str,
     pub(crate) access: Access,
     pub(crate) scopes: &'static [Scope],
+    pub(crate) counted: bool,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) body: Option<Content>,
     pub(crate) answers: Vec<Answer>,
@@ -130,6 +131,7 @@ impl Operation {
             description: "",
             access: Access::Key,
             scopes: &[],
+            counted: true,
             parameters: Vec::new(),
             body: None,
             answers: Vec::new(),
@@ -162,6 +164,13 @@ impl Operation {
     pub(crate) fn open(mut self) -> Self {
         self.access = Access::Open;
         self.problems.remove(&401);
+        self
+    }
+
+    /// Whoever asks is not counted: it costs nothing to answer.
+    pub(crate) fn uncounted(mut self) -> Self {
+        self.counted = false;
+        self.problems.remove(&429);
         self
     }
 

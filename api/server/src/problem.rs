@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fourmi_blobs::BlobError;
 use fourmi_queue::{QueueError, Refusal};
+use fourmi_records::RecordsError;
 use salvo::{
     Depot, FlowCtrl, Handler, Request, Response, Writer, async_trait,
     http::{
@@ -60,6 +61,7 @@ codes! {
     UnknownFile = NOT_FOUND "unknown_file", "There is no such file";
     UnknownQueue = NOT_FOUND "unknown_queue", "There is no such queue";
     UnknownWorker = NOT_FOUND "unknown_worker", "There is no such worker process";
+    UnknownKey = NOT_FOUND "unknown_key", "There is no such API key";
     KindNotFound = NOT_FOUND "unknown_kind", "There is no such kind of job";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed", "This address does not know this method";
     NotAcceptable = NOT_ACCEPTABLE "not_acceptable", "The answer does not come in a form that the caller accepts";
@@ -69,6 +71,9 @@ codes! {
     AlreadyStarted = CONFLICT "already_started", "The job has started";
     JobsRunning = CONFLICT "jobs_running", "Jobs of the queue run";
     UnknownToken = CONFLICT "unknown_token", "The token is none that is valid now";
+    KeyRevoked = CONFLICT "key_revoked", "The API key was taken back";
+    LastAdminKey = CONFLICT "last_admin_key", "It is the last key that can make keys";
+    ChangedMeanwhile = CONFLICT "changed_meanwhile", "Somebody else has changed it in this moment";
     UniqueConflict = CONFLICT "unique_conflict", "Another job of its like is there, which the key does not see";
     NotRetryable = CONFLICT "not_retryable", "The job cannot be retried in its state";
     PreconditionFailed = PRECONDITION_FAILED "precondition_failed", "The file is not the version that was asked for";
@@ -89,6 +94,7 @@ codes! {
     TooManyStreams = TOO_MANY_REQUESTS "too_many_streams", "The key has as many streams open as it may";
     Internal = INTERNAL_SERVER_ERROR "internal", "Something went wrong on our side";
     RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable", "The jobs cannot be reached just now";
+    RecordsUnavailable = SERVICE_UNAVAILABLE "records_unavailable", "What is recorded cannot be reached just now";
     DiskFull = INSUFFICIENT_STORAGE "disk_full", "There is no room left for files";
 }
 
@@ -242,6 +248,17 @@ impl From<QueueError> for Problem {
             QueueError::Full { retry_after } => {
                 Self::new(Code::RedisFull, "Jobs that end make room.").retry_after(retry_after).inside(error)
             }
+            _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<RecordsError> for Problem {
+    fn from(error: RecordsError) -> Self {
+        match error {
+            RecordsError::Unavailable(_) => Self::new(Code::RecordsUnavailable, "Try again in a moment.")
+                .retry_after(Duration::from_secs(2))
+                .inside(error),
             _ => Self::internal(error),
         }
     }

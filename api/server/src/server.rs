@@ -7,7 +7,7 @@ use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
 use fourmi_queue::{OutboxConfig, Queues, Watcher, relay_all};
 use fourmi_records::Records;
-use fourmi_settings::{Data, Door, Environment, Listen, Outbox, Redis, SettingError, Streams, Uploads};
+use fourmi_settings::{Data, Database, Door, Environment, Listen, Outbox, Redis, SettingError, Streams, Uploads};
 use salvo::{Service, conn::tcp::TcpAcceptor, fuse::FuseConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     archiver,
     door::Doorkeeper,
+    health::Checkup,
     keys::Keys,
     links::Links,
     routes::{
         files::{self, Files},
         health,
         jobs::{self, Jobs},
-        kinds, queues, workers,
+        keys as key_routes, kinds, queues, workers,
     },
     service::service,
     sse,
@@ -48,6 +49,8 @@ pub struct Settings {
     pub redis: Redis,
     /// The folder of files and keys.
     pub data: Data,
+    /// The records.
+    pub database: Database,
     /// The files that come in.
     pub uploads: Uploads,
     /// Streams of events.
@@ -68,6 +71,7 @@ impl Settings {
             listen: Listen::read(environment)?,
             redis: Redis::read(environment)?,
             data: Data::read(environment)?,
+            database: Database::read(environment)?,
             uploads: Uploads::read(environment)?,
             streams: Streams::read(environment)?,
             door: Door::read(environment)?,
@@ -87,17 +91,21 @@ impl Server {
     /// Opens what the server stands on. Cancelling `stop` later makes it drain.
     ///
     /// # Errors
-    /// If the address is taken, Redis does not answer, or the data folder or the records in it cannot be used.
+    /// If the address is taken, Redis does not answer, or the data folder or the records cannot be used.
     pub async fn bind(settings: &Settings, stop: CancellationToken) -> anyhow::Result<Self> {
         let listener = listen(settings.listen.address)
             .with_context(|| format!("FOURMI_LISTEN: cannot listen on {}", settings.listen.address))?;
         let blobs = Blobs::open(settings.data.files()).await?;
-        let keys = Keys::load_or_create(&settings.data.api_key(), &settings.data.api_keys())?;
         let links = Arc::new(Links::load_or_create(&settings.data.link_key())?);
         let queues =
             Queues::connect_trusting(settings.redis.url.expose(), settings.redis.authorities.as_deref()).await?;
-        let records = Records::open(&settings.data.records()).await?;
+        let records = match &settings.database.url {
+            Some(url) => Records::connect(url.expose()).await.context("DATABASE_URL")?,
+            None => Records::open(&settings.data.records()).await?,
+        };
         let outbox = OutboxConfig { most: settings.outbox.limit, ..OutboxConfig::default() };
+        let keys = Arc::new(Keys::open(records.clone(), &settings.data).await?);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&keys).keep_up()));
         archiver::start(&queues, &records, outbox, &stop).await?;
         // A cancel by HTTP must move the jobs that wait even if no worker lives.
         let relaying = relay_all(queues.clone(), catalogue().queues());
@@ -110,7 +118,7 @@ impl Server {
         let groups = vec![
             jobs::group(Jobs {
                 queues: queues.clone(),
-                records,
+                records: records.clone(),
                 watcher,
                 streams,
                 blobs,
@@ -121,9 +129,10 @@ impl Server {
             kinds::group(),
             queues::group(queues.clone()),
             workers::group(queues.clone()),
-            health::group(queues),
+            key_routes::group(Arc::clone(&keys)),
+            health::group(Checkup::new(queues, records, settings.data.files())),
         ];
-        let service = service(Arc::new(keys), links, Some(keeper), groups);
+        let service = service(keys, links, Some(keeper), groups);
         Ok(Self::of(listener, service, stop))
     }
 

@@ -1,87 +1,121 @@
-//! The file, its tables, and the connections to it.
+//! The database behind the records, and how it is asked: the same statements, whichever it is.
 
-use std::{
-    fs::{File, Permissions},
-    io,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io, path::Path, time::Duration};
 
-use sqlx::{
-    ConnectOptions, Connection, SqlSafeStr, SqlitePool,
-    migrate::{Migration, MigrationType, Migrator},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use sqlx::PgPool;
 
-use crate::RecordsError;
+use crate::{RecordsError, postgres, sqlite::Sqlite};
 
-/// How long a writer waits for another one.
-const BUSY: Duration = Duration::from_secs(5);
+/// How long a connection is waited for.
+pub(crate) const CONNECTION: Duration = Duration::from_secs(2);
 
-/// Readers do not wait for each other or for a writer; writers take turns.
-const CONNECTIONS: u32 = 4;
+/// The longest that a question takes.
+pub(crate) const READING: Duration = Duration::from_secs(5);
 
-/// In the order in which they are applied. A step that was released is never changed.
-const STEPS: [(&str, &str); 3] = [
-    ("jobs", include_str!("../migrations/sqlite/0001_jobs.sql")),
-    ("tenants", include_str!("../migrations/sqlite/0002_tenants.sql")),
-    ("flows", include_str!("../migrations/sqlite/0003_flows.sql")),
-];
+/// The longest that a change takes: others may be at it.
+pub(crate) const WRITING: Duration = Duration::from_secs(30);
 
 /// The records; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Records {
-    pub(crate) pool: SqlitePool,
+    pub(crate) store: Store,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Store {
+    Sqlite(Sqlite),
+    Postgres(PgPool),
 }
 
 impl Records {
-    /// Opens the file, which is made if it is not there, and brings its tables up to date.
+    /// Opens a file of SQLite, which is made if it is not there, and brings its tables up to date.
     ///
     /// # Errors
     /// If the file cannot be used, or is of a newer version.
     pub async fn open(path: &Path) -> Result<Self, RecordsError> {
-        let open = |source| RecordsError::Open { path: path.to_owned(), source };
-        // In SQLite's own words a folder that is not there is "unable to open database file".
-        let lock = lock(path.with_added_extension("lock")).await.map_err(open)?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .busy_timeout(BUSY)
-            // Who is told that a batch is written forgets it: it must be on the disk.
-            .synchronous(SqliteSynchronous::Full)
-            .disable_statement_logging();
-
-        // Entering the mode cannot be waited for, so it is done once, alone; the file remembers it.
-        let mut connection = options.clone().journal_mode(SqliteJournalMode::Wal).connect().await?;
-        std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(open)?;
-        migrations().run(&mut connection).await?;
-        connection.close().await?;
-        drop(lock);
-
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(BUSY);
-        Ok(Self { pool: pool.connect_with(options).await? })
+        Ok(Self { store: Store::Sqlite(Sqlite::open(path).await?) })
     }
 
-    /// Waits until everything that uses the records has ended, and closes the file.
+    /// Connects to a database of PostgreSQL, 13 or later, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// If this is no URL of such a database, it cannot be used now, or its tables are of a newer version.
+    pub async fn connect(url: &str) -> Result<Self, RecordsError> {
+        Ok(Self { store: Store::Postgres(postgres::connect(url).await?) })
+    }
+
+    /// Asks whether the database answers.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn ping(&self) -> Result<(), RecordsError> {
+        reading!(self, |db| sqlx::query("SELECT 1").execute(db).await.map(drop)?)
+    }
+
+    /// Waits until everything that uses the records has ended, and closes them.
     pub async fn close(&self) {
-        self.pool.close().await;
+        match &self.store {
+            Store::Sqlite(sqlite) => sqlite.close().await,
+            Store::Postgres(pool) => pool.close().await,
+        }
     }
 }
 
-fn migrations() -> Migrator {
-    let steps = STEPS.into_iter().zip(1..).map(|((name, sql), version)| {
-        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    });
-    Migrator::with_migrations(steps.collect())
+/// Asks whichever database it is, which the expression sees as an executor of `sqlx`. `?` ends the question.
+macro_rules! reading {
+    ($records:expr, |$db:ident| $question:expr) => {
+        $crate::store::in_time($crate::store::READING, async {
+            Ok(match &$records.store {
+                $crate::store::Store::Sqlite(sqlite) => {
+                    let $db = &sqlite.readers;
+                    $question
+                }
+                $crate::store::Store::Postgres(pool) => {
+                    let $db = pool;
+                    $question
+                }
+            })
+        })
+        .await
+    };
 }
 
-/// Waits until no other process prepares the file; until the lock is dropped, none does.
-async fn lock(path: PathBuf) -> io::Result<File> {
-    let locked = tokio::task::spawn_blocking(move || {
-        let file = File::options().create(true).append(true).open(path)?;
-        file.lock()?;
-        Ok(file)
-    });
-    locked.await.map_err(io::Error::other)?
+/// Changes whichever database it is in one transaction, which the expression sees as a connection of `sqlx`. `?` leaves
+/// everything as it was.
+macro_rules! writing {
+    ($records:expr, |$db:ident| $change:expr) => {
+        $crate::store::in_time($crate::store::WRITING, async {
+            Ok(match &$records.store {
+                $crate::store::Store::Sqlite(sqlite) => {
+                    let (_turn, mut transaction) = sqlite.begin().await?;
+                    let $db = &mut *transaction;
+                    let done = $change;
+                    transaction.commit().await?;
+                    done
+                }
+                $crate::store::Store::Postgres(pool) => {
+                    let mut transaction = pool.begin().await?;
+                    let $db = &mut *transaction;
+                    let done = $change;
+                    transaction.commit().await?;
+                    done
+                }
+            })
+        })
+        .await
+    };
+}
+
+pub(crate) use {reading, writing};
+
+/// What the database answers, unless it hangs.
+pub(crate) async fn in_time<T>(
+    longest: Duration,
+    answer: impl Future<Output = Result<T, RecordsError>>,
+) -> Result<T, RecordsError> {
+    let late = |_| {
+        let late = io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", longest.as_secs()));
+        Err(RecordsError::Unavailable(late.into()))
+    };
+    tokio::time::timeout(longest, answer).await.unwrap_or_else(late)
 }

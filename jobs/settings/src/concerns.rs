@@ -42,6 +42,28 @@ impl Redis {
     }
 }
 
+/// The database of the records.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// The URL of PostgreSQL, which may hold a password; without it the records are in the data folder.
+    pub url: Option<Secret>,
+}
+
+impl Database {
+    /// Reads `DATABASE_URL`.
+    ///
+    /// # Errors
+    /// If it is no URL of PostgreSQL.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let Some(url) = environment.text(&table::DATABASE_URL)? else { return Ok(Self { url: None }) };
+        let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
+        if rest.is_none_or(str::is_empty) {
+            return Err(wrong(&table::DATABASE_URL, &url));
+        }
+        Ok(Self { url: Some(Secret::new(url)) })
+    }
+}
+
 /// The Redis that `fourmi up` starts when no other is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrivateRedis {
@@ -368,6 +390,7 @@ mod tests {
         assert!(worker.slots >= 1);
         assert_eq!((worker.drain.as_secs(), worker.lease.as_secs()), (30, 15));
         assert!(Redis::optional(&environment).unwrap().is_none());
+        assert!(Database::read(&environment).unwrap().url.is_none());
         assert_eq!(ClientSettings::read(&environment).unwrap().url, "http://127.0.0.1:8700");
     }
 
@@ -376,6 +399,7 @@ mod tests {
         for (name, value) in [
             ("REDIS_URL", "localhost:6379"),
             ("FOURMI_REDIS_FSYNC", "no"),
+            ("DATABASE_URL", "sqlite://records.db"),
             ("FOURMI_LISTEN", "8700"),
             ("FOURMI_MAX_UPLOAD_BYTES", "10GB"),
             ("FOURMI_MAX_UPLOAD_BYTES", "0"),

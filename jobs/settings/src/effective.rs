@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    ClientSettings, Data, Door, Environment, Listen, Logging, Media, Outbox, PrivateRedis, Redis, Setting,
+    ClientSettings, Data, Database, Door, Environment, Listen, Logging, Media, Outbox, PrivateRedis, Redis, Setting,
     SettingError, Streams, Uploads, Worker,
 };
 
@@ -33,6 +33,7 @@ impl Environment {
             Data::read(self).err(),
             Redis::optional(self).err(),
             PrivateRedis::read(self).err(),
+            Database::read(self).err(),
             Listen::read(self).err(),
             Uploads::read(self).err(),
             Streams::read(self).err(),

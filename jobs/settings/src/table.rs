@@ -93,6 +93,8 @@ settings! {
     REDIS_CA = "FOURMI_REDIS_CA", default "", form "the path of a file of certificates, such as /etc/redis/ca.pem", Public;
     /// When the private Redis writes its log to disk: after every command, or once a second (a crash of the machine or of Redis may lose about two seconds).
     REDIS_FSYNC = "FOURMI_REDIS_FSYNC", default "everysec", form "\"everysec\" or \"always\"", Public;
+    /// PostgreSQL that holds the records; without it they are in a file of SQLite in the data folder.
+    DATABASE_URL = "DATABASE_URL", default "", form "a URL such as postgres://user:password@127.0.0.1:5432/fourmi or postgres:///fourmi?host=/run/postgresql", UrlPassword;
     /// Address that the API listens on.
     LISTEN = "FOURMI_LISTEN", default "127.0.0.1:8700", form "an IP address and a port, such as 127.0.0.1:8700 or [::]:8700", Public;
     /// Largest file that may be uploaded.
@@ -179,6 +181,8 @@ mod tests {
             ("redis+unix:///run/redis.sock", "redis+unix:///run/redis.sock"),
             ("redis+unix:///run/redis.sock?user=me&pass=pw", "redis+unix:///run/redis.sock?user=me&pass=***"),
             ("redis+sentinel://:pw@a,b/main?sentinel_pass=pw", "redis+sentinel://:***@a,b/main?sentinel_pass=***"),
+            ("postgres://me:pw@host/fourmi?sslmode=require", "postgres://me:***@host/fourmi?sslmode=require"),
+            ("postgres:///fourmi?host=/run&password=pw", "postgres:///fourmi?host=/run&password=***"),
             ("nonsense", "nonsense"),
         ] {
             assert_eq!(REDIS_URL.shown(url), shown);

@@ -1,5 +1,6 @@
 //! Figures: each is the median of several runs, with the spread beside it, so that a reader sees the machine's noise.
 
+pub mod http;
 pub mod media;
 pub mod queue;
 

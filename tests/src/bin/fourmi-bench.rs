@@ -25,6 +25,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
+    /// The API, beside a bare handler that does one LPUSH.
+    Http,
     /// Extraction of sound, beside the ffmpeg program.
     Media,
     /// The queue, beside what Redis itself can do.
@@ -33,6 +35,9 @@ enum What {
         #[arg(long)]
         full: bool,
     },
+    /// That bare handler (`REDIS_URL`), until it is stopped.
+    #[command(hide = true)]
+    Bare,
     /// A worker of jobs that do nothing, until it is told to stop (for measuring from outside).
     Worker,
     /// A client (for measuring from outside).
@@ -63,6 +68,11 @@ fn main() -> ExitCode {
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let report = || bench::Report::start(arguments.json);
     let report = match arguments.what {
+        What::Http => runtime().block_on(bench::http::run(report())),
+        What::Bare => {
+            runtime().block_on(bench::http::bare::serve());
+            return ExitCode::SUCCESS;
+        }
         What::Media => runtime().block_on(bench::media::run(report())),
         What::Queue { full } => runtime().block_on(bench::queue::run(report(), full)),
         What::Worker => return worker(),

@@ -7,6 +7,7 @@ pub(crate) mod extract;
 pub(crate) mod files;
 pub(crate) mod flows;
 pub(crate) mod jobs;
+pub(crate) mod keys;
 pub(crate) mod kinds;
 pub(crate) mod limits;
 pub(crate) mod live;

@@ -122,13 +122,13 @@ pub(super) fn operations() -> Vec<Operation> {
             .fails(&[Code::BadRequest, Code::InvalidHeader, Code::InvalidJson, Code::IdempotencyConflict])
             .fails(&[Code::PayloadTooLarge, Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload])
             .fails(&[Code::MissingFile, Code::UnknownParent, Code::Cycle])
-            .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable]),
+            .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable, Code::RecordsUnavailable]),
         Operation::new("get_flow", Method::GET, "/api/v1/flows/{id}", get_flow)
             .needs(&[Scope::JobsRead])
 .says("Shows the flow around a job", "The jobs that can be reached from it: those that it waits for, those that wait for it, its batch, those that it has made; 1,000 at most.")
             .takes(Place::Path, "id", schema::<JobId>, "Any job of the flow.")
             .answers(StatusCode::OK, JSON, schema::<FlowDocument>, "The flow.")
-            .fails(&[Code::UnknownJob, Code::RedisUnavailable]),
+            .fails(&[Code::UnknownJob, Code::RedisUnavailable, Code::RecordsUnavailable]),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! Whether the platform works.
 
-use fourmi_queue::{Queues, RedisHealth};
+use fourmi_model::Scope;
 use salvo::{
     Depot, Response, handler,
     http::{Method, StatusCode},
@@ -10,22 +10,10 @@ use serde::Serialize;
 
 use crate::{
     body,
+    health::{Checkup, Report, Status},
     operation::{Group, JSON, Operation, schema, state_of},
     problem::Problem,
-    redis::in_time,
 };
-
-/// How something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    /// It works.
-    Ok,
-    /// It works, but refuses new jobs.
-    Degraded,
-    /// It does not work.
-    Down,
-}
 
 /// That the API answers.
 #[derive(Serialize, JsonSchema)]
@@ -40,37 +28,46 @@ struct Health {
     /// The platform as a whole.
     status: Status,
     /// Redis, which holds the jobs.
-    redis: RedisStatus,
+    redis: PartStatus,
+    /// The database of what jobs leave behind.
+    records: PartStatus,
+    /// The files.
+    files: PartStatus,
+    /// The worker processes of all queues: as the one that is worst off.
+    workers: PartStatus,
 }
 
-/// How Redis is.
+/// How a part is.
 #[derive(Serialize, JsonSchema)]
-struct RedisStatus {
-    /// Redis.
+struct PartStatus {
+    /// The part.
     status: Status,
-    /// How long it takes to answer, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    latency_ms: Option<f64>,
 }
 
 /// The routes.
-pub fn group(queues: Queues) -> Group {
-    table().sharing(queues)
+pub fn group(checkup: Checkup) -> Group {
+    table().sharing(checkup)
 }
 
 pub(crate) fn table() -> Group {
     Group::new(
         "health",
-        "Whether the platform works. For everyone.",
+        "Whether the platform works.",
         vec![
             Operation::new("get_health", Method::GET, "/api/v1/health", get_health)
                 .open()
-                .says("Says how the platform is", "")
-                .answers(StatusCode::OK, JSON, schema::<Health>, "It works, perhaps without taking new jobs.")
+                .says("Says how the platform is", "For everyone. The answer may be a second old.")
+                .answers(StatusCode::OK, JSON, schema::<Health>, "It works, perhaps not as it should (`degraded`).")
                 .answers(StatusCode::SERVICE_UNAVAILABLE, JSON, schema::<Health>, "It does not work."),
+            Operation::new("get_health_details", Method::GET, "/api/v1/health/detailed", get_details)
+                .needs(&[Scope::QueuesRead])
+                .says("Says how each part of the platform is", "The answer may be a second old.")
+                .answers(StatusCode::OK, JSON, schema::<Report>, "It works, perhaps not as it should (`degraded`).")
+                .answers(StatusCode::SERVICE_UNAVAILABLE, JSON, schema::<Report>, "It does not work."),
             Operation::new("ping", Method::GET, "/api/v1/health/ping", ping)
                 .open()
-                .says("Says that the API answers, without asking anything else", "")
+                .uncounted()
+                .says("Says that the API answers, without asking anything else", "For everyone.")
                 .answers(StatusCode::OK, JSON, schema::<Ping>, "It answers."),
         ],
     )
@@ -83,21 +80,27 @@ async fn ping(response: &mut Response) -> Result<(), Problem> {
 
 #[handler]
 async fn get_health(depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
-    let queues: Queues = state_of(depot)?;
-    let redis = in_time(queues.health()).await.map_or_else(down, judge);
-    let code = if redis.status == Status::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    body::write(response, code, &Health { status: redis.status, redis })
+    let checkup: Checkup = state_of(depot)?;
+    let report = checkup.report().await;
+    let workers = report.workers.iter().map(|queue| queue.status).max().unwrap_or(Status::NotConfigured);
+    let part = |status| PartStatus { status };
+    let health = Health {
+        status: report.status,
+        redis: part(report.redis.status),
+        records: part(report.records.status),
+        files: part(report.files.status),
+        workers: part(workers),
+    };
+    body::write(response, code(report.status), &health)
 }
 
-/// Why it is down is for the log, not for everyone.
-fn down(problem: Problem) -> RedisStatus {
-    tracing::warn!(?problem, "Redis is down");
-    RedisStatus { status: Status::Down, latency_ms: None }
+#[handler]
+async fn get_details(depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
+    let checkup: Checkup = state_of(depot)?;
+    let report = checkup.report().await;
+    body::write(response, code(report.status), &*report)
 }
 
-fn judge(health: RedisHealth) -> RedisStatus {
-    // From nine tenths on, jobs are refused.
-    let full = health.max_memory.is_some_and(|most| health.used_memory >= most / 10 * 9);
-    let latency_ms = (health.latency.as_secs_f64() * 1e6).round() / 1e3;
-    RedisStatus { status: if full { Status::Degraded } else { Status::Ok }, latency_ms: Some(latency_ms) }
+fn code(status: Status) -> StatusCode {
+    if status == Status::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
 }

@@ -133,7 +133,7 @@ fn submit_operation() -> Operation {
         .fails(&[Code::BadRequest, Code::InvalidHeader, Code::InvalidJson, Code::UnknownJob])
         .fails(&[Code::IdempotencyConflict, Code::PayloadTooLarge])
         .fails(&[Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload, Code::MissingFile, Code::UnknownParent])
-        .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable])
+        .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable, Code::RecordsUnavailable])
 }
 
 fn list_operation() -> Operation {
@@ -164,7 +164,8 @@ pub(super) fn identified(
     handler: impl salvo::Handler,
 ) -> Operation {
     let operation = Operation::new(id, method, path, handler);
-    operation.takes(Place::Path, "id", schema::<JobId>, "The job.").fails(&[Code::UnknownJob, Code::RedisUnavailable])
+    let operation = operation.takes(Place::Path, "id", schema::<JobId>, "The job.");
+    operation.fails(&[Code::UnknownJob, Code::RedisUnavailable, Code::RecordsUnavailable])
 }
 
 #[handler]
@@ -382,7 +383,7 @@ impl Jobs {
 
     /// What is left of a job that its queue has forgotten.
     pub(super) async fn record(&self, id: &JobId) -> Result<Option<JobRecord>, Problem> {
-        self.records.job(id).await.map_err(Problem::internal)
+        Ok(self.records.job(id).await?)
     }
 
     async fn read_when_over(&self, id: &JobId, wait: Duration) -> Result<Option<Job>, Problem> {

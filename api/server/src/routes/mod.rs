@@ -10,6 +10,7 @@ mod flows;
 pub mod health;
 mod job_list;
 pub mod jobs;
+pub mod keys;
 pub mod kinds;
 mod limits;
 mod links;

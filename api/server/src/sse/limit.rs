@@ -75,7 +75,13 @@ mod tests {
     use crate::caller::Rights;
 
     fn caller(key: &str) -> Caller {
-        Caller::new(Rights { key: key.to_owned(), tenant: None, own_only: false, scopes: Scopes::all(), rate_limit: None })
+        Caller::new(Rights {
+            key: key.to_owned(),
+            tenant: None,
+            own_only: false,
+            scopes: Scopes::all(),
+            rate_limit: None,
+        })
     }
 
     #[test]

@@ -32,7 +32,7 @@ async fn a_key_has_so_many_streams_and_no_more() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_clients_that_went_away_leave_nothing() {
-    let site = Site::new(&[("FOURMI_LOG", "error")]).await;
+    let site = Site::new(&[("FOURMI_RATE_LIMITS", "stream=off,any=off")]).await;
     let pid = site.platform.api.pid();
     let id = site.probe("a").await;
     let paths = [format!("/jobs/{id}/events"), "/events?tag=a".to_owned(), format!("/jobs/{id}/events?log_after=0")];

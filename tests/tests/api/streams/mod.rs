@@ -2,6 +2,7 @@
 
 mod lost;
 mod many_clients;
+mod seen;
 mod site;
 
 use fourmi_model::State;

@@ -76,6 +76,10 @@ impl Site {
         let (url, key) = (self.platform.url(), self.platform.key());
         Followed(EventReader::open(url, path, key, last).await.unwrap())
     }
+
+    pub(crate) async fn follow_with(&self, key: &str, path: &str) -> Followed {
+        Followed(EventReader::open(self.platform.url(), path, key, None).await.unwrap())
+    }
 }
 
 /// A stream that is read with patience.

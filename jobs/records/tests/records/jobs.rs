@@ -1,18 +1,16 @@
-//! Finished jobs in a file that several programs may use.
-
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-use std::os::unix::fs::PermissionsExt;
+//! Finished jobs.
 
 use fourmi_model::{Failure, Job, JobId, JobRecord, ParentFailure, Priority, RunReport, State};
-use fourmi_records::{Records, RecordsError};
-use jiff::Timestamp;
 use serde_json::json;
-use tempfile::TempDir;
 
-fn time(ms: i64) -> Timestamp {
-    Timestamp::from_millisecond(1_800_000_000_000 + ms).unwrap()
-}
+use crate::place::{Place, in_every_database, time};
+
+in_every_database!(
+    a_record_is_read_as_it_was_written,
+    a_job_has_one_row_that_only_a_newer_version_replaces,
+    many_may_open_and_write_at_once,
+    what_a_database_cannot_hold_is_written_otherwise,
+);
 
 /// Another job, the same each time: ties never change.
 fn relative(queue: &str, number: u8) -> JobId {
@@ -20,7 +18,7 @@ fn relative(queue: &str, number: u8) -> JobId {
 }
 
 /// A finished job with everything that one can have.
-fn record(state: State, version: u64) -> JobRecord {
+pub(crate) fn record(state: State, version: u64) -> JobRecord {
     let error = Failure::retry("busy", "come back “later”").report();
     let failed = state == State::Failed;
     let job = Job {
@@ -63,29 +61,19 @@ fn record(state: State, version: u64) -> JobRecord {
     JobRecord { job, worker: Some("w2".into()), runs: vec![run] }
 }
 
-async fn open(folder: &TempDir) -> Records {
-    Records::open(&folder.path().join("records.db")).await.unwrap()
-}
-
-#[tokio::test]
-async fn a_record_is_read_as_it_was_written() {
-    let folder = TempDir::new().unwrap();
+async fn a_record_is_read_as_it_was_written(place: Place) {
     let all = [record(State::Succeeded, 5), record(State::Failed, 6)];
-    assert_eq!(open(&folder).await.archive(&all).await.unwrap(), 2);
-    // Another program finds it on the disk.
-    let records = open(&folder).await;
+    assert_eq!(place.open().await.archive(&all).await.unwrap(), 2);
+    // Another program finds it.
+    let records = place.open().await;
     for record in &all {
         assert_eq!(records.job(&record.job.id).await.unwrap().as_ref(), Some(record));
     }
     assert_eq!(records.job(&JobId::new("media".parse().unwrap())).await.unwrap(), None);
-    let mode = folder.path().join("records.db").metadata().unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600, "payloads are private");
 }
 
-#[tokio::test]
-async fn a_job_has_one_row_that_only_a_newer_version_replaces() {
-    let folder = TempDir::new().unwrap();
-    let records = open(&folder).await;
+async fn a_job_has_one_row_that_only_a_newer_version_replaces(place: Place) {
+    let records = place.open().await;
     let first = record(State::Failed, 4);
     let mut replayed = record(State::Succeeded, 9);
     replayed.job.id = first.job.id.clone();
@@ -96,30 +84,36 @@ async fn a_job_has_one_row_that_only_a_newer_version_replaces() {
     assert_eq!(records.count().await.unwrap(), 1);
 }
 
-#[tokio::test]
-async fn many_may_open_and_write_at_once() {
-    let folder = TempDir::new().unwrap();
-    let writers = (0..8).map(|_| async {
-        let records = open(&folder).await;
-        for _ in 0..5 {
-            let batch: Vec<_> = (0..20).map(|_| record(State::Succeeded, 3)).collect();
-            assert_eq!(records.archive(&batch).await.unwrap(), 20);
+async fn many_may_open_and_write_at_once(place: Place) {
+    // Some of it comes to all of them.
+    let shared: Vec<_> = (0..20).map(|_| record(State::Succeeded, 3)).collect();
+    let writers = (0..8).map(|writer| {
+        let (place, mut shared) = (&place, shared.clone());
+        async move {
+            let records = place.open().await;
+            shared.rotate_left(writer);
+            for _ in 0..5 {
+                let batch: Vec<_> = (0..20).map(|_| record(State::Succeeded, 3)).collect();
+                assert_eq!(records.archive(&batch).await.unwrap(), 20);
+                records.archive(&shared).await.unwrap();
+            }
         }
     });
     futures_util::future::join_all(writers).await;
-    assert_eq!(open(&folder).await.count().await.unwrap(), 8 * 5 * 20);
+    assert_eq!(place.open().await.count().await.unwrap(), 8 * 5 * 20 + 20);
 }
 
-#[tokio::test]
-async fn what_cannot_be_opened_is_named() {
-    let folder = TempDir::new().unwrap();
-    let error = Records::open(&folder.path().join("nowhere/records.db")).await.unwrap_err();
-    assert!(matches!(&error, RecordsError::Open { .. }) && error.to_string().contains("nowhere"), "{error}");
-    std::fs::write(
-        folder.path().join("records.db"),
-        "a text that is no database, long enough to have a header".repeat(9),
-    )
-    .unwrap();
-    let error = Records::open(&folder.path().join("records.db")).await.unwrap_err();
-    assert!(error.to_string().contains("not a database"), "{error}");
+async fn what_a_database_cannot_hold_is_written_otherwise(place: Place) {
+    let records = place.open().await;
+    let mut odd = record(State::Failed, 1);
+    odd.job.correlation_id = Some("\0".into());
+    odd.job.tags = vec!["\0".into()];
+    odd.worker = Some("w\0".into());
+    odd.job.error = Some(Failure::permanent("\0", "\0").report());
+    odd.job.version = u64::MAX;
+    assert_eq!(records.archive(&[odd.clone()]).await.unwrap(), 1);
+    let read = records.job(&odd.job.id).await.unwrap().unwrap();
+    assert_eq!((read.job.tags, read.job.error), (odd.job.tags, odd.job.error));
+    assert_eq!(read.job.correlation_id.as_deref(), Some("\u{fffd}"));
+    assert_eq!(read.worker.as_deref(), Some("w\u{fffd}"));
 }
