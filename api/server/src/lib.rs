@@ -38,3 +38,4 @@ pub use operation::Group;
 pub use problem::{Code, FieldError, Problem};
 pub use server::{Server, Settings};
 pub use service::service;
+pub use sse::Streams;

@@ -60,6 +60,7 @@ codes! {
     LinkExpired = FORBIDDEN "link_expired", "The time of the link is over";
     NotFound = NOT_FOUND "not_found", "There is nothing at this address";
     UnknownJob = NOT_FOUND "unknown_job", "There is no such job";
+    UnknownBatch = NOT_FOUND "unknown_batch", "The job is no batch and in none";
     UnknownFile = NOT_FOUND "unknown_file", "There is no such file";
     UnknownUpload = NOT_FOUND "unknown_upload", "There is no such upload";
     UnknownQueue = NOT_FOUND "unknown_queue", "There is no such queue";
@@ -99,6 +100,7 @@ codes! {
     RateLimited = TOO_MANY_REQUESTS "rate_limited", "These requests come too often";
     QueueFull = TOO_MANY_REQUESTS "queue_full", "The queue holds as many jobs as it may";
     RedisFull = TOO_MANY_REQUESTS "redis_full", "There is no memory to spare for new jobs";
+    TooManyStreams = TOO_MANY_REQUESTS "too_many_streams", "The key has as many streams open as it may";
     Internal = INTERNAL_SERVER_ERROR "internal", "Something went wrong on our side";
     RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable", "The jobs cannot be reached just now";
     RecordsUnavailable = SERVICE_UNAVAILABLE "records_unavailable", "What is recorded cannot be reached just now";

@@ -209,6 +209,24 @@ impl Outbox {
     }
 }
 
+/// Streams of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Streams {
+    /// How many one API process keeps open for one key at most.
+    pub per_key: usize,
+}
+
+impl Streams {
+    /// Reads `FOURMI_STREAMS_PER_KEY`.
+    ///
+    /// # Errors
+    /// If it is no number or out of its range.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let per_key = environment.parsed(&table::STREAMS_PER_KEY, |text| within(text, 1, 1_000_000))?;
+        Ok(Self { per_key })
+    }
+}
+
 /// What the media worker fetches, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Media {
@@ -390,6 +408,7 @@ mod tests {
             ("FOURMI_MAX_UPLOAD_BYTES", "0"),
             ("FOURMI_MAX_UPLOAD_BYTES", "99999999999TiB"),
             ("FOURMI_UPLOAD_EXPIRY_HOURS", "0"),
+            ("FOURMI_STREAMS_PER_KEY", "0"),
             ("FOURMI_SLOTS", "0"),
             ("FOURMI_DRAIN_SECONDS", "-1"),
             ("FOURMI_LEASE_MS", "10"),

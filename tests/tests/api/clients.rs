@@ -7,7 +7,8 @@ use fourmi_tests::{Platform, Recording};
 use tempfile::TempDir;
 
 /// Nothing is counted: the tools ask more than anybody would.
-const UNCOUNTED: (&str, &str) = ("FOURMI_RATE_LIMITS", "open=off,guess=off,read=off,control=off,admin=off,upload=off,submit=off");
+const UNCOUNTED: (&str, &str) =
+    ("FOURMI_RATE_LIMITS", "open=off,guess=off,read=off,control=off,admin=off,upload=off,submit=off");
 
 /// Runs a tool to its end, and gives what it said.
 fn run(command: &mut Command) -> String {
@@ -67,7 +68,12 @@ async fn a_client_in_python_is_built_and_used() {
     let recording = Recording::default().make(folder.path(), "recording.mp4");
     let description = save_description(&platform, folder.path()).await;
     let client = folder.path().join("client");
-    let said = run(python("openapi-python-client").arg("generate").arg("--path").arg(description).arg("--output-path").arg(&client));
+    let said = run(python("openapi-python-client")
+        .arg("generate")
+        .arg("--path")
+        .arg(description)
+        .arg("--output-path")
+        .arg(&client));
     assert!(!said.contains("WARNING"), "{said}");
     let used = run(python("python")
         .env("PYTHONPATH", &client)

@@ -5,6 +5,7 @@
 mod abuse;
 mod actions;
 mod bulk;
+mod clients;
 mod door;
 mod files;
 mod forms;
@@ -13,6 +14,7 @@ mod keys;
 mod lists;
 mod records;
 mod site;
+mod streams;
 mod uploads;
 
 use reqwest::Response;

@@ -8,6 +8,7 @@ mod dead;
 mod delete;
 pub(crate) mod docs;
 mod download;
+mod events;
 pub mod files;
 mod flow_plan;
 mod flows;
