@@ -19,6 +19,10 @@ export FOURMI_YTDLP=${FOURMI_YTDLP:-$ytdlp}
 clients_list=$(sha256sum "$root/tests/clients/package-lock.json" | cut -c 1-12)
 export FOURMI_CLIENTS=${FOURMI_CLIENTS:-${XDG_CACHE_HOME:-$HOME/.cache}/fourmi/clients-$clients_list}
 
+# Tools in Python that hold the API to its description.
+tools_list=$(sha256sum "$root/tests/clients/requirements.txt" | cut -c 1-12)
+export FOURMI_TOOLS=${FOURMI_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/fourmi/tools-$tools_list}
+
 say() { printf '%s\n' "$*" >&2; }
 
 # The version of Rust that rust-toolchain.toml asks for.

@@ -14,7 +14,6 @@ use std::{
 use fourmi_model::BlobId;
 use fourmi_tests::{Platform, eventually, eventually_async};
 use reqwest::{RequestBuilder, Response, header::HeaderMap};
-use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -120,10 +119,9 @@ fn bytes(count: usize) -> Vec<u8> {
 
 async fn refused(call: RequestBuilder, status: u16, code: &str) {
     let answer = call.send().await.unwrap();
-    assert_eq!(answer.headers()["tus-resumable"], "1.0.0");
-    let found = answer.status().as_u16();
-    let problem: Value = answer.json().await.unwrap();
-    assert_eq!((found, &problem["code"]), (status, &Value::from(code)), "{problem}");
+    let version = answer.headers().get("tus-resumable").cloned();
+    assert_eq!(crate::problem(answer, status).await, code);
+    assert_eq!(version.unwrap(), "1.0.0");
 }
 
 #[tokio::test]
@@ -271,7 +269,7 @@ async fn nonsense_is_refused() {
     refused(tus.append(&id, 4, "4").header("upload-checksum", "sha1 x"), 400, "invalid_header").await;
     refused(tus.call("POST", &path).header("x-http-method-override", "PUT"), 405, "method_not_allowed").await;
 
-    for unknown in ["x", "..%2f..%2fapi-key", "file-6f9619ff8b86d011b42d00c04fc964ff"] {
+    for unknown in ["x", "file-", "file-6f9619ff8b86d011b42d00c04fc964ff"] {
         refused(tus.append(unknown, 0, "x"), 404, "unknown_upload").await;
         refused(tus.call("DELETE", &format!("/uploads/{unknown}")), 404, "unknown_upload").await;
         assert_eq!(tus.head(unknown).await.status(), 404);

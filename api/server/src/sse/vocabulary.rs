@@ -141,7 +141,9 @@ impl Teller {
             Self::Fourmi => vec![plain(told)],
             Self::Processing(processing) => processing.tell(told),
         };
-        if let Some((id, last)) = id.zip(events.pop()) {
+        if let Some(id) = id
+            && let Some(last) = events.pop()
+        {
             events.push(last.id(id));
         }
         events
@@ -180,6 +182,8 @@ mod tests {
         let progress = Arc::new(Progress { stage: "encode".into(), percent: 12.5, ..Progress::default() });
         let far = Told::Progress(Far { id: id.clone(), version: 7, run: 1, progress });
         let text = |told: &Told, id: &str| Teller::Fourmi.tell(told, Some(id.to_owned())).pop().unwrap().to_string();
+        let without_id = Teller::Fourmi.tell(&far, None).pop().unwrap().to_string();
+        assert!(without_id.starts_with("event: progress\n") && !without_id.contains("\nid:"), "{without_id}");
         let data = format!(r#"{{"id":"{id}","version":7,"run":1,"progress":{{"stage":"encode","percent":12.5}}}}"#);
         assert_eq!(text(&far, "7.0"), format!("event: progress\ndata: {data}\nid: 7.0\n\n"));
         let line = r#"{"n":3,"time":"2026-01-01T00:00:00Z","run":1,"level":"warn","text":"slow"}"#;
