@@ -6,7 +6,7 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    operation::{Access, Answer, Content, Group, Operation, Parameter, Place, schema},
+    operation::{ANY, Access, Answer, Content, Group, Operation, Parameter, Place, schema},
     problem::{Code, Document},
 };
 
@@ -192,8 +192,14 @@ fn responses(operation: &Operation, problem: &Value, schemas: &mut SchemaGenerat
 
 fn success(answer: &Answer, schemas: &mut SchemaGenerator) -> Value {
     let mut response = json!({ "description": answer.description });
-    if let Some(body) = &answer.content {
-        response["content"] = Value::Object(Map::from_iter([content(body, schemas)]));
+    match &answer.content {
+        // Clients that are generated know bytes by this name.
+        Some(any) if any.media_type == ANY => {
+            let bytes = json!({ "schema": { "type": "string", "format": "binary" } });
+            response["content"] = json!({ "application/octet-stream": bytes, ANY: {} });
+        }
+        Some(body) => response["content"] = Value::Object(Map::from_iter([content(body, schemas)])),
+        None => {}
     }
     if !answer.headers.is_empty() {
         let text = schema::<String>(schemas);

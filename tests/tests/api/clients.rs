@@ -52,10 +52,11 @@ async fn every_answer_is_described() {
                   response_schema_conformance,ignored_auth";
     run(python("schemathesis")
         .current_dir(folder.path())
+        .env("SCHEMATHESIS_HOOKS", ours("schemathesis_hooks.py"))
         .arg("run")
         .arg(format!("{}/api/v1/openapi.json", platform.url()))
         .args(["--header", &format!("Authorization: Bearer {}", platform.key())])
-        .args(["--checks", checks, "--phases", "examples,coverage,fuzzing", "--max-examples", "20"])
+        .args(["--checks", checks, "--phases", "examples,coverage,fuzzing", "--max-examples", "10"])
         // Streams of everything do not end.
         .args(["--exclude-path-regex", "^/api/v1/events$"])
         .args(["--request-timeout", "30", "--seed", "1", "--generation-deterministic", "--no-color"]));
@@ -74,7 +75,10 @@ async fn a_client_in_python_is_built_and_used() {
         .arg(description)
         .arg("--output-path")
         .arg(&client));
-    assert!(!said.contains("WARNING"), "{said}");
+    // Resumable uploads have clients of their own, and jobs may be submitted as an array.
+    let left_out =
+        |line: &&str| line.contains("WARNING") && !["/uploads", "/jobs/bulk"].iter().any(|it| line.contains(it));
+    assert_eq!(said.lines().find(left_out), None, "{said}");
     let used = run(python("python")
         .env("PYTHONPATH", &client)
         .args([&ours("use_client.py"), platform.url(), platform.key()])
