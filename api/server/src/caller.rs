@@ -57,11 +57,6 @@ impl Caller {
         self.0.own_only
     }
 
-    /// What it may do.
-    pub(crate) fn scopes(&self) -> Scopes {
-        self.0.scopes
-    }
-
     /// Whether it may do this.
     pub(crate) fn may(&self, scope: Scope) -> bool {
         self.0.scopes.contains(scope)

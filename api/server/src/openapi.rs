@@ -101,6 +101,8 @@ fn hoist(schemas: &mut Map<String, Value>, name: &str, schema: &Value) {
     let mut schema = schema.clone();
     let definitions = schema.as_object_mut().and_then(|object| {
         object.remove("$schema");
+        // Two kinds may share a type; generated clients would meet its name twice.
+        object.remove("title");
         object.remove("$defs")
     });
     rewrite_references(&mut schema);

@@ -126,8 +126,9 @@ mod tests {
             schema::<()>,
             "Never.",
         );
+        let folder = tempfile::tempdir().unwrap();
         let service = service(
-            Arc::new(Keys::only("a-key-of-the-tests")),
+            Arc::new(Keys::only(folder.path(), "a-key-of-the-tests").await.unwrap()),
             Arc::new(Links::random()),
             None,
             vec![Group::new("t", "", vec![operation])],

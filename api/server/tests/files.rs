@@ -41,7 +41,8 @@ impl TestApi {
         let blobs = Blobs::open(folder.path().join("files")).await.unwrap();
         let links = Arc::new(Links::load_or_create(&folder.path().join("link-key")).unwrap());
         let files = Files { blobs: blobs.clone(), max_upload_bytes: MAX_UPLOAD_BYTES as u64, links: links.clone() };
-        let service = service(Arc::new(Keys::only(KEY)), links, None, vec![files::group(files), kinds::group()]);
+        let keys = Arc::new(Keys::only(folder.path(), KEY).await.unwrap());
+        let service = service(keys, links, None, vec![files::group(files), kinds::group()]);
         let stop = CancellationToken::new();
         let server = Server::of(TcpListener::bind("127.0.0.1:0").await.unwrap(), service, stop.clone());
         let url = format!("http://{}", server.address().unwrap());

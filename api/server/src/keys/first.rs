@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(keys.who(b"fourmi_of_an_earlier_version").unwrap().key(), "key-1");
         assert!(!plain.exists());
         fs::write(&earlier, "[{").unwrap();
-        let damaged = Keys::open_all(records, &plain, &earlier).await.unwrap_err();
+        let damaged = Keys::open_all(records, &plain, &earlier).await.err().unwrap();
         assert!(damaged.to_string().contains("is damaged"));
     }
 }

@@ -154,9 +154,10 @@ impl Keys {
         if news.is_empty() { Ok(()) } else { self.records.keys_used(&news).await }
     }
 
-    /// Keys for tests: just this one, which opens everything.
+    /// Keys for tests: just this one, which opens everything, in records of its own.
     #[doc(hidden)]
-    pub async fn only(records: Records, secret: &str) -> anyhow::Result<Self> {
+    pub async fn only(folder: &Path, secret: &str) -> anyhow::Result<Self> {
+        let records = Records::open(&folder.join("records")).await?;
         let hash = hex::encode(secret::hash(secret.as_bytes()));
         let id = "key-of-the-tests".to_owned();
         records.add_key(&first::admin(id, secret::prefix(secret), hash, Timestamp::now())).await?;

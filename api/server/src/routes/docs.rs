@@ -56,7 +56,7 @@ pub(crate) fn table() -> Group {
             Operation::new("get_openapi", Method::GET, "/api/v1/openapi.json", get_openapi)
                 .open()
                 .says("Describes the API (OpenAPI 3.1)", "")
-                .answers(StatusCode::OK, JSON, schema::<Value>, "The description."),
+                .answers(StatusCode::OK, JSON, schema::<serde_json::Map<String, Value>>, "The description."),
             Operation::new("get_docs", Method::GET, "/docs", get_docs)
                 .open()
                 .says("Describes the API to a person", "")
