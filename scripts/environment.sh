@@ -15,6 +15,10 @@ ytdlp_list=$(sha256sum "$root/workers/media/yt-dlp.txt" | cut -c 1-12)
 ytdlp=${XDG_CACHE_HOME:-$HOME/.cache}/fourmi/yt-dlp-$ytdlp_list/bin/yt-dlp
 export FOURMI_YTDLP=${FOURMI_YTDLP:-$ytdlp}
 
+# Clients that others have written, for the tests; named like the venv.
+clients_list=$(sha256sum "$root/tests/clients/package-lock.json" | cut -c 1-12)
+export FOURMI_CLIENTS=${FOURMI_CLIENTS:-${XDG_CACHE_HOME:-$HOME/.cache}/fourmi/clients-$clients_list}
+
 say() { printf '%s\n' "$*" >&2; }
 
 # The version of Rust that rust-toolchain.toml asks for.

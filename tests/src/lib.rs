@@ -10,6 +10,7 @@
 
 pub mod bench;
 pub mod chaos;
+mod event_reader;
 pub mod kinds;
 pub mod media_server;
 mod platform;
@@ -20,6 +21,7 @@ mod recording;
 mod redis_server;
 mod topology;
 
+pub use event_reader::{Block, EventReader};
 pub use platform::{OtherApi, Platform, processes_in};
 pub use postgres_server::PostgresServer;
 pub use program::{Program, descriptors, eventually, eventually_async};

@@ -94,11 +94,6 @@ impl Platform {
         OtherApi { url: address(&program), program }
     }
 
-    /// The first key.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
     fn answers_again(&mut self) {
         address(&self.api);
         // The connections that the old one kept open are dead.
@@ -120,6 +115,11 @@ impl Platform {
     /// The address of the API.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The first key.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// The settings that its programs have.

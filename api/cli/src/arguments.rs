@@ -69,8 +69,8 @@ pub(crate) enum Command {
     Link(commands::files::LinkArguments),
     /// Submit a job of any kind, or many
     Submit(commands::submit::SubmitArguments),
-    /// Follow a job until it is over
-    Watch(OneJob),
+    /// Follow a job or a batch until it is over, or all jobs
+    Watch(commands::watch::WatchArguments),
     /// List jobs
     Jobs(commands::jobs::JobsArguments),
     /// Show a job and the runs of it that failed

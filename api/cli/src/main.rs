@@ -42,7 +42,7 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Upload(arguments) => commands::files::upload(session, arguments).await,
         Command::Fetch(arguments) => commands::files::fetch(session, arguments).await,
         Command::Submit(arguments) => commands::submit::run(session, arguments).await,
-        Command::Watch(arguments) => commands::jobs::watch(session, arguments).await,
+        Command::Watch(arguments) => commands::watch::run(session, arguments).await,
         Command::Log(arguments) => commands::log::run(session, arguments).await,
         Command::Jobs(arguments) => commands::jobs::list(session, arguments).await,
         Command::Job(arguments) => commands::jobs::show(session, arguments).await,

@@ -162,7 +162,6 @@ fn take(client: &Client, line: &[u8], results: &mut Results) -> Result<(), Clien
 mod tests {
     use serde_json::json;
 
-    use super::*;
     use crate::scripted::{Scripted, answer};
 
     #[tokio::test]

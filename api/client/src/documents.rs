@@ -22,6 +22,12 @@ pub struct StoredFile {
     pub media_type: String,
     /// When it was stored (RFC 3339).
     pub created_at: String,
+    /// The tenant that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
+    /// The id of the key that sent it, or that submitted the job that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitted_by: Option<String>,
     /// Whether a job still appends to it.
     #[serde(default)]
     pub growing: bool,

@@ -77,7 +77,7 @@ impl ClientError {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Problem(problem) => matches!(problem.status, 429 | 502..=504),
+            Self::Problem(problem) => matches!(problem.status, 408 | 423 | 429 | 502..=504),
             _ => false,
         }
     }

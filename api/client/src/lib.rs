@@ -14,6 +14,7 @@ mod jobs;
 mod keys;
 mod limits;
 mod patience;
+mod resumable;
 mod scale;
 #[cfg(test)]
 mod scripted;
@@ -30,7 +31,7 @@ pub use dead::{DeadAction, DeadQuery, DeadTotal, DeadWalk, ParkedWalk};
 pub use documents::{FileLink, Health, JobPage, JobQuery, KindDocument, OutboxDocument, QueueDocument, StoredFile};
 pub use download::Download;
 pub use error::{ClientError, FieldError, Problem};
-pub use events::{Update, Updates};
+pub use events::{EventQuery, JobsUpdate, JobsUpdates, Update, Updates};
 pub use flows::{Flow, FlowAccepted, FlowEdge, FlowJob, FlowMember};
 pub use keys::{KeyChange, NewKey};
 pub use limits::LimitsDocument;

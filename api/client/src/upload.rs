@@ -14,13 +14,13 @@ use sha2::{Digest, Sha256};
 use tokio::{fs::File, io::AsyncRead, io::AsyncReadExt};
 use tokio_util::io::ReaderStream;
 
-use crate::{Client, ClientError, StoredFile};
+use crate::{Client, ClientError, StoredFile, resumable::Sending};
 
 /// Large enough that a fast disk is not read in crumbs.
 const CHUNK_BYTES: usize = 256 * 1024;
 
 type Reader = Pin<Box<dyn AsyncRead + Send>>;
-type OnProgress = Box<dyn Fn(u64) + Send + Sync>;
+pub(crate) type OnProgress = Arc<dyn Fn(u64) + Send + Sync>;
 
 enum Source {
     Path(std::path::PathBuf),
@@ -33,20 +33,43 @@ pub struct Upload {
     client: Client,
     source: Source,
     name: Option<String>,
+    resumable: bool,
     on_progress: OnProgress,
+}
+
+/// What has been read of the file.
+#[derive(Default)]
+pub(crate) struct Seen {
+    bytes: u64,
+    hash: Sha256,
+}
+
+impl Seen {
+    /// Adds a chunk that begins at `at`, where it was not seen yet.
+    fn add(&mut self, at: u64, chunk: &[u8]) {
+        let known = usize::try_from(self.bytes.saturating_sub(at)).unwrap_or(usize::MAX);
+        if let Some(new) = chunk.get(known..) {
+            self.hash.update(new);
+            self.bytes += new.len() as u64;
+        }
+    }
 }
 
 impl Client {
     /// The file at `path`, to be stored under its own name.
     pub fn upload(&self, path: &Path) -> Upload {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        Upload { client: self.clone(), source: Source::Path(path.to_owned()), name, on_progress: Box::new(|_| ()) }
+        self.upload_of(Source::Path(path.to_owned()), name)
     }
 
     /// What `reader` gives, to be stored under `name`; `bytes` is its length, if it is known.
     pub fn upload_reader(&self, reader: impl AsyncRead + Send + 'static, bytes: Option<u64>, name: &str) -> Upload {
         let source = Source::Reader { reader: Box::pin(reader), bytes };
-        Upload { client: self.clone(), source, name: Some(name.to_owned()), on_progress: Box::new(|_| ()) }
+        self.upload_of(source, Some(name.to_owned()))
+    }
+
+    fn upload_of(&self, source: Source, name: Option<String>) -> Upload {
+        Upload { client: self.clone(), source, name, resumable: false, on_progress: Arc::new(|_| ()) }
     }
 }
 
@@ -57,9 +80,17 @@ impl Upload {
         self
     }
 
-    /// Calls `f` with the number of bytes sent so far, whenever some more are.
+    /// Goes on where it was when the connection breaks or the API is away for a while, as long as two minutes. Only a file
+    /// can be read again from there: for a reader this changes nothing.
+    pub fn resumable(mut self) -> Self {
+        self.resumable = true;
+        self
+    }
+
+    /// Calls `f` with the number of bytes sent so far, whenever some more are. It goes back when bytes were lost on their
+    /// way and are sent again.
     pub fn on_progress(mut self, f: impl Fn(u64) + Send + Sync + 'static) -> Self {
-        self.on_progress = Box::new(f);
+        self.on_progress = Arc::new(f);
         self
     }
 
@@ -69,31 +100,44 @@ impl Upload {
     /// [`ClientError::File`] if it cannot be read; `file_too_large`, `disk_full`; [`ClientError::Damaged`] if what
     /// arrived is not what was sent.
     pub async fn send(self) -> Result<StoredFile, ClientError> {
-        let client = self.client;
-        let (reader, bytes) = open(self.source).await?;
-        let name = self.name.unwrap_or_else(|| "file".to_owned());
-        let sent = Arc::new(Mutex::new(Sha256::new()));
-        let body = observed(reader, Arc::clone(&sent), self.on_progress);
-
-        let mut request = client
-            .request(Method::POST, ["files"])
-            .query(&[("name", &name)])
-            .header(header::CONTENT_TYPE, "application/octet-stream")
-            .body(Body::wrap_stream(body));
-        if let Some(bytes) = bytes {
-            request = request.header(header::CONTENT_LENGTH, bytes);
-        }
-        let answer = client.send_slowly(request).await?;
-        let stored: StoredFile = client.read_json(answer).await?;
-
-        let hash = std::mem::take(&mut *sent.lock().unwrap_or_else(PoisonError::into_inner));
-        let expected = hex::encode(hash.finalize());
+        let name = self.name.clone().unwrap_or_else(|| "file".to_owned());
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let stored = self.send_under(&name, &seen).await?;
+        let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+        let expected = hex::encode(seen.hash.finalize());
         if stored.sha256 == expected {
             Ok(stored)
         } else {
             Err(ClientError::Damaged { what: name, expected, found: stored.sha256 })
         }
     }
+
+    async fn send_under(self, name: &str, seen: &Arc<Mutex<Seen>>) -> Result<StoredFile, ClientError> {
+        let (client, on_progress, seen) = (self.client, self.on_progress, Arc::clone(seen));
+        if let (true, Source::Path(path)) = (self.resumable, &self.source)
+            && let Some(bytes) = length(path).await?
+        {
+            return Sending { client: &client, path, name, bytes, seen, on_progress }.send().await;
+        }
+        let (reader, bytes) = open(self.source).await?;
+        let body = observed(reader, seen, 0, on_progress);
+        let mut request = client
+            .request(Method::POST, ["files"])
+            .query(&[("name", name)])
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .body(Body::wrap_stream(body));
+        if let Some(bytes) = bytes {
+            request = request.header(header::CONTENT_LENGTH, bytes);
+        }
+        let answer = client.send_slowly(request).await?;
+        client.read_json(answer).await
+    }
+}
+
+/// The length of what is there, if it is a file.
+async fn length(path: &Path) -> Result<Option<u64>, ClientError> {
+    let about = tokio::fs::metadata(path).await.map_err(ClientError::file(path))?;
+    Ok(about.is_file().then_some(about.len()))
 }
 
 async fn open(source: Source) -> Result<(Reader, Option<u64>), ClientError> {
@@ -114,17 +158,18 @@ async fn open(source: Source) -> Result<(Reader, Option<u64>), ClientError> {
     Ok((Box::pin(file), None))
 }
 
-fn observed(
+/// What a reader gives that stands at `at` of the file.
+pub(crate) fn observed(
     reader: Reader,
-    hash: Arc<Mutex<Sha256>>,
+    seen: Arc<Mutex<Seen>>,
+    mut at: u64,
     on_progress: OnProgress,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let mut bytes = 0;
     ReaderStream::with_capacity(reader, CHUNK_BYTES).inspect(move |chunk| {
         if let Ok(chunk) = chunk {
-            hash.lock().unwrap_or_else(PoisonError::into_inner).update(chunk);
-            bytes += chunk.len() as u64;
-            on_progress(bytes);
+            seen.lock().unwrap_or_else(PoisonError::into_inner).add(at, chunk);
+            at += chunk.len() as u64;
+            on_progress(at);
         }
     })
 }

@@ -48,6 +48,11 @@ pub(crate) fn name(header: &str) -> Option<String> {
     find("filename*").and_then(decode).or_else(|| find("filename").map(str::to_owned))
 }
 
+/// A parameter of a header such as `Content-Type`, by its name in lower case.
+pub(crate) fn parameter(header: &str, name: &str) -> Option<String> {
+    parameters(header).into_iter().find(|(given, _)| given == name).map(|(_, value)| value)
+}
+
 /// Names in lower case and values, without quotes, of what follows the first ';'.
 fn parameters(header: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();

@@ -149,7 +149,7 @@ fn describe(tag: &str, operation: &Operation, problem: &Value, schemas: &mut Sch
     }
     let bodies: Map<_, _> = operation.bodies.iter().map(|body| content(body, &mut schemas.requests)).collect();
     if !bodies.is_empty() {
-        description["requestBody"] = json!({ "required": true, "content": bodies });
+        description["requestBody"] = json!({ "required": operation.needs_body, "content": bodies });
     }
     description
 }

@@ -76,6 +76,8 @@ pub(crate) struct Operation {
     pub(crate) parameters: Vec<Parameter>,
     /// The body, in each form that it may have.
     pub(crate) bodies: Vec<Content>,
+    /// Whether there must be one.
+    pub(crate) needs_body: bool,
     pub(crate) answers: Vec<Answer>,
     pub(crate) problems: BTreeMap<u16, Vec<Code>>,
     pub(crate) handler: ArcHandler,
@@ -136,6 +138,7 @@ impl Operation {
             counted: true,
             parameters: Vec::new(),
             bodies: Vec::new(),
+            needs_body: true,
             answers: Vec::new(),
             problems: BTreeMap::new(),
             handler: handler.arc(),
@@ -203,6 +206,12 @@ impl Operation {
         self.fails(&[Code::RequestTimeout, Code::UnsupportedMediaType])
     }
 
+    /// With a body or without.
+    pub(crate) fn may_read(mut self, media_type: &'static str, schema: SchemaOf) -> Self {
+        self.needs_body = false;
+        self.reads(media_type, schema)
+    }
+
     /// With an answer that has a body; with several of these of one status, in one of their forms.
     pub(crate) fn answers(
         mut self,
@@ -233,7 +242,10 @@ impl Operation {
     /// It may fail so.
     pub(crate) fn fails(mut self, codes: &[Code]) -> Self {
         for code in codes {
-            self.problems.entry(code.status().as_u16()).or_default().push(*code);
+            let known = self.problems.entry(code.status().as_u16()).or_default();
+            if !known.contains(code) {
+                known.push(*code);
+            }
         }
         self
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fourmi_blobs::BlobError;
+use fourmi_blobs::{BlobError, UploadError};
 use fourmi_queue::{QueueError, Refusal};
 use fourmi_records::RecordsError;
 use salvo::{
@@ -14,6 +14,8 @@ use salvo::{
 };
 use schemars::JsonSchema;
 use serde::Serialize;
+
+use crate::{form::Mistake, tus};
 
 macro_rules! codes {
     ($($id:ident = $status:ident $word:literal, $title:literal;)+) => {
@@ -47,6 +49,7 @@ codes! {
     InvalidQuery = BAD_REQUEST "invalid_query", "The query of the address cannot be read";
     InvalidCursor = BAD_REQUEST "invalid_cursor", "The cursor is none that a list gave";
     InvalidJson = BAD_REQUEST "invalid_json", "The body is not JSON";
+    InvalidForm = BAD_REQUEST "invalid_form", "The form cannot be read";
     UploadIncomplete = BAD_REQUEST "upload_incomplete", "The file did not arrive whole";
     UnknownHost = BAD_REQUEST "unknown_host", "The API is not known by this name";
     BadRequest = BAD_REQUEST "bad_request", "The request cannot be understood";
@@ -57,7 +60,9 @@ codes! {
     LinkExpired = FORBIDDEN "link_expired", "The time of the link is over";
     NotFound = NOT_FOUND "not_found", "There is nothing at this address";
     UnknownJob = NOT_FOUND "unknown_job", "There is no such job";
+    UnknownBatch = NOT_FOUND "unknown_batch", "The job is no batch and in none";
     UnknownFile = NOT_FOUND "unknown_file", "There is no such file";
+    UnknownUpload = NOT_FOUND "unknown_upload", "There is no such upload";
     UnknownQueue = NOT_FOUND "unknown_queue", "There is no such queue";
     UnknownWorker = NOT_FOUND "unknown_worker", "There is no such worker process";
     UnknownKey = NOT_FOUND "unknown_key", "There is no such API key";
@@ -76,6 +81,9 @@ codes! {
     UniqueConflict = CONFLICT "unique_conflict", "Another job of its like is there, which the key does not see";
     NotOver = CONFLICT "not_over", "The job is not over";
     NotRetryable = CONFLICT "not_retryable", "The job cannot be retried in its state";
+    OffsetConflict = CONFLICT "offset_conflict", "The piece does not begin where the upload ends";
+    UploadExpired = GONE "upload_expired", "Nothing of the upload is kept any more";
+    TusVersion = PRECONDITION_FAILED "tus_version", "The version of tus is not one that is known here";
     PreconditionFailed = PRECONDITION_FAILED "precondition_failed", "The file is not the version that was asked for";
     PayloadTooLarge = PAYLOAD_TOO_LARGE "payload_too_large", "The body or the payload in it is too large";
     FileTooLarge = PAYLOAD_TOO_LARGE "file_too_large", "The file is too large";
@@ -88,9 +96,11 @@ codes! {
     UnknownParent = UNPROCESSABLE_ENTITY "unknown_parent", "There is no such job to wait for";
     Cycle = UNPROCESSABLE_ENTITY "cycle", "The jobs of the flow wait for each other";
     ChecksumMismatch = UNPROCESSABLE_ENTITY "checksum_mismatch", "The file is not the one that was announced";
+    UploadLocked = LOCKED "upload_locked", "Another piece of the upload is arriving";
     RateLimited = TOO_MANY_REQUESTS "rate_limited", "These requests come too often";
     QueueFull = TOO_MANY_REQUESTS "queue_full", "The queue holds as many jobs as it may";
     RedisFull = TOO_MANY_REQUESTS "redis_full", "There is no memory to spare for new jobs";
+    TooManyStreams = TOO_MANY_REQUESTS "too_many_streams", "The key has as many streams open as it may";
     Internal = INTERNAL_SERVER_ERROR "internal", "Something went wrong on our side";
     RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable", "The jobs cannot be reached just now";
     RecordsUnavailable = SERVICE_UNAVAILABLE "records_unavailable", "What is recorded cannot be reached just now";
@@ -307,11 +317,36 @@ impl From<BlobError> for Problem {
             BlobError::TooLarge { .. } => Self::new(Code::FileTooLarge, sentence(&error)),
             BlobError::ChecksumMismatch { .. } => Self::new(Code::ChecksumMismatch, sentence(&error)),
             BlobError::DiskFull => Self::new(Code::DiskFull, "Nothing was kept of the file.").inside(error),
+            BlobError::Source(cause) if let Some(mistake) = Mistake::of(cause) => {
+                Self::new(Code::InvalidForm, mistake.to_string())
+            }
             BlobError::Source(cause) if is_timeout(cause) => {
                 Self::new(Code::RequestTimeout, "Nothing was kept of the file; send it again.")
             }
             BlobError::Source(_) => Self::new(Code::UploadIncomplete, "Nothing was kept of the file; send it again."),
             _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<UploadError> for Problem {
+    fn from(error: UploadError) -> Self {
+        const KEPT: &str = "What arrived is kept: HEAD says how much, go on from there.";
+        match error {
+            UploadError::Gone => Self::new(Code::UnknownUpload, "It was never made, was ended, or is long over."),
+            UploadError::Locked => {
+                Self::new(Code::UploadLocked, "Try again when that piece has arrived or was cut off.")
+                    .retry_after(Duration::from_secs(1))
+            }
+            UploadError::Elsewhere { offset } => tus::elsewhere(offset),
+            UploadError::Blob(BlobError::TooLarge { .. }) => {
+                Self::new(Code::FileTooLarge, "The piece goes beyond the length that was announced.")
+            }
+            UploadError::Blob(BlobError::Source(cause)) if is_timeout(&cause) => Self::new(Code::RequestTimeout, KEPT),
+            UploadError::Blob(BlobError::Source(_)) => Self::new(Code::UploadIncomplete, KEPT),
+            UploadError::Blob(error @ BlobError::DiskFull) => Self::new(Code::DiskFull, KEPT).inside(error),
+            UploadError::Blob(error) => error.into(),
+            other => Self::internal(other),
         }
     }
 }

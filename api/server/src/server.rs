@@ -7,7 +7,7 @@ use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
 use fourmi_queue::{OutboxConfig, Queues, Watcher, relay_all};
 use fourmi_records::Records;
-use fourmi_settings::{Data, Database, Door, Environment, Listen, Outbox, Redis, SettingError, Uploads};
+use fourmi_settings::{Data, Database, Door, Environment, Listen, Outbox, Redis, SettingError, Streams, Uploads};
 use salvo::{Service, conn::tcp::TcpAcceptor, fuse::FuseConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,8 @@ use crate::{
         keys as key_routes, kinds, queues, workers,
     },
     service::service,
+    sse,
+    sweeper::sweep,
 };
 
 /// How long requests may go on after the server was asked to stop.
@@ -52,6 +54,8 @@ pub struct Settings {
     pub database: Database,
     /// The files that come in.
     pub uploads: Uploads,
+    /// Streams of events.
+    pub streams: Streams,
     /// Who may come in, and how often.
     pub door: Door,
     /// Finished jobs on their way into the records.
@@ -70,6 +74,7 @@ impl Settings {
             data: Data::read(environment)?,
             database: Database::read(environment)?,
             uploads: Uploads::read(environment)?,
+            streams: Streams::read(environment)?,
             door: Door::read(environment)?,
             outbox: Outbox::read(environment)?,
         })
@@ -108,13 +113,17 @@ impl Server {
         tokio::spawn(stop.clone().run_until_cancelled_owned(relaying));
         let keeper = Arc::new(Doorkeeper::new(settings.door.clone(), queues.clone()));
         let watcher = Watcher::start(queues.clone(), catalogue().queues());
-        let files =
-            Files { blobs: blobs.clone(), max_upload_bytes: settings.uploads.max_bytes, links: Arc::clone(&links) };
+        let streams = sse::Streams::new(settings.streams.per_key);
+        let uploads = fourmi_blobs::Uploads::of(&blobs, settings.uploads.expiry);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(sweep(blobs.clone(), uploads.clone())));
+        let max_upload_bytes = settings.uploads.max_bytes;
+        let files = Files { blobs: blobs.clone(), uploads, max_upload_bytes, links: Arc::clone(&links) };
         let groups = vec![
             jobs::group(Jobs {
                 queues: queues.clone(),
                 records: records.clone(),
                 watcher,
+                streams,
                 blobs,
                 keeper: Arc::clone(&keeper),
                 stop: stop.clone(),

@@ -76,6 +76,7 @@ fn route(
         Method::DELETE => router.delete(handler),
         Method::PATCH => router.patch(handler),
         Method::PUT => router.put(handler),
+        Method::OPTIONS => router.options(handler),
         _ => router.post(handler),
     }
 }

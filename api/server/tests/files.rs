@@ -1,7 +1,7 @@
 //! Files, keys and errors over real HTTP; no Redis is needed.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use fourmi_api::{
     Keys, Links, Server,
@@ -11,7 +11,7 @@ use fourmi_api::{
     },
     service,
 };
-use fourmi_blobs::Blobs;
+use fourmi_blobs::{Blobs, Owner, Uploads};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -40,7 +40,9 @@ impl TestApi {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path().join("files")).await.unwrap();
         let links = Arc::new(Links::load_or_create(&folder.path().join("link-key")).unwrap());
-        let files = Files { blobs: blobs.clone(), max_upload_bytes: MAX_UPLOAD_BYTES as u64, links: links.clone() };
+        let uploads = Uploads::of(&blobs, Duration::from_secs(3600));
+        let max_upload_bytes = MAX_UPLOAD_BYTES as u64;
+        let files = Files { blobs: blobs.clone(), uploads, max_upload_bytes, links: links.clone() };
         let keys = Arc::new(Keys::only(folder.path(), KEY).await.unwrap());
         let service = service(keys, links, None, vec![files::group(files), kinds::group()]);
         let stop = CancellationToken::new();
@@ -89,7 +91,7 @@ impl TestApi {
     async fn made(&self, name: &str, media_type: &str, content: &str) -> String {
         let path = self.folder.path().join("made");
         std::fs::write(&path, content).unwrap();
-        self.blobs.import(&path, name, Some(media_type)).await.unwrap().id.to_string()
+        self.blobs.import(&path, name, Owner::default(), Some(media_type)).await.unwrap().id.to_string()
     }
 }
 
@@ -138,7 +140,7 @@ async fn every_mistake_is_a_problem() {
 
     let upload = || api.call(Method::POST, "/api/v1/files").body("hello");
     expect_problem(upload().query(&[("nam", "x")]), 400, "invalid_query").await;
-    expect_problem(upload().header("content-type", "multipart/form-data"), 415, "unsupported_media_type").await;
+    expect_problem(upload().header("content-type", "multipart/mixed; boundary=x"), 415, "unsupported_media_type").await;
     expect_problem(upload().header("content-encoding", "gzip"), 415, "unsupported_media_type").await;
     expect_problem(upload().header("content-sha256", "zz"), 400, "invalid_header").await;
     let another = hex::encode(Sha256::digest("another"));
@@ -403,7 +405,7 @@ async fn the_link_of_a_playlist_opens_what_it_names() {
 #[tokio::test]
 async fn a_growing_file_is_served_as_long_as_it_is() {
     let api = TestApi::start().await;
-    let growing = api.blobs.grow("live.aac", "audio/aac").await.unwrap();
+    let growing = api.blobs.grow("live.aac", Owner::default(), "audio/aac").await.unwrap();
     let path = format!("/api/v1/files/{}", growing.id());
     let info =
         async || api.call(Method::GET, &format!("{path}/info")).send().await.unwrap().json::<Value>().await.unwrap();

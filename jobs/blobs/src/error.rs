@@ -36,6 +36,27 @@ pub enum BlobError {
     },
 }
 
+/// A piece of an upload could not be taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UploadError {
+    /// There is no such upload, or nothing of it is kept any more.
+    #[error("there is no such upload")]
+    Gone,
+    /// Another piece of it is arriving, here or in another process.
+    #[error("another piece of the upload is arriving")]
+    Locked,
+    /// The piece does not begin where the upload ends.
+    #[error("the upload has {offset} bytes so far")]
+    Elsewhere {
+        /// Where it ends.
+        offset: u64,
+    },
+    /// It could not be stored; after [`BlobError::Source`] and [`BlobError::DiskFull`] what had arrived is kept.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+}
+
 impl BlobError {
     /// For `map_err`: the system's error while we were `doing` something.
     pub(crate) fn storage(doing: &'static str) -> impl FnOnce(io::Error) -> Self {

@@ -115,10 +115,13 @@ impl Incoming {
 }
 
 fn write_metadata(places: &Places, blob: &Blob) -> io::Result<()> {
-    let path = places.incoming_metadata();
-    // One may be left of a maker that died; whoever writes here holds the lock of the content.
+    write_json(&places.incoming_metadata(), blob)
+}
+
+/// Writes a private file. One may be there of a maker that died; whoever writes here holds the lock of the content.
+pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(&serde_json::to_vec(blob)?)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
     file.sync_all()
 }
 
@@ -134,6 +137,27 @@ impl Drop for Incoming {
             let _swept_later = fs::remove_file(path);
         }
     }
+}
+
+/// Makes a file exist whose content lies at `from`, and stays there too. The caller holds the lock of the content, so that
+/// no sweep takes the new name away before its metadata is there.
+pub(crate) fn link(root: &Path, from: &Path, blob: &Blob) -> Result<(), BlobError> {
+    let places = Places::new(root, &blob.id);
+    make_private_folder(&places.shard).map_err(BlobError::storage("making a folder"))?;
+    // One may be left of an earlier attempt that died.
+    let placed = remove_if_there(&places.content())
+        .and_then(|()| fs::hard_link(from, places.content()))
+        .and_then(|()| write_metadata(&places, blob))
+        .and_then(|()| fs::rename(places.incoming_metadata(), places.metadata()));
+    if let Err(error) = placed {
+        for path in [places.content(), places.incoming_metadata()] {
+            let _swept_later = fs::remove_file(path);
+        }
+        return Err(BlobError::storage("giving a file its place")(error));
+    }
+    flush_folder(&places.shard)
+        .and_then(|()| flush_folder(&places.incoming))
+        .map_err(BlobError::storage("flushing a folder to disk"))
 }
 
 /// A file in its place, locked: nobody deletes it or sweeps its entries meanwhile.
@@ -234,7 +258,7 @@ fn remove_entries(places: &Places, content: &Path) -> io::Result<()> {
     remove_if_there(&places.incoming_metadata())
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -252,7 +276,7 @@ pub(crate) fn make_private_folder(path: &Path) -> io::Result<()> {
 }
 
 /// So that names in a folder survive a power cut.
-fn flush_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn flush_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
@@ -271,7 +295,7 @@ mod tests {
         let incoming = Incoming { places, file: full, kept: false };
 
         let content = futures_util::stream::iter([Ok(vec![7; 300_000].into()), Ok(vec![7; 300_000].into())]);
-        let error = crate::store::write(&incoming, content, u64::MAX).await.err().unwrap();
+        let error = crate::content::write(incoming.file(), content, u64::MAX, |_| ()).await.err().unwrap();
         assert!(matches!(error, BlobError::DiskFull), "{error}");
 
         drop(incoming);

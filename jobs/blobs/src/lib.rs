@@ -1,11 +1,16 @@
 #![doc = include_str!("../README.md")]
 
+mod blob;
+mod content;
 mod error;
 mod incoming;
 mod media_type;
 mod name;
 mod store;
+mod uploads;
 
-pub use error::BlobError;
+pub use blob::{Blob, Growing, Origin, Owner};
+pub use error::{BlobError, UploadError};
 pub use name::clean_name;
-pub use store::{Blob, Blobs, Expected, Growing, Origin};
+pub use store::{Blobs, Expected};
+pub use uploads::{Announced, Upload, UploadState, Uploads};

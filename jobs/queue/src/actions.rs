@@ -9,7 +9,6 @@ use crate::{
     queues::milliseconds,
     read::{self, meta_key, number, priority_number},
     scripts,
-    steer::REMEMBERED,
     walk::{self, BATCH, Place, Way},
 };
 
@@ -28,10 +27,8 @@ pub enum JobAction {
     Promote,
     /// Give those that have not started this priority.
     Prioritize(Priority),
-    /// Forget those that are over, with all that is known of them.
+    /// Forget those that are over, with all that is known of them here.
     Delete,
-    /// Forget those that have failed; who records jobs may keep what was recorded.
-    Purge,
 }
 
 /// What a step did.
@@ -41,7 +38,7 @@ pub struct ActionStep {
     pub matched: u64,
     /// Those of them with which it was done: all but those that somebody else has changed meanwhile.
     pub done: u64,
-    /// Of [`JobAction::Delete`], those that are forgotten now.
+    /// Of [`JobAction::Delete`], those that are forgotten now; what is recorded of them is the caller's to remove.
     pub deleted: Vec<JobId>,
     /// Where the next step starts; `None` at the end. Opaque.
     pub next: Option<String>,
@@ -57,7 +54,6 @@ impl JobAction {
             Self::Promote => &[Scheduled, Retrying],
             Self::Prioritize(_) => &[Waiting, Scheduled, Retrying, Blocked, Parked],
             Self::Delete => &[Failed, Succeeded, Cancelled],
-            Self::Purge => &[Failed],
         }
     }
 
@@ -68,7 +64,7 @@ impl JobAction {
             // A batch ends with its members.
             Self::Retry => job.kind.as_str() != BATCH_KIND,
             Self::Prioritize(priority) => job.priority != priority,
-            Self::Promote | Self::Delete | Self::Purge => true,
+            Self::Promote | Self::Delete => true,
         };
         can_be && self.states().contains(&job.state)
     }
@@ -182,18 +178,20 @@ impl Queues {
         if count_only || jobs.is_empty() {
             return Ok(());
         }
-        let (mut call, first) = match action {
-            JobAction::Cancel => {
-                (scripts::CANCEL.key(meta_key(queue)), milliseconds(Retention::default().done).to_string())
-            }
-            JobAction::Retry | JobAction::Promote => (scripts::RETRY.key(meta_key(queue)), String::new()),
-            JobAction::Prioritize(priority) => {
-                (scripts::PRIORITIZE.key(meta_key(queue)), priority_number(priority).to_string())
-            }
-            JobAction::Delete => (scripts::PURGE.key(meta_key(queue)), milliseconds(REMEMBERED).to_string()),
-            JobAction::Purge => (scripts::PURGE.key(meta_key(queue)), String::new()),
+        let meta = meta_key(queue);
+        let mut call = match action {
+            JobAction::Cancel => scripts::CANCEL.key(meta),
+            JobAction::Retry | JobAction::Promote => scripts::RETRY.key(meta),
+            JobAction::Prioritize(_) => scripts::PRIORITIZE.key(meta),
+            JobAction::Delete => scripts::PURGE.key(meta),
         };
-        call.arg(first);
+        match action {
+            JobAction::Cancel => drop(call.arg(milliseconds(Retention::default().done))),
+            // From any state: the version says which.
+            JobAction::Retry | JobAction::Promote => drop(call.arg("")),
+            JobAction::Prioritize(priority) => drop(call.arg(priority_number(priority))),
+            JobAction::Delete => {}
+        }
         for job in &jobs {
             call.arg(job.id.uuid().hyphenated().to_string()).arg(job.version);
         }

@@ -18,7 +18,7 @@ pub enum DeadAction {
 impl DeadAction {
     fn action(self) -> JobAction {
         match self {
-            Self::Count | Self::Purge => JobAction::Purge,
+            Self::Count | Self::Purge => JobAction::Delete,
             Self::Replay => JobAction::Retry,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use fourmi_model::{JobId, JobRecord, QueueName};
+use fourmi_model::{JobRecord, QueueName};
 
 use crate::{
     QueueError, Queues,
@@ -148,24 +148,6 @@ impl Outbox {
             entries.extend(new.into_iter().flatten().flat_map(|(_stream, entries)| entries));
         }
         Ok(entries)
-    }
-
-    /// Those jobs of what was taken that were deleted since they ended. To be asked for after the jobs are stored and before
-    /// they are acknowledged, so that what is stored of them can go too: whoever deletes a job later removes that itself.
-    ///
-    /// # Errors
-    /// If Redis does not answer.
-    pub async fn deleted(&self, batch: &Batch) -> Result<Vec<JobId>, QueueError> {
-        if batch.records.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut command = redis::cmd("MGET");
-        for record in &batch.records {
-            command.arg(read::key(&self.queue, format_args!("gone:{}", record.job.id.uuid().hyphenated())));
-        }
-        let marks: Vec<Option<String>> = self.link.query(&command).await?;
-        let marked = batch.records.iter().zip(marks).filter(|(_, mark)| mark.is_some());
-        Ok(marked.map(|(record, _)| record.job.id.clone()).collect())
     }
 
     /// Removes what was taken: it is stored.

@@ -61,6 +61,13 @@ pub struct JobFilter {
     pub finished_before: Option<Timestamp>,
 }
 
+impl JobFilter {
+    /// Whether it wants a job.
+    pub fn wants(&self, job: &Job) -> bool {
+        list::matches(self, job)
+    }
+}
+
 /// A part of a list.
 #[derive(Debug, Clone)]
 pub struct Page {
@@ -165,6 +172,18 @@ impl Queues {
     /// If Redis does not answer.
     pub async fn get(&self, id: &JobId) -> Result<Option<Job>, QueueError> {
         Ok(read::jobs(&self.link, id.queue(), &[id.uuid()]).await?.pop().flatten())
+    }
+
+    /// Whose the job is; `None` if it is not there.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn tenant(&self, id: &JobId) -> Result<Option<Option<TenantName>>, QueueError> {
+        let mut command = redis::cmd("HMGET");
+        command.arg(read::key(id.queue(), format_args!("j:{}", id.uuid().hyphenated()))).arg("state").arg("grp");
+        let (state, tenant): (Option<String>, Option<String>) = self.link.query(&command).await?;
+        // What is there was checked when it was accepted.
+        Ok(state.map(|_| tenant.and_then(|name| name.parse().ok())))
     }
 
     /// Which of these jobs, of any queues, are there.

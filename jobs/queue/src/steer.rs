@@ -1,7 +1,5 @@
 //! Steering one job: stopping it, letting it run again, forgetting it.
 
-use std::time::Duration;
-
 use fourmi_model::{JobId, Retention, State};
 use redis::Value;
 
@@ -11,9 +9,6 @@ use crate::{
     read::{meta_key, number, text},
     scripts::{self, Invocation},
 };
-
-/// How long it is remembered that a job was deleted, for whoever is about to record it: longer than a recorder is away.
-pub(crate) const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The answer to a cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,14 +78,12 @@ impl Queues {
     }
 
     /// Forgets a job that is over, with all that is known of it here: its log, its runs, its result. Jobs that wait for
-    /// it still hear how it ended. What was recorded of it is the caller's, also what an outbox has handed out and
-    /// nobody has recorded yet ([`Outbox::deleted`](crate::Outbox::deleted)).
+    /// it still hear how it ended. What is recorded of it, or about to be, is the caller's to remove.
     ///
     /// # Errors
     /// If Redis does not answer.
     pub async fn delete(&self, id: &JobId) -> Result<Deleted, QueueError> {
         let mut call = scripts::PURGE.key(meta_key(id.queue()));
-        call.arg(milliseconds(REMEMBERED));
         Ok(match self.steer(&mut call, id).await? {
             (None, _) => Deleted::Unknown,
             (Some(_), true) => Deleted::Now,

@@ -126,16 +126,19 @@ impl Listen {
 pub struct Uploads {
     /// The largest file, in bytes.
     pub max_bytes: u64,
+    /// How long a file that arrives in pieces is kept without another piece.
+    pub expiry: Duration,
 }
 
 impl Uploads {
-    /// Reads `FOURMI_MAX_UPLOAD_BYTES`.
+    /// Reads `FOURMI_MAX_UPLOAD_BYTES` and `FOURMI_UPLOAD_EXPIRY_HOURS`.
     ///
     /// # Errors
-    /// If it is no size.
+    /// If one does not have its form.
     pub fn read(environment: &Environment) -> Result<Self, SettingError> {
         let max_bytes = environment.parsed(&table::MAX_UPLOAD_BYTES, bytes)?;
-        Ok(Self { max_bytes })
+        let hours = environment.parsed(&table::UPLOAD_EXPIRY_HOURS, |text| within(text, 1, 8_760))?;
+        Ok(Self { max_bytes, expiry: Duration::from_secs(hours * 3600) })
     }
 }
 
@@ -203,6 +206,24 @@ impl Outbox {
     pub fn read(environment: &Environment) -> Result<Self, SettingError> {
         let limit = environment.parsed(&table::OUTBOX_LIMIT, |text| within(text, 1_000, 10_000_000))?;
         Ok(Self { limit })
+    }
+}
+
+/// Streams of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Streams {
+    /// How many one API process keeps open for one key at most.
+    pub per_key: usize,
+}
+
+impl Streams {
+    /// Reads `FOURMI_STREAMS_PER_KEY`.
+    ///
+    /// # Errors
+    /// If it is no number or out of its range.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let per_key = environment.parsed(&table::STREAMS_PER_KEY, |text| within(text, 1, 1_000_000))?;
+        Ok(Self { per_key })
     }
 }
 
@@ -386,6 +407,8 @@ mod tests {
             ("FOURMI_MAX_UPLOAD_BYTES", "10GB"),
             ("FOURMI_MAX_UPLOAD_BYTES", "0"),
             ("FOURMI_MAX_UPLOAD_BYTES", "99999999999TiB"),
+            ("FOURMI_UPLOAD_EXPIRY_HOURS", "0"),
+            ("FOURMI_STREAMS_PER_KEY", "0"),
             ("FOURMI_SLOTS", "0"),
             ("FOURMI_DRAIN_SECONDS", "-1"),
             ("FOURMI_LEASE_MS", "10"),

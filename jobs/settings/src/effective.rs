@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     ClientSettings, Data, Database, Door, Environment, Listen, Logging, Media, Outbox, PrivateRedis, Redis, Setting,
-    SettingError, Uploads, Worker,
+    SettingError, Streams, Uploads, Worker,
 };
 
 impl Environment {
@@ -36,6 +36,7 @@ impl Environment {
             Database::read(self).err(),
             Listen::read(self).err(),
             Uploads::read(self).err(),
+            Streams::read(self).err(),
             Door::read(self).err(),
             Worker::read(self).err(),
             Outbox::read(self).err(),

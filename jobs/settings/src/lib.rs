@@ -12,8 +12,8 @@ pub mod table;
 
 pub use concerns::bytes;
 pub use concerns::{
-    ApiKey, ClientSettings, Database, Fsync, Listen, LogFormat, Logging, Media, Outbox, PrivateRedis, Redis, Uploads,
-    Worker,
+    ApiKey, ClientSettings, Database, Fsync, Listen, LogFormat, Logging, Media, Outbox, PrivateRedis, Redis, Streams,
+    Uploads, Worker,
 };
 pub use door::Door;
 pub use environment::{Environment, SettingError};

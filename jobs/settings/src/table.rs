@@ -99,6 +99,10 @@ settings! {
     LISTEN = "FOURMI_LISTEN", default "127.0.0.1:8700", form "an IP address and a port, such as 127.0.0.1:8700 or [::]:8700", Public;
     /// Largest file that may be uploaded.
     MAX_UPLOAD_BYTES = "FOURMI_MAX_UPLOAD_BYTES", default "10GiB", form "a number of bytes, or of KiB, MiB, GiB or TiB, such as 500MiB", Public;
+    /// How long a file that arrives in pieces is kept without another piece.
+    UPLOAD_EXPIRY_HOURS = "FOURMI_UPLOAD_EXPIRY_HOURS", default "24", form "a whole number of hours from 1 to 8760, such as 24", Public;
+    /// Streams of events that one API process keeps open for one key at most.
+    STREAMS_PER_KEY = "FOURMI_STREAMS_PER_KEY", default "1000", form "a whole number from 1 to 1000000, such as 1000", Public;
     /// How often the API may be asked, by class of route; what is not named keeps its default.
     RATE_LIMITS = "FOURMI_RATE_LIMITS", default "", form "entries separated by commas, such as read=600/60 (600 in 60 seconds with one key), any@address=100/60, submit:audio.extract=10/60 or upload=off", Public;
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, separated by commas.

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::problem;
 
 /// What an app needs.
-const APP: &[&str] = &["jobs:submit", "jobs:read", "jobs:control", "files:write", "files:read"];
+pub(crate) const APP: &[&str] = &["jobs:submit", "jobs:read", "jobs:control", "files:write", "files:read"];
 
 /// Makes a key and gives its document and its secret.
-async fn make(platform: &Platform, body: Value) -> (Value, String) {
+pub(crate) async fn make(platform: &Platform, body: Value) -> (Value, String) {
     let answer = platform.request("POST", "/keys").json(&body).send().await.unwrap();
     let (status, text) = (answer.status(), answer.text().await.unwrap());
     assert_eq!(status, 201, "{text}");
@@ -20,12 +20,12 @@ async fn make(platform: &Platform, body: Value) -> (Value, String) {
     (made["key"].clone(), made["secret"].as_str().unwrap().to_owned())
 }
 
-async fn app(platform: &Platform, tenant: &str) -> String {
+pub(crate) async fn app(platform: &Platform, tenant: &str) -> String {
     make(platform, json!({"name": tenant, "scopes": APP, "tenant": tenant})).await.1
 }
 
 /// A request with this key.
-fn with(platform: &Platform, key: &str, method: &str, path: &str) -> reqwest::RequestBuilder {
+pub(crate) fn with(platform: &Platform, key: &str, method: &str, path: &str) -> reqwest::RequestBuilder {
     platform.open_request(method, &format!("/api/v1{path}")).bearer_auth(key)
 }
 

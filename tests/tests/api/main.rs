@@ -5,12 +5,17 @@
 mod abuse;
 mod actions;
 mod bulk;
+mod clients;
 mod door;
+mod files;
+mod forms;
 mod health;
 mod keys;
 mod lists;
 mod records;
 mod site;
+mod streams;
+mod uploads;
 
 use reqwest::Response;
 use serde_json::Value;

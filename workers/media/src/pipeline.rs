@@ -47,7 +47,7 @@ struct Made {
 }
 
 /// The media type of playlists. Nothing but what is written here may be stored under it: the API signs what they name.
-const PLAYLIST: &str = "application/vnd.apple.mpegurl";
+pub(crate) const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 
 impl Made {
     fn new(path: &Path, role: &str, name: &str, media_type: &str) -> Self {

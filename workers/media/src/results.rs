@@ -7,10 +7,13 @@ use std::{
 };
 
 use fourmi_kinds::{AudioExtract, AudioExtracted, Source};
-use fourmi_model::Failure;
+use fourmi_model::{Artifact, Failure};
 use fourmi_runtime::{Context, write_whole};
 
-use crate::source::{Held, Page, hash, hold, is_held, normal};
+use crate::{
+    pipeline::PLAYLIST,
+    source::{Held, Page, hash, hold, is_held, normal},
+};
 
 /// Answers by content are right for good; after so long their files are seldom there.
 const OLDEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -91,7 +94,42 @@ impl<'a> Results<'a> {
             self.context.input(file.file).await.ok()?;
         }
         let is_too_large = result.source.as_ref().is_some_and(|source| source.bytes > self.max_bytes);
-        (!is_too_large).then_some(AudioExtracted { reused: true, ..result })
+        if is_too_large {
+            return None;
+        }
+        let files = self.shared(result.files).await.ok()?;
+        Some(AudioExtracted { files, reused: true, ..result })
+    }
+
+    /// The files as those of whoever submitted this job: nobody is given what somebody else may delete, or what they may
+    /// not see. They come in the order in which they were made, so that playlists follow what they name.
+    async fn shared(&self, files: Vec<Artifact>) -> Result<Vec<Artifact>, Failure> {
+        let mut shared = Vec::with_capacity(files.len());
+        let mut renamed = Vec::new();
+        for file in files {
+            let id = file.file;
+            let file = if file.media_type == PLAYLIST && !renamed.is_empty() {
+                self.renamed(&file, &renamed).await?
+            } else {
+                Artifact { file: self.context.share(id).await?, ..file }
+            };
+            if file.file != id {
+                renamed.push((id.to_string(), file.file.to_string()));
+            }
+            shared.push(file);
+        }
+        Ok(shared)
+    }
+
+    /// A playlist that names these files by their new ids.
+    async fn renamed(&self, playlist: &Artifact, ids: &[(String, String)]) -> Result<Artifact, Failure> {
+        let broken =
+            |error: std::io::Error| Failure::retry("storage_failed", "a playlist cannot be read").because(error);
+        let text = fs::read_to_string(self.context.input(playlist.file).await?.path).map_err(broken)?;
+        let text = ids.iter().fold(text, |text, (old, new)| text.replace(old, new));
+        let path = self.context.scratch()?.join("reused.m3u8");
+        fs::write(&path, text).map_err(broken)?;
+        self.context.store(&path, &playlist.role, &playlist.name, PLAYLIST).await
     }
 
     /// Notes an answer; that it cannot be noted costs the next request its time, and no more.

@@ -65,6 +65,8 @@ pub(crate) trait Host: Send + Sync {
     fn log_left_out(&self, lines: u64);
     /// Where the content of a stored file can be read.
     fn input(&self, file: BlobId) -> BoxFuture<'_, Result<InputFile, Failure>>;
+    /// A stored file as one of the job's owner.
+    fn share(&self, file: BlobId) -> BoxFuture<'_, Result<BlobId, Failure>>;
     /// Takes over a finished file.
     fn store(&self, file: NewFile) -> BoxFuture<'_, Result<Artifact, Failure>>;
     /// Makes a file that grows, or finds the one of an earlier run.
@@ -221,6 +223,16 @@ impl Context {
     /// A permanent failure `unknown_file` if there is none.
     pub async fn input(&self, file: BlobId) -> Result<InputFile, Failure> {
         self.inner.host.input(file).await
+    }
+
+    /// A stored file, which another job made, as one that whoever submitted this job may see: itself if that is so already,
+    /// else a new one of the same content.
+    ///
+    /// # Errors
+    /// A permanent failure `unknown_file` if there is none, or it still grows; a retryable one `disk_full`,
+    /// `storage_failed` or `queue_unavailable`.
+    pub async fn share(&self, file: BlobId) -> Result<BlobId, Failure> {
+        self.inner.host.share(file).await
     }
 
     /// A stored file that grows while the run appends to it, and can be read meanwhile. `again` names the one that an

@@ -15,7 +15,10 @@ use fourmi_blobs::Blobs;
 use fourmi_model::{Envelope, ErrorClass, ErrorReport, Failure, Isolation, NextStep, Policy};
 use fourmi_queue::{BackendHandle, Delivery, Outcome, Queues, Stop, Transitions};
 use fourmi_settings::Data;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::OnceCell,
+    time::{sleep, timeout},
+};
 use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service;
 
@@ -123,6 +126,7 @@ impl House {
             blobs: self.blobs.clone(),
             rooms: rooms.clone(),
             secrets: self.data.secrets(),
+            owner: OnceCell::new(),
         });
         let run = RunInfo {
             id: delivery.id.clone(),

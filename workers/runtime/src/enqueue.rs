@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fourmi_kinds::JobKind;
 use fourmi_model::{
-    ErrorClass, Failure, History, Isolation, JobId, KindName, MAX_PARENTS, MAX_PAYLOAD_BYTES, MAX_TAGS, ParentFailure,
-    Priority, QueueName, Retention, Submission, Unique,
+    Envelope, ErrorClass, Failure, History, Isolation, JobId, KindName, MAX_PARENTS, MAX_PAYLOAD_BYTES, MAX_TAGS,
+    ParentFailure, Priority, QueueName, Retention, Submission, Unique,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -133,7 +133,7 @@ impl NewJob {
     }
 
     /// The job as the queue takes it, made by `parent`.
-    pub(crate) fn submission(self, parent: &JobId, correlation_id: Option<String>) -> (JobId, Submission) {
+    pub(crate) fn submission(self, parent: &JobId, of_parent: &Envelope) -> (JobId, Submission) {
         let mut submission = Submission::new(self.kind, self.payload);
         submission.priority = self.priority;
         submission.delay(Duration::from_millis(self.delay_ms));
@@ -146,7 +146,8 @@ impl NewJob {
         let envelope = &mut submission.envelope;
         envelope.schema_version = self.schema_version;
         envelope.tags = self.tags;
-        envelope.correlation_id = correlation_id;
+        envelope.correlation_id.clone_from(&of_parent.correlation_id);
+        envelope.submitted_by.clone_from(&of_parent.submitted_by);
         envelope.after = self.after;
         envelope.on_parent_failure = self.on_parent_failure;
         envelope.parent = Some(parent.clone());

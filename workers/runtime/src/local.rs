@@ -2,10 +2,11 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use fourmi_blobs::{BlobError, Blobs};
+use fourmi_blobs::{BlobError, Blobs, Owner};
 use fourmi_model::{Artifact, BlobId, Envelope, ErrorClass, Failure, JobId, LogEntry, Parent, ParkReason, Progress};
 use fourmi_queue::{BackendHandle, QueueError, Queues, Refusal, Run, Transitions};
 use futures_util::future::BoxFuture;
+use tokio::sync::OnceCell;
 
 use crate::{
     context::{GrowingFile, Host, InputFile, NewFile, NewGrowing, scratch_failure},
@@ -24,6 +25,19 @@ pub(crate) struct LocalHost {
     pub(crate) rooms: Rooms,
     /// The folder of the operator's secrets.
     pub(crate) secrets: PathBuf,
+    /// Whose the job's files are; asked for when there are any.
+    pub(crate) owner: OnceCell<Owner>,
+}
+
+impl LocalHost {
+    async fn owner(&self) -> Result<Owner, Failure> {
+        let ask = async || {
+            let tenant = self.queues.tenant(&self.id).await.map_err(|error| queue_failure(&error))?;
+            let tenant = tenant.ok_or_else(lease_lost)?;
+            Ok(Owner { tenant, submitted_by: self.envelope.submitted_by.clone() })
+        };
+        self.owner.get_or_try_init(ask).await.cloned()
+    }
 }
 
 impl Host for LocalHost {
@@ -43,18 +57,24 @@ impl Host for LocalHost {
         Box::pin(async move {
             match self.blobs.get(&file).await {
                 Ok(Some(blob)) => Ok(InputFile { path: self.blobs.path(&file), name: blob.name, sha256: blob.sha256 }),
-                Ok(None) => {
-                    let message = format!("there is no file {file}; it may have been deleted");
-                    Err(Failure::permanent("unknown_file", message).class(ErrorClass::NotFound))
-                }
+                Ok(None) => Err(unknown_file(file)),
                 Err(error) => Err(storage_failure(&error)),
             }
         })
     }
 
+    fn share(&self, file: BlobId) -> BoxFuture<'_, Result<BlobId, Failure>> {
+        Box::pin(async move {
+            let shared =
+                self.blobs.share(&file, &self.owner().await?).await.map_err(|error| storage_failure(&error))?;
+            Ok(shared.ok_or_else(|| unknown_file(file))?.id)
+        })
+    }
+
     fn store(&self, file: NewFile) -> BoxFuture<'_, Result<Artifact, Failure>> {
         Box::pin(async move {
-            let stored = self.blobs.import(&file.path, &file.name, Some(&file.media_type)).await;
+            let owner = self.owner().await?;
+            let stored = self.blobs.import(&file.path, &file.name, owner, Some(&file.media_type)).await;
             let stored = stored.map_err(|error| storage_failure(&error).in_stage("store"))?;
             Ok(Artifact {
                 role: file.role,
@@ -76,7 +96,7 @@ impl Host for LocalHost {
             let growing = match earlier {
                 Some(growing) => growing,
                 None => {
-                    let growing = self.blobs.grow(&file.name, &file.media_type).await;
+                    let growing = self.blobs.grow(&file.name, self.owner().await?, &file.media_type).await;
                     let growing = growing.map_err(|error| storage_failure(&error))?;
                     self.rooms.note_growing(&growing.id()).map_err(|error| scratch_failure(&error))?;
                     growing
@@ -112,11 +132,10 @@ impl Host for LocalHost {
 
     fn enqueue(&self, job: NewJob) -> BoxFuture<'_, Result<JobId, Failure>> {
         Box::pin(async move {
-            let (id, mut submission) = job.submission(&self.id, self.envelope.correlation_id.clone());
+            let (id, mut submission) = job.submission(&self.id, &self.envelope);
             let run = Run { job: self.id.uuid(), number: self.run };
             let noted = self.transitions.note_child(run, &id).await.map_err(|error| queue_failure(&error))?;
-            let lost = || Failure::retry("lease_lost", "the run has lost its lease: another may be at work");
-            submission.tenant = noted.ok_or_else(lost)?;
+            submission.tenant = noted.ok_or_else(lease_lost)?;
             match self.queues.push(id, submission).await {
                 Ok(Ok(pushed)) => Ok(pushed.id),
                 Ok(Err(Refusal::QueueFull { retry_after })) => {
@@ -127,6 +146,15 @@ impl Host for LocalHost {
             }
         })
     }
+}
+
+fn lease_lost() -> Failure {
+    Failure::retry("lease_lost", "the run has lost its lease: another may be at work")
+}
+
+fn unknown_file(file: BlobId) -> Failure {
+    let message = format!("there is no file {file}; it may have been deleted");
+    Failure::permanent("unknown_file", message).class(ErrorClass::NotFound)
 }
 
 fn queue_failure(error: &QueueError) -> Failure {

@@ -182,7 +182,7 @@ mod tests {
         let blobs = Blobs::open(&folder.path().join("files")).await.unwrap();
         let id: JobId = "media-01a1fe35-8582-75f9-a09c-859eaf05819e".parse().unwrap();
         let rooms = Rooms::of(&Data::at(folder.path()), &id);
-        let growing = blobs.grow("live.aac", "audio/aac").await.unwrap();
+        let growing = blobs.grow("live.aac", fourmi_blobs::Owner::default(), "audio/aac").await.unwrap();
         rooms.note_growing(&growing.id()).unwrap();
         rooms.forget(&blobs).await;
         assert!(blobs.get(&growing.id()).await.unwrap().is_none());

@@ -18,6 +18,9 @@ use crate::{
     session::{Session, unless_interrupted},
 };
 
+/// Files that are larger go on where they were when the connection breaks.
+const LARGE_BYTES: u64 = 64 * 1024 * 1024;
+
 /// What to store.
 #[derive(Debug, Args)]
 pub(crate) struct UploadArguments {
@@ -146,6 +149,9 @@ pub(crate) async fn send(
     });
     if let Some(name) = name {
         upload = upload.name(name);
+    }
+    if whole.is_some_and(|bytes| bytes > LARGE_BYTES) {
+        upload = upload.resumable();
     }
     let sent = unless_interrupted(upload.send()).await?;
     progress.clear();

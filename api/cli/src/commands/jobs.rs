@@ -1,4 +1,4 @@
-//! `fourmi jobs`, `job`, `watch`: looking at jobs.
+//! `fourmi jobs`, `job`: looking at jobs.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     arguments::OneJob,
-    commands::{many::Filter, submit},
+    commands::many::Filter,
     exit::Exit,
     print::{self, Table},
     session::Session,
@@ -116,7 +116,7 @@ fn took(job: &Job, now: Timestamp) -> String {
     }
 }
 
-fn note(job: &Job) -> String {
+pub(crate) fn note(job: &Job) -> String {
     let error = job.error.as_ref().filter(|_| job.state != State::Succeeded).map(|error| error.code.clone());
     let cancel = job.cancel_requested.then(|| "being cancelled".to_owned());
     let tags = (!job.tags.is_empty()).then(|| job.tags.join(", "));
@@ -202,8 +202,4 @@ fn print_runs(runs: &[RunReport]) -> anyhow::Result<()> {
         ]);
     }
     table.print()
-}
-
-pub(crate) async fn watch(session: &Session, arguments: OneJob) -> anyhow::Result<Exit> {
-    submit::watch(session, &session.client()?, &arguments.id).await
 }

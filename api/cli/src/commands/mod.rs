@@ -20,4 +20,5 @@ pub(crate) mod scale;
 pub(crate) mod submit;
 pub(crate) mod submit_many;
 pub(crate) mod waiting;
+pub(crate) mod watch;
 pub(crate) mod workers;

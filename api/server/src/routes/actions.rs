@@ -1,6 +1,6 @@
 //! Doing something with many jobs, of all queues, a bounded step a call.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use fourmi_kinds::catalogue;
 use fourmi_model::{JobId, KindName, ParkReason, Priority, QueueName, Scope, State, TenantName};
@@ -19,7 +19,11 @@ use crate::{
     operation::{JSON, Operation, schema, state_of},
     problem::{Code, Problem},
     redis::in_time,
-    routes::{job_list::Cursor, jobs::Jobs, submission::invalid},
+    routes::{
+        job_list::{Cursor, Start, unknown_cursor},
+        jobs::Jobs,
+        submission::invalid,
+    },
 };
 
 /// The most jobs that a call names.
@@ -122,7 +126,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .reads(JSON, schema::<JobsAction>)
             .answers(StatusCode::OK, JSON, schema::<ActionStepDocument>, "What was done.")
             .fails(&[Code::BadRequest, Code::InvalidJson, Code::InvalidCursor, Code::PayloadTooLarge])
-            .fails(&[Code::InvalidRequest, Code::RedisFull, Code::RedisUnavailable]),
+            .fails(&[Code::InvalidRequest, Code::RedisFull, Code::RedisUnavailable, Code::RecordsUnavailable]),
     ]
 }
 
@@ -131,15 +135,15 @@ async fn act_on_jobs(request: &mut Request, depot: &mut Depot, response: &mut Re
     let jobs: Arc<Jobs> = state_of(depot)?;
     let JobsAction { action, priority, filter, dry_run, cursor } = body::parse(body::read(request).await?)?;
     let action = action.with(priority)?;
-    let (ids, queues, filter) = filter.read(cursor.is_some())?;
+    let (ids, queue, filter) = filter.read(cursor.is_some())?;
     let start = cursor.map(|text| text.parse()).transpose()?;
     let act = match Caller::of(depot)?.narrow(filter) {
-        Some(filter) => Act { jobs: &jobs, action, filter, dry_run },
+        Some(filter) => Act { jobs: &jobs, action, filter, queue, dry_run },
         None => return body::write(response, StatusCode::OK, &ActionStepDocument::default()),
     };
     let done = match ids {
-        Some(ids) => act.on_ids(&ids, &queues).await?,
-        None => act.step(start, &queues).await?,
+        Some(ids) => act.on_ids(&ids).await?,
+        None => act.step(start).await?,
     };
     body::write(response, StatusCode::OK, &done)
 }
@@ -159,16 +163,14 @@ impl Action {
 }
 
 impl JobSelection {
-    /// The ids that are named, the queues that are meant, and what else is said.
-    fn read(self, has_cursor: bool) -> Result<(Option<Vec<JobId>>, Vec<QueueName>, JobFilter), Problem> {
+    /// The ids that are named, the queue that is meant, and what else is said.
+    fn read(self, has_cursor: bool) -> Result<(Option<Vec<JobId>>, Option<QueueName>, JobFilter), Problem> {
         if self.ids.as_ref().is_some_and(|ids| ids.len() > MOST_IDS) {
             return Err(invalid("filter.ids", format!("must be {MOST_IDS} at most")));
         }
         if self.ids.is_some() && has_cursor {
             return Err(invalid("cursor", "cannot be given together with ids"));
         }
-        let mut queues = catalogue().queues();
-        queues.retain(|queue| self.queue.as_ref().is_none_or(|wanted| wanted == queue));
         let filter = JobFilter {
             states: self.state,
             kind: self.kind,
@@ -182,7 +184,7 @@ impl JobSelection {
             finished_after: self.finished_after,
             finished_before: self.finished_before,
         };
-        Ok((self.ids, queues, filter))
+        Ok((self.ids, self.queue, filter))
     }
 }
 
@@ -191,43 +193,95 @@ struct Act<'a> {
     jobs: &'a Jobs,
     action: JobAction,
     filter: JobFilter,
+    queue: Option<QueueName>,
     dry_run: bool,
 }
 
+/// Records that a step looks at.
+const RECORDS: usize = 200;
+
 impl Act<'_> {
-    async fn on_ids(&self, ids: &[JobId], queues: &[QueueName]) -> Result<ActionStepDocument, Problem> {
-        let mut by_queue: BTreeMap<&QueueName, Vec<JobId>> = BTreeMap::new();
-        for id in ids.iter().filter(|id| queues.contains(id.queue())) {
-            by_queue.entry(id.queue()).or_default().push(id.clone());
-        }
+    fn queues(&self) -> Vec<QueueName> {
+        let mut queues = catalogue().queues();
+        queues.retain(|queue| self.queue.as_ref().is_none_or(|wanted| wanted == queue));
+        queues
+    }
+
+    async fn on_ids(&self, ids: &[JobId]) -> Result<ActionStepDocument, Problem> {
+        let ids: BTreeSet<&JobId> = ids.iter().collect();
         let mut total = ActionStepDocument::default();
-        for (queue, ids) in by_queue {
-            let step = self.jobs.queues.act_on_ids(queue, self.action, &self.filter, self.dry_run, &ids);
+        for queue in self.queues() {
+            let ids: Vec<JobId> = ids.iter().filter(|id| *id.queue() == queue).map(|id| (*id).clone()).collect();
+            let forgotten = self.forgotten(&ids).await?;
+            let step = self.jobs.queues.act_on_ids(&queue, self.action, &self.filter, self.dry_run, &ids);
             self.add(in_time(step).await?, &mut total).await?;
+            self.delete_forgotten(forgotten, &mut total).await?;
         }
         Ok(total)
     }
 
-    /// Goes from queue to queue until one is left over.
-    async fn step(&self, start: Option<Cursor>, queues: &[QueueName]) -> Result<ActionStepDocument, Problem> {
+    /// Those of these jobs of which there is only a record, if it is to be deleted.
+    async fn forgotten(&self, ids: &[JobId]) -> Result<Vec<JobId>, Problem> {
+        if self.action != JobAction::Delete {
+            return Ok(Vec::new());
+        }
+        let are_live = in_time(self.jobs.queues.are_there(ids)).await?;
+        let mut forgotten = Vec::new();
+        for (id, _) in ids.iter().zip(are_live).filter(|(_, is_live)| !is_live) {
+            let record = self.jobs.record(id).await?;
+            forgotten.extend(record.filter(|record| self.filter.wants(&record.job)).map(|record| record.job.id));
+        }
+        Ok(forgotten)
+    }
+
+    /// Goes from queue to queue until one is left over; what is only recorded comes behind them.
+    async fn step(&self, start: Option<Start>) -> Result<ActionStepDocument, Problem> {
         let mut total = ActionStepDocument::default();
-        let mut at = Cursor::start(start, queues)?;
+        let start = match start {
+            Some(Start::Archived(inside)) => return self.archived(inside.as_deref(), total).await,
+            Some(Start::Live(cursor)) => Some(cursor),
+            None => None,
+        };
+        let queues = self.queues();
+        let mut at = Cursor::start(start, &queues)?;
         while let Some(place) = at {
             let step =
                 self.jobs.queues.act(&place.queue, self.action, &self.filter, self.dry_run, place.inside.as_deref());
             let step = in_time(async { Ok(step.await) }).await?.map_err(|error| place.problem(error))?;
             let inside = self.add(step, &mut total).await?;
             let is_left_over = inside.is_some();
-            at = place.next(inside, queues);
+            at = place.next(inside, &queues);
             if is_left_over {
                 total.next = at.map(|place| place.to_string());
-                break;
+                return Ok(total);
             }
         }
+        if self.action == JobAction::Delete { self.archived(None, total).await } else { Ok(total) }
+    }
+
+    /// A step through the jobs that the queues have forgotten.
+    async fn archived(
+        &self,
+        start: Option<&str>,
+        mut total: ActionStepDocument,
+    ) -> Result<ActionStepDocument, Problem> {
+        if self.action != JobAction::Delete {
+            return Err(unknown_cursor());
+        }
+        let (jobs, next) = self.jobs.archived(&self.filter, self.queue.as_ref(), start, RECORDS).await?;
+        self.delete_forgotten(jobs.into_iter().map(|job| job.id).collect(), &mut total).await?;
+        total.next = next.map(|inside| Start::Archived(Some(inside)).to_string());
         Ok(total)
     }
 
-    /// Counts a step, removes the records of what it has deleted, and gives where the next one starts.
+    async fn delete_forgotten(&self, ids: Vec<JobId>, total: &mut ActionStepDocument) -> Result<(), Problem> {
+        let count = ids.len() as u64;
+        let done = if self.dry_run { 0 } else { count };
+        let deleted = if self.dry_run { Vec::new() } else { ids };
+        self.add(ActionStep { matched: count, done, deleted, next: None }, total).await.map(drop)
+    }
+
+    /// Counts a step, removes what is recorded of the jobs that it has deleted, and gives where the next one starts.
     async fn add(&self, step: ActionStep, total: &mut ActionStepDocument) -> Result<Option<String>, Problem> {
         total.matched += step.matched;
         total.done += step.done;

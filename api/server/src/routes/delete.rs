@@ -26,7 +26,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .needs(&[Scope::JobsControl])
             .says("Deletes a job that is over", DELETE)
             .answers_empty(StatusCode::NO_CONTENT, "It is forgotten.")
-            .fails(&[Code::NotOver]),
+            .fails(&[Code::NotOver, Code::RecordsUnavailable]),
     ]
 }
 
@@ -34,14 +34,11 @@ pub(super) fn operations() -> Vec<Operation> {
 async fn delete_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let jobs: Arc<Jobs> = state_of(depot)?;
     let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
-    let live = in_time(jobs.queues.delete(&id)).await?;
-    if let Deleted::NotOver(state) = live {
-        return Err(not_over(state));
-    }
-    // After the queue has forgotten it: what is recorded of it from now on, the archiver takes back.
-    let recorded = jobs.delete_records(std::slice::from_ref(&id)).await?;
-    if live == Deleted::Unknown && recorded == 0 {
-        return Err(unknown_job());
+    match in_time(jobs.queues.delete(&id)).await? {
+        Deleted::NotOver(state) => return Err(not_over(state)),
+        Deleted::Unknown if jobs.record(&id).await?.is_none() => return Err(unknown_job()),
+        // What is about to be recorded of it is kept out from now on.
+        Deleted::Now | Deleted::Unknown => jobs.delete_records(std::slice::from_ref(&id)).await?,
     }
     response.status_code(StatusCode::NO_CONTENT);
     Ok(())
@@ -52,8 +49,9 @@ fn not_over(state: State) -> Problem {
 }
 
 impl Jobs {
-    /// Removes what is recorded of jobs; of how many there was something.
-    pub(super) async fn delete_records(&self, ids: &[JobId]) -> Result<u64, Problem> {
-        Ok(self.records.delete(ids).await?)
+    /// Removes what is recorded of jobs, or will be.
+    pub(super) async fn delete_records(&self, ids: &[JobId]) -> Result<(), Problem> {
+        self.records.delete(ids).await?;
+        Ok(())
     }
 }

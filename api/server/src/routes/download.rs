@@ -17,6 +17,7 @@ use salvo::{
 use tokio::{fs::File, io::AsyncReadExt};
 
 use crate::{
+    caller::Caller,
     content::{self, Content},
     disposition, headers,
     links::{Grant, Links},
@@ -24,7 +25,7 @@ use crate::{
     playlist,
     problem::{Code, Problem},
     range::{self, Asked},
-    routes::files::{Files, file_id, unknown_file},
+    routes::files::{Files, file_id, sees, unknown_file},
 };
 
 #[handler]
@@ -36,6 +37,10 @@ pub(super) async fn download_file(
     let files: Files = state_of(depot)?;
     let grant = depot.get_typed::<Grant>().ok().copied();
     let (blob, mut file) = files.blobs.reader(&file_id(request)?).await?.ok_or_else(unknown_file)?;
+    // Whoever made the link saw the file.
+    if grant.is_none() && sees(&Caller::of(depot)?, Some(&blob)).is_none() {
+        return Err(unknown_file());
+    }
     if let Some(grant) = grant.filter(|_| playlist::opens_others(&blob)) {
         let playlist = read_playlist(&mut file, &blob, &files.links, grant).await?;
         return answer_playlist(request, response, &blob, grant, playlist);

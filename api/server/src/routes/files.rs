@@ -1,30 +1,27 @@
 //! Files: up, down, away; the table of all that is done with them.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use fourmi_blobs::{Blob, Blobs, Expected};
+use fourmi_blobs::{Blob, Blobs, Owner, Uploads};
 use fourmi_model::{BlobId, Scope};
-use futures_util::{Stream, StreamExt, future};
 use salvo::{
     Depot, Request, Response, handler,
-    http::{
-        HeaderMap, HeaderValue, Method, ReqBody, StatusCode,
-        header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION},
-    },
+    http::{Method, StatusCode},
 };
 use schemars::{Schema, SchemaGenerator, json_schema};
 
+use super::{
+    download::download_file,
+    links::{self, Link, LinkRequest},
+    resumable,
+    upload::upload_file,
+};
 use crate::{
-    body, checksum, disposition, headers,
+    body,
+    caller::Caller,
     links::Links,
     operation::{ANY, Group, JSON, Operation, Place, schema, state_of},
     problem::{Code, Problem},
-    query::Query,
-    routes::{
-        download::download_file,
-        links::{self, Link, LinkRequest},
-    },
 };
 
 /// The files, and how large an upload may be.
@@ -32,6 +29,8 @@ use crate::{
 pub struct Files {
     /// Where they are.
     pub blobs: Blobs,
+    /// Those that arrive in pieces.
+    pub uploads: Uploads,
     /// The largest upload, in bytes.
     pub max_upload_bytes: u64,
     /// What opens a file without a key.
@@ -47,7 +46,7 @@ pub(crate) fn table() -> Group {
     const PATH: &str = "/api/v1/files/{id}";
     const NAMED: &str = "/api/v1/files/{id}/content/{name}";
     const NAME: &str = "Any name: it serves programs that judge by the ending of an address.";
-    Group::new(
+    let mut group = Group::new(
         "files",
         "What jobs read and write.",
         vec![
@@ -55,7 +54,9 @@ pub(crate) fn table() -> Group {
                 .needs(&[Scope::FilesWrite])
 .says(
                     "Stores a file",
-                    "The body is the file itself, of any type; what it is, is read from its content.",
+                    "The body is the file itself, of any type; what it is, is read from its content. Or it is a form with \
+                     one file: its first part with a file name, whatever the field is called. Other fields are skipped, \
+                     and a second file is refused.",
                 )
                 .takes(
                     Place::Query,
@@ -73,7 +74,7 @@ pub(crate) fn table() -> Group {
                     Place::Header,
                     "Content-SHA256",
                     schema::<String>,
-                    "Its SHA-256 in hexadecimal digits; another file is refused.",
+                    "Its SHA-256 in hexadecimal digits; another file is refused. In a form it stands in the headers of the part.",
                 )
                 .takes(
                     Place::Header,
@@ -82,10 +83,11 @@ pub(crate) fn table() -> Group {
                     "The same as `sha-256=:<base64>:` (RFC 9530).",
                 )
                 .reads("application/octet-stream", binary)
+                .reads("multipart/form-data", form)
                 .answers(StatusCode::CREATED, JSON, schema::<Blob>, "It is stored, and safe on disk.")
                 .with_headers(&["Location"])
-                .fails(&[Code::InvalidHeader, Code::InvalidQuery, Code::UploadIncomplete, Code::FileTooLarge])
-                .fails(&[Code::ChecksumMismatch, Code::DiskFull]),
+                .fails(&[Code::InvalidHeader, Code::InvalidQuery, Code::InvalidForm, Code::UploadIncomplete])
+                .fails(&[Code::FileTooLarge, Code::ChecksumMismatch, Code::DiskFull]),
             download("download_file", PATH).says(
                 "Fetches a file",
                 "`ETag` is the file's SHA-256; a file that still grows has none. Ranges that overlap or touch become one; \
@@ -113,11 +115,14 @@ pub(crate) fn table() -> Group {
 .says("Deletes a file", "A job that reads it is not asked.")
                 .answers_empty(StatusCode::NO_CONTENT, "It is gone."),
             identified("get_file", Method::GET, "/api/v1/files/{id}/info", get_file)
-                .needs(&[Scope::FilesRead])
-.says("Describes a file", "")
+                // Whoever sends files is told this of them anyway.
+                .needs(&[Scope::FilesRead, Scope::FilesWrite])
+                .says("Describes a file", "")
                 .answers(StatusCode::OK, JSON, schema::<Blob>, "The file, without its content."),
         ],
-    )
+    );
+    group.operations.extend(resumable::operations());
+    group
 }
 
 fn identified(id: &'static str, method: Method, path: &'static str, handler: impl salvo::Handler) -> Operation {
@@ -154,73 +159,50 @@ fn with_conditions(operation: Operation) -> Operation {
         .fails(&[Code::PreconditionFailed])
 }
 
-fn binary(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn binary(_: &mut SchemaGenerator) -> Schema {
     json_schema!({})
 }
 
-#[handler]
-async fn upload_file(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
-    let files: Files = state_of(depot)?;
-    let name = upload_name(request)?;
-    check_form(request.headers())?;
-    let expected = Expected { max_bytes: files.max_upload_bytes, sha256: checksum::announced(request.headers())? };
-    if content_length(request.headers()).is_some_and(|bytes| bytes > files.max_upload_bytes) {
-        return Err(fourmi_blobs::BlobError::TooLarge { max_bytes: files.max_upload_bytes }.into());
-    }
-    // From here on the caller sends without waiting for more.
-    request.headers_mut().remove(EXPECT);
-    let blob = files.blobs.put(&name, data(request.body_mut()), expected).await?;
-    response.headers_mut().insert(LOCATION, headers::value(format!("/api/v1/files/{}", blob.id))?);
-    body::write(response, StatusCode::CREATED, &blob)
-}
-
-fn upload_name(request: &Request) -> Result<String, Problem> {
-    let name: Option<String> = Query::of(request, &["name"])?.one("name")?;
-    // Its bytes may be UTF-8, against the standard but as many programs send it.
-    let header = || String::from_utf8(request.headers().get(CONTENT_DISPOSITION)?.as_bytes().to_vec()).ok();
-    Ok(name.or_else(|| disposition::name(&header()?)).unwrap_or_default())
-}
-
-/// Refuses bodies that are a file in a wrapping.
-fn check_form(headers: &HeaderMap) -> Result<(), Problem> {
-    let is = |name, prefix: &str| {
-        let value = headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
-        value.trim().to_ascii_lowercase().starts_with(prefix)
-    };
-    if is(CONTENT_TYPE, "multipart/") {
-        let detail = "Send the file itself as the body (`curl --data-binary @file`), not a form.";
-        return Err(Problem::new(Code::UnsupportedMediaType, detail));
-    }
-    if headers.contains_key(CONTENT_ENCODING) && !is(CONTENT_ENCODING, "identity") {
-        return Err(Problem::new(Code::UnsupportedMediaType, "Send the file without a Content-Encoding."));
-    }
-    Ok(())
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// The bytes of a body, which stays with the request: what is left of it is read after a refusal.
-fn data(body: &mut ReqBody) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    body.filter_map(|frame| future::ready(frame.map(|frame| frame.into_data().ok()).transpose()))
+fn form(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "properties": { "file": { "type": "string", "format": "binary" } },
+        "required": ["file"],
+    })
 }
 
 #[handler]
 async fn get_file(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
-    let files: Files = state_of(depot)?;
-    let blob = files.blobs.get(&file_id(request)?).await?.ok_or_else(unknown_file)?;
+    let blob = seen_file(request, depot).await?;
     body::write(response, StatusCode::OK, &blob)
 }
 
 #[handler]
 async fn delete_file(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let files: Files = state_of(depot)?;
-    if !files.blobs.delete(&file_id(request)?).await? {
+    let blob = seen_file(request, depot).await?;
+    if !files.blobs.delete(&blob.id).await? {
         return Err(unknown_file());
     }
     response.status_code(StatusCode::NO_CONTENT);
     Ok(())
+}
+
+/// The file that the address names, if the caller sees it.
+pub(super) async fn seen_file(request: &Request, depot: &Depot) -> Result<Blob, Problem> {
+    let files: Files = state_of(depot)?;
+    let blob = files.blobs.get(&file_id(request)?).await?;
+    sees(&Caller::of(depot)?, blob.as_ref()).cloned().ok_or_else(unknown_file)
+}
+
+/// A file, if the caller sees it.
+pub(super) fn sees<'a>(caller: &Caller, blob: Option<&'a Blob>) -> Option<&'a Blob> {
+    blob.filter(|Blob { owner, .. }| caller.sees(owner.tenant.as_ref(), owner.submitted_by.as_deref()))
+}
+
+/// Whose the files are that the caller sends.
+pub(super) fn owner(caller: &Caller) -> Owner {
+    Owner { tenant: caller.tenant().cloned(), submitted_by: Some(caller.key().to_owned()) }
 }
 
 /// The file that the address names. What is no id names none.

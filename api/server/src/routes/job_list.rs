@@ -103,9 +103,9 @@ pub(super) fn unknown_cursor() -> Problem {
     Problem::new(Code::InvalidCursor, "Use `next` of the page before, or leave it out to start again.")
 }
 
-/// Where a page starts.
+/// Where a page or a step starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Start {
+pub(super) enum Start {
     /// In the queues.
     Live(Cursor),
     /// Behind them: `-.<cursor of the records>`; nothing after the dot stands for the newest.

@@ -26,18 +26,18 @@ use crate::{
     caller::Caller,
     door::Doorkeeper,
     headers,
-    operation::{EVENT_STREAM, Group, JSON, Operation, Place, schema, state_of},
+    operation::{Group, JSON, Operation, Place, schema, state_of},
     problem::{Code, Problem},
     query::Query,
     redis::in_time,
     routes::{
-        actions, bulk, delete, flows,
+        actions, bulk, delete, events, flows,
         job_list::{self, JobList},
         parents,
         submission::JobSubmission,
         waiting,
     },
-    sse,
+    sse::{self, Streams},
 };
 
 pub(super) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -55,6 +55,8 @@ pub struct Jobs {
     pub records: Records,
     /// What happens to them.
     pub watcher: Watcher,
+    /// The streams of what happens to them.
+    pub streams: Streams,
     /// The files that they name.
     pub blobs: Blobs,
     /// Who counts what is asked.
@@ -109,29 +111,17 @@ pub(crate) fn table() -> Group {
             .takes(Place::Query, "limit", schema::<LogLimit>, "The most lines of a page.")
             .answers(StatusCode::OK, JSON, schema::<LogPage>, "The lines.")
             .fails(&[Code::InvalidQuery]),
-        identified("follow_job", Method::GET, "/api/v1/jobs/{id}/events", follow_job)
-            .needs(&[Scope::JobsRead, Scope::PublicRead])
-.says("Follows a job", FOLLOW)
-            .takes(Place::Header, "Last-Event-ID", schema::<String>, "The newest event that you have; nonsense is ignored.")
-            .takes(Place::Query, "log_after", schema::<u64>, "Also the lines of the log after the one of this number (0: all that are kept). Without it, those from now on.")
-            .answers(StatusCode::OK, EVENT_STREAM, schema::<String>, "The events.")
-            .answers_empty(StatusCode::NO_CONTENT, "The job is over, and you have its last event.")
-            .fails(&[Code::InvalidQuery]),
     ];
     operations.extend(bulk::operations());
     operations.extend(actions::operations());
     operations.extend(delete::operations());
     operations.extend(waiting::operations());
     operations.extend(flows::operations());
+    operations.extend(events::operations());
     Group::new("jobs", "Work to be done, and what became of it.", operations)
 }
 
 const WAIT: &str = "`wait=N`: answer when the job is over, or after N seconds (60 at most).";
-
-const FOLLOW: &str = "Server-sent events. The first is `snapshot` (the job), unless `Last-Event-ID` is its version; then come `state` (the job), \
-    `progress` (`{version, run, progress}`; a slow reader gets the newest, not all) and `log` (a line of the log: each once, in order; `missed` \
-    says how many before it are gone). The id of an event is the job's version, a dot, and the number of the newest line of its log. \
-    A comment comes when nothing has happened for 15 seconds. The stream closes after the job's final state.";
 
 fn submit_operation() -> Operation {
     Operation::new("submit_job", Method::POST, "/api/v1/jobs", submit_job)
@@ -326,25 +316,6 @@ async fn read_log(request: &mut Request, depot: &mut Depot, response: &mut Respo
     let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
     let page = in_time(jobs.queues.log(&id, after, limit)).await?.ok_or_else(unknown_job)?;
     body::write(response, StatusCode::OK, &page)
-}
-
-#[handler]
-async fn follow_job(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
-    let jobs: Arc<Jobs> = state_of(depot)?;
-    let log_after = Query::of(request, &["log_after"])?.one("log_after")?;
-    let (job, mut watch) = in_time(jobs.watcher.watch(&job_id(request)?)).await?.ok_or_else(unknown_job)?;
-    let seen = sse::last_seen(request.headers());
-    if let Some(line) = seen.and_then(|seen| seen.line).or(log_after) {
-        watch.log_after(line);
-    }
-    if seen.is_some_and(|seen| seen.is_all_of(&job)) {
-        // A browser's EventSource comes back after every end of a stream, but not after this.
-        response.status_code(StatusCode::NO_CONTENT);
-        return Ok(());
-    }
-    // An id that is ahead of the job belongs to something else: such a client needs the snapshot too.
-    let snapshot = Some(&job).filter(|job| seen.map(|seen| seen.version) != Some(job.version));
-    sse::answer(response, snapshot, watch, jobs.stop.clone())
 }
 
 /// The job that the address names. What is no id, or names a queue that does not exist, names none.

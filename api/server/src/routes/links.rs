@@ -10,7 +10,7 @@ use crate::{
     links::Grant,
     operation::state_of,
     problem::{Code, Problem},
-    routes::files::{Files, file_id, unknown_file},
+    routes::files::{Files, seen_file},
 };
 
 /// The longest life of a link, in seconds: a week.
@@ -51,7 +51,7 @@ pub(super) async fn create_link(
     response: &mut Response,
 ) -> Result<(), Problem> {
     let files: Files = state_of(depot)?;
-    let blob = files.blobs.get(&file_id(request)?).await?.ok_or_else(unknown_file)?;
+    let blob = seen_file(request, depot).await?;
     let LinkRequest { expires_in_s, download } = body::parse(body::read(request).await?)?;
     let expires = expires_at(expires_in_s)?;
     let query = files.links.query(&blob.id, Grant { expires, download });

@@ -17,7 +17,7 @@ use crate::{
     caller::Caller,
     headers,
     problem::{Code, Problem},
-    routes::kinds::known,
+    routes::{files, kinds::known},
 };
 
 /// The longest tag, in characters.
@@ -119,7 +119,7 @@ impl JobSubmission<'_> {
             let (path, message) = problem.split_once(' ').unwrap_or(("policy", problem));
             return Err(invalid(path, message));
         }
-        check_files(&payload, blobs).await?;
+        check_files(&payload, blobs, caller).await?;
         let tenant = self.tenant(caller)?;
 
         let mut submission = Submission::new(kind.name.clone(), payload);
@@ -260,18 +260,18 @@ fn check_size(payload: &RawValue) -> Result<(), Problem> {
     Err(Problem::new(Code::PayloadTooLarge, detail))
 }
 
-/// Refuses a payload that names a file that does not exist: the caller learns it now, not from a failed job.
+/// Refuses a payload that names a file that does not exist for the caller: the caller learns it now, not from a failed job.
 ///
 /// Any text that is a file's id is taken for one, so that every kind is covered. Whether the file is still there when
 /// the job runs is for the job to find out.
-async fn check_files(payload: &RawValue, blobs: &Blobs) -> Result<(), Problem> {
+async fn check_files(payload: &RawValue, blobs: &Blobs, caller: &Caller) -> Result<(), Problem> {
     if !payload.get().contains("\"file-") {
         return Ok(());
     }
     let mut named = Vec::new();
     collect_files("payload", &serde_json::from_str(payload.get()).map_err(Problem::internal)?, &mut named);
     for (path, id) in named {
-        if blobs.get(&id).await?.is_none() {
+        if files::sees(caller, blobs.get(&id).await?.as_ref()).is_none() {
             return Err(Problem::field(Code::MissingFile, path, format!("there is no file {id}")));
         }
     }

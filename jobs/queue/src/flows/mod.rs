@@ -6,6 +6,7 @@
 //! at once, and then changes nothing.
 
 mod graph;
+mod members;
 mod relay;
 
 use std::collections::BTreeMap;

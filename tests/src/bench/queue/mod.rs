@@ -323,7 +323,7 @@ fn used_memory(redis: &RedisServer) -> f64 {
 }
 
 /// Resident memory of a process, in MiB.
-fn resident(pid: u32) -> f64 {
+pub(in crate::bench) fn resident(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0

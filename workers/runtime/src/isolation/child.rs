@@ -82,6 +82,7 @@ fn listen(voice: &Voice, stop: &StopSignal) {
         match line.as_deref().map(serde_json::from_str::<ToChild>) {
             Ok(Ok(ToChild::Stop { cancelled })) => stop.fire(if cancelled { Stop::Cancelled } else { Stop::Draining }),
             Ok(Ok(ToChild::Input { number, answer })) => voice.answer(number, Answer::Input(answer)),
+            Ok(Ok(ToChild::Shared { number, answer })) => voice.answer(number, Answer::Shared(answer)),
             Ok(Ok(ToChild::Stored { number, answer })) => voice.answer(number, Answer::Stored(answer)),
             Ok(Ok(ToChild::Grown { number, answer })) => voice.answer(number, Answer::Grown(answer)),
             Ok(Ok(ToChild::Discarded { number, answer })) => voice.answer(number, Answer::Discarded(answer)),
@@ -114,6 +115,7 @@ struct State {
 
 enum Answer {
     Input(Result<InputFile, Failure>),
+    Shared(Result<BlobId, Failure>),
     Stored(Result<Artifact, Failure>),
     Grown(Result<GrowingFile, Failure>),
     Discarded(Result<(), Failure>),
@@ -216,6 +218,16 @@ impl Host for Voice {
         Box::pin(async move {
             match answer.map_err(|_| parent_lost())?.await {
                 Ok(Answer::Input(answer)) => answer,
+                _ => Err(parent_lost()),
+            }
+        })
+    }
+
+    fn share(&self, file: BlobId) -> BoxFuture<'_, Result<BlobId, Failure>> {
+        let answer = self.ask(|number| FromChild::Share { number, file });
+        Box::pin(async move {
+            match answer.map_err(|_| parent_lost())?.await {
+                Ok(Answer::Shared(answer)) => answer,
                 _ => Err(parent_lost()),
             }
         })

@@ -40,6 +40,8 @@ enum ToChild {
     /// The answer to the question of that number.
     Input { number: u64, answer: Result<InputFile, Failure> },
     /// The answer to the request of that number.
+    Shared { number: u64, answer: Result<BlobId, Failure> },
+    /// The answer to the request of that number.
     Stored { number: u64, answer: Result<Artifact, Failure> },
     /// The answer to the request of that number.
     Grown { number: u64, answer: Result<GrowingFile, Failure> },
@@ -65,6 +67,11 @@ enum FromChild {
     },
     /// Where can this file be read?
     Input {
+        number: u64,
+        file: BlobId,
+    },
+    /// Whoever submitted the job is to have this file.
+    Share {
         number: u64,
         file: BlobId,
     },

@@ -257,6 +257,10 @@ async fn listen(stdout: ChildStdout, host: Arc<dyn Host>, reply: mpsc::Unbounded
                 let answer = host.input(file).await;
                 let _ = reply.send(ToChild::Input { number, answer });
             }
+            Ok(FromChild::Share { number, file }) => {
+                let answer = host.share(file).await;
+                let _ = reply.send(ToChild::Shared { number, answer });
+            }
             Ok(FromChild::Store { number, file }) => {
                 let answer = host.store(file).await;
                 let _ = reply.send(ToChild::Stored { number, answer });

@@ -7,69 +7,45 @@
 //! Lines of the log come with their events. Their numbers tell when one is missing, and then they are read from the log
 //! itself: so every line is given once and in order, and a slow reader holds a handful of them.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+mod news;
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use fourmi_model::{Job, JobId, LogLine, Progress, QueueName};
-use tokio::{sync::Notify, time::interval};
-use uuid::Uuid;
+use tokio::time::interval;
+use tokio_util::task::AbortOnDropHandle;
 
+use self::news::{LINES_HELD, News, Watched, lock};
 use crate::{
-    QueueError, Queues, read,
+    QueueError, Queues,
+    event::Event,
+    feed::{Feed, Hub, Selection},
+    reader::Reader,
     subscription::{Signal, subscribe},
 };
 
 const COMPARE_EVERY: Duration = Duration::from_secs(10);
 
-/// Lines that a watch holds at most.
-const LINES_HELD: usize = 64;
+/// What listens; it stops with the last who holds it.
+pub(crate) type Task = Arc<AbortOnDropHandle<()>>;
 
 /// Follows any number of jobs over one subscription; cheap to clone. Stops when the last clone and watch are gone.
 #[derive(Clone)]
 pub struct Watcher {
     queues: Queues,
+    reader: Reader,
     watched: Arc<Watched>,
-    _stop_with_last: Arc<tokio_util::task::AbortOnDropHandle<()>>,
-}
-
-/// What is watched, by the UUID of the job.
-#[derive(Default)]
-struct Watched(Mutex<HashMap<Uuid, Vec<Arc<News>>>>);
-
-/// What a watch has not given out yet. Newer news replaces older, so a slow reader holds no memory.
-struct News {
-    id: JobId,
-    pending: Mutex<Pending>,
-    arrived: Notify,
-}
-
-#[derive(Default)]
-struct Pending {
-    /// The newest version that was heard of.
-    version: u64,
-    /// Whether the job itself must be read.
-    stale: bool,
-    /// Version, run and progress (JSON).
-    progress: Option<(u64, u64, String)>,
-    /// The number of the newest line of the log that was heard of.
-    logged: u64,
-    /// Lines without a gap, the last of which is that one; what is not here is read from the log.
-    lines: VecDeque<LogLine>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    hub: Arc<Hub>,
+    task: Task,
 }
 
 impl Watcher {
     /// Subscribes to the events of `names` and keeps the subscription over restarts of Redis.
     pub fn start(queues: Queues, names: Vec<QueueName>) -> Self {
-        let watched = Arc::new(Watched::default());
-        let task = tokio::spawn(listen(queues.clone(), names, watched.clone()));
-        Self { queues, watched, _stop_with_last: Arc::new(tokio_util::task::AbortOnDropHandle::new(task)) }
+        let (watched, hub) = (Arc::new(Watched::default()), Arc::new(Hub::default()));
+        let task = tokio::spawn(listen(queues.clone(), names, watched.clone(), hub.clone()));
+        let reader = Reader::start(queues.link().clone());
+        Self { queues, reader, watched, hub, task: Arc::new(AbortOnDropHandle::new(task)) }
     }
 
     /// The job as it is now, and what happens to it from now on; `None` if there is no such job.
@@ -78,13 +54,14 @@ impl Watcher {
     /// If Redis does not answer.
     pub async fn watch(&self, id: &JobId) -> Result<Option<(Job, Watch)>, QueueError> {
         // Listen first, then look: nothing can happen in between.
-        let news = Arc::new(News { id: id.clone(), pending: Mutex::default(), arrived: Notify::new() });
+        let news = Arc::new(News::of(id));
         self.watched.add(&news);
         let mut watch = Watch {
             watcher: self.clone(),
             news,
             version: 0,
             logged: 0,
+            without_log: false,
             read_lines: VecDeque::new(),
             held: None,
             over: false,
@@ -96,134 +73,61 @@ impl Watcher {
         watch.over = job.state.is_final();
         Ok(Some((job, watch)))
     }
-}
 
-impl Watched {
-    fn add(&self, news: &Arc<News>) {
-        lock(&self.0).entry(news.id.uuid()).or_default().push(news.clone());
-    }
-
-    fn remove(&self, news: &Arc<News>) {
-        let mut watched = lock(&self.0);
-        if let Some(all) = watched.get_mut(&news.id.uuid()) {
-            all.retain(|other| !Arc::ptr_eq(other, news));
-            if all.is_empty() {
-                watched.remove(&news.id.uuid());
-            }
-        }
-    }
-
-    fn tell(&self, id: Uuid, version: u64, progress: Option<(u64, &str)>) {
-        for news in lock(&self.0).get(&id).into_iter().flatten() {
-            news.add(version, progress);
-        }
-    }
-
-    fn tell_line(&self, id: Uuid, line: &str) -> Option<()> {
-        let watched = lock(&self.0);
-        let Some(all) = watched.get(&id) else { return Some(()) };
-        let line = read::log_line(line)?;
-        all.iter().for_each(|news| news.add_line(&line));
-        Some(())
-    }
-
-    fn tell_logged(&self, id: Uuid, newest: u64) {
-        for news in lock(&self.0).get(&id).into_iter().flatten() {
-            news.logged(newest);
-        }
-    }
-
-    fn ids(&self) -> Vec<JobId> {
-        lock(&self.0).values().filter_map(|all| all.first().map(|news| news.id.clone())).collect()
+    /// What happens from now on to the jobs that are selected.
+    ///
+    /// # Errors
+    /// If Redis did not take the subscription yet.
+    pub async fn feed(&self, selection: Selection) -> Result<Feed, QueueError> {
+        Feed::open(self.hub.clone(), self.reader.clone(), selection, self.task.clone()).await
     }
 }
 
-impl News {
-    fn add(&self, version: u64, progress: Option<(u64, &str)>) {
-        let mut pending = lock(&self.pending);
-        if version <= pending.version {
-            return;
-        }
-        pending.version = version;
-        match progress {
-            Some((run, json)) => pending.progress = Some((version, run, json.to_owned())),
-            None => pending.stale = true,
-        }
-        drop(pending);
-        self.arrived.notify_one();
-    }
-
-    fn add_line(&self, line: &LogLine) {
-        let mut pending = lock(&self.pending);
-        if line.n <= pending.logged {
-            return;
-        }
-        if line.n > pending.logged + 1 || pending.lines.len() == LINES_HELD {
-            pending.lines.clear();
-        } else {
-            pending.lines.push_back(line.clone());
-        }
-        pending.logged = line.n;
-        drop(pending);
-        self.arrived.notify_one();
-    }
-
-    /// Lines up to this number have been written.
-    fn logged(&self, newest: u64) {
-        let mut pending = lock(&self.pending);
-        if newest > pending.logged {
-            pending.logged = newest;
-            pending.lines.clear();
-            drop(pending);
-            self.arrived.notify_one();
-        }
-    }
-}
-
-/// Passes events to the watches, and compares versions when events may have been missed.
-async fn listen(queues: Queues, names: Vec<QueueName>, watched: Arc<Watched>) {
-    let channels = names.iter().map(|name| format!("{{{name}}}:ev")).collect();
-    let mut signals = subscribe(queues.link().clone(), channels);
+/// Passes events on, and compares versions when events may have been missed.
+async fn listen(queues: Queues, names: Vec<QueueName>, watched: Arc<Watched>, hub: Arc<Hub>) {
+    let channels: Vec<_> = names.iter().map(|name| format!("{{{name}}}:ev")).collect();
+    let mut signals = subscribe(queues.link().clone(), channels.clone());
     let mut compare = interval(COMPARE_EVERY);
+    let _reading = AbortOnDropHandle::new(tokio::spawn(hub.clone().read_on(queues.link().clone())));
     loop {
         let missed = tokio::select! {
             _ = compare.tick() => true,
             signal = signals.recv() => match signal {
-                Some(Signal::Message(_, lines)) => {
-                    lines.lines().any(|line| deliver(&watched, line).is_none())
+                Some(Signal::Message(channel, lines)) => {
+                    let queue = channels.iter().position(|known| *known == channel).and_then(|at| names.get(at));
+                    lines.lines().fold(false, |missed, line| deliver(&watched, &hub, queue, line).is_none() || missed)
                 }
-                Some(Signal::Subscribed) => true,
+                Some(Signal::Subscribed) => {
+                    hub.subscribed();
+                    true
+                }
                 None => return,
             },
         };
-        if missed && let Err(error) = compare_versions(&queues, &watched).await {
+        if missed && let Err(error) = compare_versions(&queues, &watched, &hub).await {
             tracing::debug!(%error, "versions could not be compared; the next round will");
         }
     }
 }
 
-/// '<id> <version> <state> <run>[ <progress>]' or '<id> <version> log <line>'; `None` if it is none of ours.
-fn deliver(watched: &Watched, event: &str) -> Option<()> {
-    let mut parts = event.splitn(4, ' ');
-    let id = Uuid::try_parse(parts.next()?).ok()?;
-    let version = parts.next()?.parse().ok()?;
-    let (what, rest) = (parts.next()?, parts.next()?);
-    if what == "log" {
-        return watched.tell_line(id, rest);
-    }
-    let (run, progress) = rest.split_once(' ').map_or((rest, None), |(run, json)| (run, Some(json)));
-    let run = run.parse().ok()?;
-    watched.tell(id, version, progress.map(|json| (run, json)));
-    Some(())
+/// `None` if the event is none of ours.
+fn deliver(watched: &Watched, hub: &Hub, queue: Option<&QueueName>, line: &str) -> Option<()> {
+    let event = Event::read(line)?;
+    hub.tell(queue?, &event);
+    watched.tell(&event)
 }
 
-async fn compare_versions(queues: &Queues, watched: &Watched) -> Result<(), QueueError> {
+async fn compare_versions(queues: &Queues, watched: &Watched, hub: &Hub) -> Result<(), QueueError> {
     for ids in watched.ids().chunks(500) {
         for (id, there) in ids.iter().zip(queues.versions(ids).await?) {
             // A job that is gone has no version: its watch must look, and ends.
             let (version, newest_line) = there.unwrap_or((u64::MAX, 0));
-            watched.tell_logged(id.uuid(), newest_line);
-            watched.tell(id.uuid(), version, None);
+            watched.is_at(id.uuid(), version, newest_line);
+        }
+    }
+    for ids in hub.unfinished().chunks(500) {
+        for (id, there) in ids.iter().zip(queues.versions(ids).await?) {
+            hub.is_at(id, there.map(|(version, _)| version));
         }
     }
     Ok(())
@@ -237,6 +141,8 @@ pub struct Watch {
     version: u64,
     /// The number of the newest line that was given out.
     logged: u64,
+    /// Whether lines are left out.
+    without_log: bool,
     /// Lines that were read from the log because their events were missed.
     read_lines: VecDeque<LogLine>,
     /// A newer document, which waits for the lines before it.
@@ -276,6 +182,11 @@ impl Watch {
         self.logged = line.min(self.logged);
     }
 
+    /// Leaves out the lines of the log.
+    pub fn without_log(&mut self) {
+        self.without_log = true;
+    }
+
     /// The version of the job and the number of the line that were given out last.
     pub fn place(&self) -> (u64, u64) {
         (self.version, self.logged)
@@ -292,7 +203,7 @@ impl Watch {
                 (pending.stale, pending.progress.clone(), pending.logged)
             };
             // A state comes after the lines before it, and waits for no later ones.
-            if self.logged < self.held.as_ref().map_or(logged, |job| job.log_lines) {
+            if !self.without_log && self.logged < self.held.as_ref().map_or(logged, |job| job.log_lines) {
                 match self.next_line().await {
                     Ok(Some(line)) => return Some(line),
                     Ok(None) => {}
@@ -309,11 +220,12 @@ impl Watch {
                 return None;
             }
             if stale {
-                match self.watcher.queues.get(&self.news.id).await {
+                match self.watcher.reader.get(&self.news.id).await {
                     Ok(None) => self.over = true,
                     Ok(Some(job)) => {
                         self.caught_up(&job);
-                        self.held = Some(Box::new(job)).filter(|job| job.version > self.version);
+                        let is_newer = job.version > self.version;
+                        self.held = is_newer.then(|| Box::new(Arc::unwrap_or_clone(job)));
                     }
                     Err(_) => self.until_redis_may_be_back().await,
                 }

@@ -1,10 +1,12 @@
 //! The store as its users see it.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod uploads;
+
 use std::{fs, io, path::Path, time::Duration};
 
 use bytes::Bytes;
-use fourmi_blobs::{BlobError, Blobs, Expected, Origin};
+use fourmi_blobs::{BlobError, Blobs, Expected, Origin, Owner};
 use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 use tempfile::{TempDir, tempdir};
@@ -30,7 +32,7 @@ fn files(folder: &Path) -> usize {
 async fn a_file_comes_back_as_it_was_until_it_is_deleted() {
     let (folder, blobs) = empty_store().await;
     let content: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
-    let stored = blobs.put("../Été.bin", chunks(&content), Expected::default()).await.unwrap();
+    let stored = blobs.put("../Été.bin", Owner::default(), chunks(&content), Expected::default()).await.unwrap();
     assert_eq!((stored.name.as_str(), stored.bytes), ("Été.bin", 100_000));
     assert_eq!(stored.sha256, hex::encode(Sha256::digest(&content)));
     assert_eq!(stored.media_type, "application/octet-stream");
@@ -53,7 +55,7 @@ async fn a_file_comes_back_as_it_was_until_it_is_deleted() {
 #[tokio::test]
 async fn an_empty_file_is_a_file() {
     let (_folder, blobs) = empty_store().await;
-    let stored = blobs.put_reader("empty", &b""[..], Expected::default()).await.unwrap();
+    let stored = blobs.put_reader("empty", Owner::default(), &b""[..], Expected::default()).await.unwrap();
     assert_eq!(stored.bytes, 0);
     assert_eq!(fs::read(blobs.path(&stored.id)).unwrap(), b"");
 }
@@ -64,20 +66,20 @@ async fn what_is_not_as_expected_is_refused_and_leaves_nothing_behind() {
     let content = [7; 5_000];
 
     let expected = Expected { max_bytes: 4_999, sha256: None };
-    let error = blobs.put("large", chunks(&content), expected).await.unwrap_err();
+    let error = blobs.put("large", Owner::default(), chunks(&content), expected).await.unwrap_err();
     assert!(matches!(error, BlobError::TooLarge { max_bytes: 4_999 }), "{error}");
 
     let expected = Expected { sha256: Some([0; 32]), ..Expected::default() };
-    let error = blobs.put("damaged", chunks(&content), expected).await.unwrap_err();
+    let error = blobs.put("damaged", Owner::default(), chunks(&content), expected).await.unwrap_err();
     assert!(matches!(error, BlobError::ChecksumMismatch { .. }), "{error}");
 
     let cut_off = chunks(&content).chain(stream::iter([Err(io::ErrorKind::ConnectionReset.into())]));
-    let error = blobs.put("cut off", cut_off, Expected::default()).await.unwrap_err();
+    let error = blobs.put("cut off", Owner::default(), cut_off, Expected::default()).await.unwrap_err();
     assert!(matches!(error, BlobError::Source(_)), "{error}");
 
     assert_eq!(files(folder.path()), 0);
     let expected = Expected { max_bytes: 5_000, sha256: Some(Sha256::digest(content).into()) };
-    blobs.put("as expected", chunks(&content), expected).await.unwrap();
+    blobs.put("as expected", Owner::default(), chunks(&content), expected).await.unwrap();
 }
 
 #[tokio::test]
@@ -88,7 +90,7 @@ async fn a_caller_that_goes_away_leaves_nothing_behind() {
     let endless = chunks(&[7; 5_000]).chain(stream::pending()).inspect(move |_| {
         started.take().map(|started| started.send(()));
     });
-    let upload = async { blobs.put("endless", endless, Expected::default()).await.map(drop) };
+    let upload = async { blobs.put("endless", Owner::default(), endless, Expected::default()).await.map(drop) };
     let meanwhile = async {
         start.await.unwrap();
         files(folder.path())
@@ -109,7 +111,7 @@ async fn a_store_that_is_opened_leaves_the_uploads_of_others_alone() {
     let content = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
     let upload = tokio::spawn({
         let blobs = blobs.clone();
-        async move { blobs.put("slow", content, Expected::default()).await }
+        async move { blobs.put("slow", Owner::default(), content, Expected::default()).await }
     });
     for _ in 0..3 {
         sender.send(Ok(Bytes::from_static(b"slow "))).await.unwrap();
@@ -124,16 +126,16 @@ async fn a_finished_file_is_moved_in() {
     let (folder, blobs) = empty_store().await;
     let made = folder.path().join("made.ogg");
     fs::write(&made, b"OggS\0 sound").unwrap();
-    let stored = blobs.import(&made, "sound.opus", Some("audio/ogg; codecs=opus")).await.unwrap();
+    let stored = blobs.import(&made, "sound.opus", Owner::default(), Some("audio/ogg; codecs=opus")).await.unwrap();
     assert_eq!((stored.name.as_str(), stored.media_type.as_str()), ("sound.opus", "audio/ogg; codecs=opus"));
     assert_eq!(stored.sha256, hex::encode(Sha256::digest(b"OggS\0 sound")));
     assert!(!made.exists());
     assert_eq!(blobs.get(&stored.id).await.unwrap(), Some(stored));
 
-    let error = blobs.import(&made, "gone", None).await.unwrap_err();
+    let error = blobs.import(&made, "gone", Owner::default(), None).await.unwrap_err();
     assert!(matches!(&error, BlobError::Source(error) if error.kind() == io::ErrorKind::NotFound), "{error}");
     std::os::unix::fs::symlink("/etc/passwd", &made).unwrap();
-    let error = blobs.import(&made, "link", None).await.unwrap_err();
+    let error = blobs.import(&made, "link", Owner::default(), None).await.unwrap_err();
     assert!(matches!(error, BlobError::Source(_)), "{error}");
 }
 
@@ -142,7 +144,7 @@ async fn a_file_of_another_file_system_is_copied_in() {
     let (_folder, blobs) = empty_store().await;
     let elsewhere = tempfile::Builder::new().tempfile_in("/dev/shm").unwrap().into_temp_path();
     fs::write(&elsewhere, b"fLaC").unwrap();
-    let stored = blobs.import(&elsewhere, "a.flac", None).await.unwrap();
+    let stored = blobs.import(&elsewhere, "a.flac", Owner::default(), None).await.unwrap();
     assert_eq!((stored.bytes, stored.media_type.as_str()), (4, "audio/x-flac"));
     assert!(!elsewhere.exists());
 }
@@ -154,7 +156,7 @@ async fn content_is_readable_by_its_owner_only() {
     let made = folder.path().join("made");
     fs::write(&made, b"x").unwrap();
     fs::set_permissions(&made, fs::Permissions::from_mode(0o644)).unwrap();
-    let stored = blobs.import(&made, "x", None).await.unwrap();
+    let stored = blobs.import(&made, "x", Owner::default(), None).await.unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&blobs.path(&stored.id)), 0o600);
     assert_eq!(mode(&folder.path().join("files")), 0o700);
@@ -170,7 +172,7 @@ fn append(path: &Path, content: &[u8]) {
 #[tokio::test]
 async fn a_growing_file_is_read_while_it_grows_and_becomes_one_like_others() {
     let (folder, blobs) = empty_store().await;
-    let growing = blobs.grow("../live.aac", "audio/aac").await.unwrap();
+    let growing = blobs.grow("../live.aac", Owner::default(), "audio/aac").await.unwrap();
     let id = growing.id();
     assert_eq!(blobs.get(&id).await.unwrap().unwrap().bytes, 0);
 
@@ -200,7 +202,7 @@ async fn a_growing_file_is_read_while_it_grows_and_becomes_one_like_others() {
 #[tokio::test]
 async fn a_growing_file_can_be_given_up() {
     let (folder, blobs) = empty_store().await;
-    let growing = blobs.grow("live.aac", "audio/aac").await.unwrap();
+    let growing = blobs.grow("live.aac", Owner::default(), "audio/aac").await.unwrap();
     append(growing.path(), b"half");
     assert!(blobs.delete(&growing.id()).await.unwrap());
     assert_eq!(blobs.regrow(&growing.id()).await.unwrap(), None);
@@ -211,9 +213,36 @@ async fn a_growing_file_can_be_given_up() {
 #[tokio::test]
 async fn what_a_job_made_is_told_from_what_was_sent() {
     let (folder, blobs) = empty_store().await;
-    let sent = blobs.put("a", chunks(b"#EXTM3U"), Expected::default()).await.unwrap();
+    let sent = blobs.put("a", Owner::default(), chunks(b"#EXTM3U"), Expected::default()).await.unwrap();
     let made = folder.path().join("made");
     fs::write(&made, b"#EXTM3U").unwrap();
-    let made = blobs.import(&made, "a", None).await.unwrap();
+    let made = blobs.import(&made, "a", Owner::default(), None).await.unwrap();
     assert_eq!((sent.origin, made.origin), (Origin::Upload, Origin::Job));
+}
+
+#[tokio::test]
+async fn a_shared_file_has_an_owner_and_a_life_of_its_own() {
+    let (folder, blobs) = empty_store().await;
+    let owner = |tenant: &str| Owner { tenant: Some(tenant.parse().unwrap()), submitted_by: Some("key-1".to_owned()) };
+    let first = blobs.put("a.txt", owner("acme"), chunks(b"hello"), Expected::default()).await.unwrap();
+    assert_eq!(blobs.share(&first.id, &owner("acme")).await.unwrap(), Some(first.clone()), "the owner has it already");
+
+    let second = blobs.share(&first.id, &owner("other")).await.unwrap().unwrap();
+    assert_ne!(second.id, first.id);
+    assert_eq!((&second.owner, &second.sha256, &second.name), (&owner("other"), &first.sha256, &first.name));
+    assert_eq!(blobs.get(&second.id).await.unwrap(), Some(second.clone()));
+    assert!(blobs.delete(&first.id).await.unwrap());
+    assert_eq!(fs::read(blobs.path(&second.id)).unwrap(), b"hello");
+    assert_eq!(blobs.share(&first.id, &owner("other")).await.unwrap(), None);
+    assert!(blobs.delete(&second.id).await.unwrap());
+    assert_eq!(files(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn a_file_from_before_owners_is_nobodys() {
+    let (_folder, blobs) = empty_store().await;
+    let blob = blobs.put("a", Owner::default(), chunks(b"a"), Expected::default()).await.unwrap();
+    let text = fs::read_to_string(blobs.path(&blob.id).with_extension("json")).unwrap();
+    assert!(!text.contains("tenant") && !text.contains("submitted_by"), "{text}");
+    assert_eq!(blobs.get(&blob.id).await.unwrap().unwrap().owner, Owner::default());
 }

@@ -1,17 +1,18 @@
 //! Following a job: snapshot, then tail, over as many connections as it takes.
 
-use std::{collections::VecDeque, time::Duration};
+mod connection;
+mod many;
+
+use std::time::Duration;
 
 use fourmi_model::{Job, JobId, LogLine, Progress};
 use futures_util::stream::{self, BoxStream, StreamExt};
-use reqwest::{Method, Response, StatusCode, header};
-use serde::{Deserialize, de::DeserializeOwned};
+use reqwest::{Method, RequestBuilder};
+use serde::Deserialize;
 
-use crate::{
-    Client, ClientError,
-    patience::Patience,
-    sse::{Event, Parser},
-};
+use self::connection::{Connection, data};
+pub use self::many::{EventQuery, JobsUpdate, JobsUpdates};
+use crate::{Client, ClientError, sse::Event};
 
 /// What happens to a job, until it is over. Dropping it ends nothing but the watching.
 pub type Updates = BoxStream<'static, Result<Update, ClientError>>;
@@ -76,18 +77,14 @@ impl Client {
 }
 
 struct Following {
-    client: Client,
+    connection: Connection,
     id: JobId,
-    connection: Option<(Response, Parser)>,
-    ready: VecDeque<Event>,
     seen: Option<u64>,
     /// The newest line of the log that was given, or where the log is to begin.
     logged: Option<u64>,
     /// The number of the last line, once the job is over.
     last_line: Option<u64>,
     over: bool,
-    patience: Patience,
-    again_in: Duration,
 }
 
 #[derive(Deserialize)]
@@ -107,81 +104,33 @@ struct LogEvent {
 
 impl Following {
     fn new(client: &Client, id: &JobId, logged: Option<u64>) -> Self {
-        Self {
-            client: client.clone(),
-            id: id.clone(),
-            connection: None,
-            ready: VecDeque::new(),
-            seen: None,
-            logged,
-            last_line: None,
-            over: false,
-            patience: Patience::default(),
-            again_in: Duration::ZERO,
-        }
+        let connection = Connection::new(client);
+        Self { connection, id: id.clone(), seen: None, logged, last_line: None, over: false }
     }
 
     async fn next(&mut self) -> Option<Result<Update, ClientError>> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
-                match self.read(&event).transpose() {
-                    Some(update) => return Some(update),
-                    None => continue,
+            let Self { connection, id, seen, logged, .. } = self;
+            match connection.next(|client| request(client, id, *seen, *logged)).await {
+                Ok(Some(event)) => {
+                    if let Some(update) = self.read(&event).transpose() {
+                        return Some(update);
+                    }
+                }
+                Ok(None) => return Some(self.final_state().await),
+                Err(error) => {
+                    let interrupted = self.connection.interrupted(error);
+                    return Some(interrupted.map(|(reason, again_in)| Update::Interrupted { reason, again_in }));
                 }
             }
-            match self.receive().await {
-                Ok(true) => {}
-                Ok(false) => return Some(self.final_state().await),
-                Err(error) => return Some(self.interrupted(error)),
-            }
         }
-    }
-
-    /// Connects if need be and takes what the connection gives next; `false` if there is nothing more to come.
-    async fn receive(&mut self) -> Result<bool, ClientError> {
-        let Some((answer, parser)) = &mut self.connection else { return self.connect().await };
-        let Some(chunk) = self.client.chunk(answer).await? else {
-            let Some(retry) = parser.retry_ms() else { return Err(self.client.closed()) };
-            self.again_in = Duration::from_millis(retry.min(5_000));
-            self.connection = None;
-            return Ok(true);
-        };
-        let too_long = |_| ClientError::Protocol(format!("the events of {} are not those of the API", self.id));
-        self.ready.extend(parser.push(&chunk).map_err(too_long)?);
-        self.patience.restore();
-        Ok(true)
-    }
-
-    async fn connect(&mut self) -> Result<bool, ClientError> {
-        tokio::time::sleep(std::mem::take(&mut self.again_in)).await;
-        let mut request = self.client.request(Method::GET, ["jobs", &self.id.to_string(), "events"]);
-        request = request.header(header::ACCEPT, "text/event-stream");
-        match (self.seen, self.logged) {
-            (Some(seen), None) => request = request.header("last-event-id", seen),
-            (Some(seen), Some(line)) => request = request.header("last-event-id", format!("{seen}.{line}")),
-            (None, Some(line)) => request = request.query(&[("log_after", line)]),
-            (None, None) => {}
-        }
-        let answer = self.client.send(request).await?;
-        if answer.status() == StatusCode::NO_CONTENT {
-            return Ok(false);
-        }
-        self.connection = Some((answer, Parser::default()));
-        Ok(true)
     }
 
     /// The API has nothing newer than what was seen, and never will have. That happens before the final state was seen
     /// only if Redis was put back to an earlier time.
     async fn final_state(&mut self) -> Result<Update, ClientError> {
         self.over = true;
-        self.client.job(&self.id).await.map(|job| Update::Snapshot(Box::new(job)))
-    }
-
-    fn interrupted(&mut self, error: ClientError) -> Result<Update, ClientError> {
-        self.connection = None;
-        let reason = error.to_string();
-        self.again_in = self.patience.wait_after(error)?;
-        Ok(Update::Interrupted { reason, again_in: self.again_in })
+        self.connection.client().job(&self.id).await.map(|job| Update::Snapshot(Box::new(job)))
     }
 
     /// The update of an event, if it is news.
@@ -195,11 +144,11 @@ impl Following {
             "snapshot" => Ok(self.job(event)?.map(Update::Snapshot)),
             "state" => Ok(self.job(event)?.map(Update::State)),
             "progress" => {
-                let ProgressEvent { version, run, progress } = self.data(event)?;
+                let ProgressEvent { version, run, progress } = data(event)?;
                 Ok(self.is_news(version).then_some(Update::Progress { version, run, progress }))
             }
             "log" => {
-                let LogEvent { line, missed } = self.data(event)?;
+                let LogEvent { line, missed } = data(event)?;
                 let news = self.logged.is_none_or(|logged| line.n > logged);
                 if news {
                     self.logged = Some(line.n);
@@ -213,7 +162,7 @@ impl Following {
     }
 
     fn job(&mut self, event: &Event) -> Result<Option<Box<Job>>, ClientError> {
-        let job: Box<Job> = self.data(event)?;
+        let job: Box<Job> = data(event)?;
         let is_final = job.state.is_final();
         // Of a job that was over before, the lines that were asked for are still to come.
         self.last_line = Some(job.log_lines).filter(|_| is_final);
@@ -229,11 +178,15 @@ impl Following {
         }
         news
     }
+}
 
-    fn data<T: DeserializeOwned>(&self, event: &Event) -> Result<T, ClientError> {
-        serde_json::from_str(&event.data).map_err(|error| {
-            ClientError::Protocol(format!("a {} event of {} is unreadable: {error}", event.name, self.id))
-        })
+fn request(client: &Client, id: &JobId, seen: Option<u64>, logged: Option<u64>) -> RequestBuilder {
+    let request = client.request(Method::GET, ["jobs", &id.to_string(), "events"]);
+    match (seen, logged) {
+        (Some(seen), None) => request.header("last-event-id", seen),
+        (Some(seen), Some(line)) => request.header("last-event-id", format!("{seen}.{line}")),
+        (None, Some(line)) => request.query(&[("log_after", line)]),
+        (None, None) => request,
     }
 }
 
