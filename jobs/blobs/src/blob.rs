@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// A stored file, without its content. It never changes, unless it still grows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "File")]
+#[schemars(rename = "StoredFile")]
 pub struct Blob {
     /// The id.
     pub id: BlobId,

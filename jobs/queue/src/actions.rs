@@ -1,5 +1,7 @@
 //! Doing something with many jobs: by filter in bounded steps, or by their ids.
 
+use std::collections::HashSet;
+
 use fourmi_model::{BATCH_KIND, Job, JobId, Priority, QueueName, Retention, State};
 use redis::Value;
 use uuid::Uuid;
@@ -173,7 +175,9 @@ impl Queues {
         mut jobs: Vec<Job>,
         step: &mut ActionStep,
     ) -> Result<(), QueueError> {
-        jobs.retain(|job| action.is_for(job) && list::matches(filter, job));
+        // A job that was taken back and let go again stands in its lane twice.
+        let mut met = HashSet::new();
+        jobs.retain(|job| action.is_for(job) && list::matches(filter, job) && met.insert(job.id.uuid()));
         step.matched += jobs.len() as u64;
         if count_only || jobs.is_empty() {
             return Ok(());

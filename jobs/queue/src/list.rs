@@ -1,5 +1,7 @@
 //! Lists of jobs: a walk through the indexes of their states.
 
+use std::collections::HashSet;
+
 use fourmi_model::{Job, QueueName};
 use uuid::Uuid;
 
@@ -25,6 +27,8 @@ pub(crate) async fn list(
     let unreadable = || QueueError::Corrupt("the cursor is none of this list's".into());
     let mut place = cursor.map_or(Some(Place::default()), Place::read).ok_or_else(unreadable)?;
     let mut page = Page { jobs: Vec::new(), next: None, looked_at: 0 };
+    // A job that was cancelled and retried stands in its lane twice.
+    let mut met = HashSet::new();
     if cursor.is_none() && !is_used(link, queue).await? {
         return Ok(page);
     }
@@ -40,7 +44,8 @@ pub(crate) async fn list(
                 return Ok(Page { next: Some(place.write()), ..page });
             }
             place.pass(entry);
-            page.jobs.extend(job.filter(|job| index.states.contains(&job.state) && matches(filter, job)));
+            let wanted = |job: &Job| index.states.contains(&job.state) && matches(filter, job);
+            page.jobs.extend(job.filter(|job| wanted(job) && met.insert(job.id.uuid())));
         }
         if !entries.more {
             place.leave_index();

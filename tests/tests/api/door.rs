@@ -38,7 +38,7 @@ async fn whoever_asks_too_often_is_told_when_to_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_and_a_kind_may_have_limits_of_their_own() {
-    let platform = Platform::with(&[("FOURMI_RATE_LIMITS", "submit:media.probe=1/60")], 0).await;
+    let platform = Platform::with(&[("FOURMI_RATE_LIMITS", "submit:audio.extract=1/60")], 0).await;
     let key = json!({"name": "slow", "scopes": ["jobs:read"], "rate_limit": "2/60"});
     let made: Value = platform.request("POST", "/keys").json(&key).send().await.unwrap().json().await.unwrap();
     let ask = async || {
@@ -50,9 +50,9 @@ async fn a_key_and_a_kind_may_have_limits_of_their_own() {
     }
     assert_eq!(problem(ask().await, 429).await, "rate_limited");
 
-    let probe = json!({"source": {"url": "https://example.org/a.mp3"}});
-    assert_eq!(platform.submit("media.probe", probe.clone()).await.status(), 202);
-    assert_eq!(problem(platform.submit("media.probe", probe).await, 429).await, "rate_limited");
+    let recording = json!({"source": {"url": "https://example.org/a.mp3"}});
+    assert_eq!(platform.submit("audio.extract", recording.clone()).await.status(), 202);
+    assert_eq!(problem(platform.submit("audio.extract", recording).await, 429).await, "rate_limited");
 }
 
 #[tokio::test(flavor = "multi_thread")]

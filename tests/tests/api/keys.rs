@@ -34,7 +34,7 @@ async fn submit(platform: &Platform, key: &str, body: Value) -> reqwest::Respons
 }
 
 fn later() -> Value {
-    json!({"kind": "media.probe", "payload": {"source": {"url": "https://example.org/a.mp3"}}, "not_before": "2099-01-01T00:00:00Z"})
+    json!({"kind": "audio.extract", "payload": {"source": {"url": "https://example.org/a.mp3"}}, "not_before": "2099-01-01T00:00:00Z"})
 }
 
 async fn accepted(platform: &Platform, key: &str, body: Value) -> String {

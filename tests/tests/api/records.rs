@@ -62,7 +62,8 @@ async fn lists_go_on_in_the_records(site: Site, records: Records) {
             assert_eq!(ids.len(), jobs.len(), "{query}: none is met twice");
             let archived = jobs.iter().filter(|job| job["archived"] == true).count();
             assert_eq!((jobs.len() - archived, archived), (live_ones, archived_ones), "{query}");
-            let times: Vec<_> = jobs[jobs.len() - archived..].iter().map(|job| job["finished_at"].as_str()).collect();
+            let time = |job: &Value| job["finished_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+            let times: Vec<_> = jobs[jobs.len() - archived..].iter().map(time).collect();
             assert!(times.is_sorted_by(|one, next| one >= next), "{query}: newest first: {times:?}");
         }
     }

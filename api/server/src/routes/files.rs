@@ -160,7 +160,7 @@ fn with_conditions(operation: Operation) -> Operation {
 }
 
 pub(super) fn binary(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({})
+    json_schema!({ "type": "string", "format": "binary" })
 }
 
 fn form(_: &mut SchemaGenerator) -> Schema {

@@ -200,6 +200,9 @@ async fn page(
             if let Some(next) = next {
                 return Ok(JobList { jobs: found, next: Some(next.to_string()) });
             }
+            if found.len() == limit {
+                return Ok(JobList { jobs: found, next: Some(Start::Archived(None).to_string()) });
+            }
             (found, None)
         }
     };

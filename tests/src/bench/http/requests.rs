@@ -29,7 +29,8 @@ pub(super) async fn run(report: &mut Report) {
     let address = platform.url().trim_start_matches("http://").to_owned();
     let bare = Program::start("fourmi-bench", &["bare"], [("REDIS_URL", platform.redis.url())]);
     let bare_address = bare.wait_for_line("listening on").split("listening on ").nth(1).unwrap().trim().to_owned();
-    let body = json!({"kind": "media.probe", "payload": {"source": {"url": "https://example.org/a.mp3"}}}).to_string();
+    let body =
+        json!({"kind": "audio.extract", "payload": {"source": {"url": "https://example.org/a.mp3"}}}).to_string();
     let submit = post(platform.key(), &body);
     let job = submit_one(&platform.client).await;
     let get =
@@ -66,7 +67,7 @@ fn post(key: &str, body: &str) -> String {
 
 async fn submit_one(client: &Client) -> String {
     let payload = json!({"source": {"url": "https://example.org/a.mp3"}});
-    client.submit_raw("media.probe", payload).send().await.unwrap().id().to_string()
+    client.submit_raw("audio.extract", payload).send().await.unwrap().id().to_string()
 }
 
 fn p99_ms(answers: Answers) -> f64 {

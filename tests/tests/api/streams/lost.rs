@@ -38,6 +38,10 @@ async fn a_reader_that_stalls_is_told_that_it_has_missed_something() {
     let snapshot = stalled.until("live").await;
     let live = json!({"jobs": 200, "more": true});
     assert_eq!((snapshot.len(), snapshot.last().unwrap().json()), (201, live));
+    // What had waited comes next, and makes room.
+    for _ in 0..500 {
+        stalled.event().await.unwrap();
+    }
     let after = site.probe("a").await;
     stalled.until_state(&after.to_string(), State::Waiting).await;
 }

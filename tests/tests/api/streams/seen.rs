@@ -8,7 +8,7 @@ use crate::{keys::make, problem};
 
 /// Submits a job with a key.
 async fn submit(site: &Site, key: &str) -> String {
-    let body = json!({"kind": "media.probe", "payload": {"source": {"url": "https://example.org/a.mp3"}}});
+    let body = json!({"kind": "audio.extract", "payload": {"source": {"url": "https://example.org/a.mp3"}}});
     let answer = site.platform.open_request("POST", "/api/v1/jobs").bearer_auth(key).json(&body).send().await.unwrap();
     let job: Value = answer.json().await.unwrap();
     job["id"].as_str().unwrap().to_owned()
