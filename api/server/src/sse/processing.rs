@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_job_names_itself_and_a_short_run_starts_before_it_ends() {
         let mut words = Processing::default();
-        let error = json!({"code": "bad_data", "class": "permanent", "message": "no rows", "retryable": false});
+        let error = json!({"code": "bad_data", "class": "invalid_input", "message": "no rows", "retryable": false});
         let failed = job("failed", json!({"payload": {"config": {"k": 1}, "user_id": 12}, "error": error}));
         let id = failed.id.to_string();
         let started = json!({"type": "processing_started", "dataset_id": id, "config": {"k": 1}, "user_id": 12});
