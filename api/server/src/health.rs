@@ -84,8 +84,11 @@ pub(crate) struct QueueWorkers {
 #[derive(Clone)]
 pub struct Checkup {
     parts: Arc<Parts>,
-    newest: Arc<Mutex<Option<(Instant, Arc<Report>)>>>,
+    newest: Arc<Mutex<Option<Answer>>>,
 }
+
+/// When a report was made, and the report.
+type Answer = (Instant, Arc<Report>);
 
 struct Parts {
     queues: Queues,

@@ -23,7 +23,7 @@ pub(crate) fn document(groups: &[Group], kinds: &Catalogue) -> Value {
             path[operation.method.as_str().to_lowercase()] = describe(group.tag, operation, &problem, &mut schemas);
         }
     }
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
         "info": {
@@ -44,7 +44,40 @@ pub(crate) fn document(groups: &[Group], kinds: &Catalogue) -> Value {
             },
             "schemas": schemas.finish(kinds),
         },
-    })
+    });
+    name_words(&mut document);
+    document
+}
+
+/// Writes a choice of words, each with its description, as a list of words with one description: clients that are generated
+/// know an enumeration by that.
+fn name_words(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(words) = object.get("oneOf").and_then(words) {
+                let said = object.get("description").and_then(Value::as_str).unwrap_or_default();
+                let lines = words.iter().map(|(word, meaning)| format!("- `{word}`: {meaning}"));
+                let description = [said.to_owned()].into_iter().chain(lines).collect::<Vec<_>>().join("\n");
+                let words: Vec<_> = words.into_iter().map(|(word, _)| word).collect();
+                object.shift_remove("oneOf");
+                object.insert("type".to_owned(), json!("string"));
+                object.insert("enum".to_owned(), json!(words));
+                object.insert("description".to_owned(), json!(description.trim_start()));
+            }
+            object.values_mut().for_each(name_words);
+        }
+        Value::Array(values) => values.iter_mut().for_each(name_words),
+        _ => {}
+    }
+}
+
+/// The words of a choice and what they mean; `None` if something else may be chosen too.
+fn words(choices: &Value) -> Option<Vec<(String, String)>> {
+    let word = |choice: &Value| {
+        let meaning = choice.get("description").and_then(Value::as_str).unwrap_or_default();
+        Some((choice.get("const")?.as_str()?.to_owned(), meaning.to_owned()))
+    };
+    choices.as_array()?.iter().map(word).collect()
 }
 
 /// The schemas that the document's parts refer to.

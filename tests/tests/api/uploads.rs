@@ -114,7 +114,7 @@ fn number(headers: &HeaderMap, name: &str) -> u64 {
 }
 
 fn bytes(count: usize) -> Vec<u8> {
-    (0..count as u64).map(|n| (n * 2_654_435_761 >> 7) as u8).collect()
+    (0..count as u64).map(|n| ((n * 2_654_435_761) >> 7) as u8).collect()
 }
 
 async fn refused(call: RequestBuilder, status: u16, code: &str) {

@@ -162,9 +162,12 @@ impl Action {
     }
 }
 
+/// The ids that are named, the queue that is meant, and what else is said.
+type Selected = (Option<Vec<JobId>>, Option<QueueName>, JobFilter);
+
 impl JobSelection {
     /// The ids that are named, the queue that is meant, and what else is said.
-    fn read(self, has_cursor: bool) -> Result<(Option<Vec<JobId>>, Option<QueueName>, JobFilter), Problem> {
+    fn read(self, has_cursor: bool) -> Result<Selected, Problem> {
         if self.ids.as_ref().is_some_and(|ids| ids.len() > MOST_IDS) {
             return Err(invalid("filter.ids", format!("must be {MOST_IDS} at most")));
         }

@@ -66,6 +66,9 @@ pub(super) struct Items {
 type Checked = Result<(JobId, Submission), Problem>;
 type Answer = Result<Pushed, Problem>;
 
+/// The jobs for one queue, and their places among all.
+type Share = (Vec<usize>, Vec<(JobId, Submission)>);
+
 impl Items {
     pub(super) fn new(jobs: Arc<Jobs>, caller: Caller, key: Option<String>) -> Self {
         Self { jobs, caller, key, accepted: 0, refused: 0, lost: false }
@@ -91,7 +94,7 @@ impl Items {
         let checks: Vec<BoxFuture<'_, Checked>> = checks.collect();
         let checked: Vec<Checked> = stream::iter(checks).buffered(CHECKS).collect().await;
         let mut answers: Vec<Option<Answer>> = Vec::with_capacity(items.len());
-        let mut by_queue: BTreeMap<QueueName, (Vec<usize>, Vec<(JobId, Submission)>)> = BTreeMap::new();
+        let mut by_queue: BTreeMap<QueueName, Share> = BTreeMap::new();
         for (place, checked) in checked.into_iter().enumerate() {
             match checked {
                 Ok(job) => {

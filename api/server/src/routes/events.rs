@@ -97,12 +97,14 @@ async fn follow_job(request: &mut Request, depot: &mut Depot, response: &mut Res
     let job = job.filter(|job| caller.sees_job(job)).ok_or_else(unknown_job)?;
     let reads_log = caller.may(Scope::JobsRead);
     if seen.is_some_and(|seen| Seen { line: seen.line.filter(|_| reads_log), ..seen }.is_all_of(&job)) {
-        return Ok(nothing_more(response));
+        nothing_more(response);
+        return Ok(());
     }
     let Some((_, mut watch)) = watched else {
         let place = sse::Place::of_job(&job).to_string();
         let events = teller.tell(&sse::Told::Snapshot(caller.show(job)), Some(place));
-        return Ok(sse::answer(response, stream::iter(events), permit, jobs.stop.clone()));
+        sse::answer(response, stream::iter(events), permit, jobs.stop.clone());
+        return Ok(());
     };
     if !reads_log {
         watch.without_log();
@@ -112,7 +114,8 @@ async fn follow_job(request: &mut Request, depot: &mut Depot, response: &mut Res
     // An id that is ahead of the job belongs to something else: such a client needs the snapshot too.
     let has_it = seen.map(|seen| seen.version) == Some(job.version);
     let events = OneJob { id, watch, caller, teller }.events(job, has_it);
-    Ok(sse::answer(response, events, permit, jobs.stop.clone()))
+    sse::answer(response, events, permit, jobs.stop.clone());
+    Ok(())
 }
 
 #[handler]
@@ -123,11 +126,13 @@ async fn follow_batch(request: &mut Request, depot: &mut Depot, response: &mut R
     let batch = batch(&jobs, &caller, &job_id(request)?).await?;
     let last = sse::last_event_id(request.headers());
     if batch.state.is_final() && last == Some(OVER) {
-        return Ok(nothing_more(response));
+        nothing_more(response);
+        return Ok(());
     }
     if batch.archived {
         let events = teller.tell(&sse::Told::Snapshot(caller.show(batch)), Some(OVER.to_owned()));
-        return Ok(sse::answer(response, stream::iter(events), permit, jobs.stop.clone()));
+        sse::answer(response, stream::iter(events), permit, jobs.stop.clone());
+        return Ok(());
     }
     let members: BTreeSet<JobId> = in_time(jobs.queues.members(&batch.id)).await?.into_iter().collect();
     let ids: HashSet<_> = members.iter().chain([&batch.id]).map(JobId::uuid).collect();
@@ -173,7 +178,8 @@ async fn follow_many(
     permit: sse::Permit,
 ) -> Result<(), Problem> {
     let many = ManyJobs::open(jobs.queues.clone(), to, of, since).await?;
-    Ok(sse::answer(response, many.events(since), permit, jobs.stop.clone()))
+    sse::answer(response, many.events(since), permit, jobs.stop.clone());
+    Ok(())
 }
 
 /// The batch that is named, or that a job of it names.

@@ -55,7 +55,7 @@ fn a_job_is_read_once_for_all_feeds_and_only_if_one_may_want_it() {
         (open(&hub, Selection::Matching(None, JobFilter::default())), open(&hub, filter("a")), open(&hub, filter("b")));
     tell(&hub, &id, "1 waiting 0");
     tell(&hub, &id, "2 running 1");
-    assert_eq!(hub.group(), [id.clone()]);
+    assert_eq!(hub.group(), std::slice::from_ref(&id));
     hub.answer(&job(&id, "running", 2));
     for (feed, expected) in [(&all, &["running 2"][..]), (&a, &["running 2"]), (&b, &[])] {
         assert_eq!(given(feed), expected);
@@ -116,7 +116,7 @@ fn a_version_that_was_not_heard_of_is_read_and_an_interruption_is_told() {
     let feed = open(&hub, filter("a"));
     let id = JobId::new(queue());
     hub.meet(&job(&id, "running", 2));
-    assert_eq!(hub.unfinished(), [id.clone()]);
+    assert_eq!(hub.unfinished(), std::slice::from_ref(&id));
     hub.is_at(&id, Some(5));
     assert_eq!(hub.group().len(), 1);
     hub.answer(&job(&id, "succeeded", 5));

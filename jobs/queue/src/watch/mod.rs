@@ -95,7 +95,8 @@ async fn listen(queues: Queues, names: Vec<QueueName>, watched: Arc<Watched>, hu
             signal = signals.recv() => match signal {
                 Some(Signal::Message(channel, lines)) => {
                     let queue = channels.iter().position(|known| *known == channel).and_then(|at| names.get(at));
-                    lines.lines().fold(false, |missed, line| deliver(&watched, &hub, queue, line).is_none() || missed)
+                    // All of them are delivered, whatever is wrong with one.
+                    lines.lines().filter(|line| deliver(&watched, &hub, queue, line).is_none()).count() > 0
                 }
                 Some(Signal::Subscribed) => {
                     hub.subscribed();

@@ -571,6 +571,8 @@ impl World {
         };
         meant.retain(|number| self.model.jobs.get(number).is_some_and(|job| job.state == State::Failed));
         let (matched, mut done) = (meant.len() as u64, 0);
+        let mut deleted: Vec<_> = if purge { meant.iter().copied().map(id).collect() } else { Vec::new() };
+        deleted.sort();
         for number in meant {
             let goes = if purge {
                 self.model.jobs.remove(&number).is_some()
@@ -579,8 +581,10 @@ impl World {
             };
             done += u64::from(goes);
         }
-        let expected = ActionStep { matched, done, ..ActionStep::default() };
-        prop_assert_eq!(step.map_err(failed)?, expected);
+        let expected = ActionStep { matched, done, deleted, next: None };
+        let mut step = step.map_err(failed)?;
+        step.deleted.sort();
+        prop_assert_eq!(step, expected);
         Ok(())
     }
 
