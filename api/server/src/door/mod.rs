@@ -21,7 +21,7 @@ pub(crate) use limits::{Count, Limits, class_of};
 use crate::problem::{Code, Problem};
 
 /// How long browsers keep to TLS after they were answered over it: a year.
-const HSTS: &str = "max-age=31536000; includeSubDomains";
+const HSTS: &str = "max-age=31536000";
 
 /// What stands at the door: settings, and the counts of what callers ask.
 pub struct Doorkeeper {
