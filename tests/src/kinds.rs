@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use fourmi_kinds::JobKind;
 use fourmi_model::{Backoff, Isolation, Policy};
+use fourmi_runtime::Worker;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -261,6 +262,34 @@ impl JobKind for FamilyInChild {
     fn policy() -> Policy {
         Policy { isolation: Isolation::Process { memory_bytes: 64 << 20 }, ..quick() }
     }
+}
+
+/// One of fifty kinds that do nothing, to see what many kinds cost.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Many<const N: usize> {}
+
+macro_rules! many {
+    ($($number:literal)+) => {
+        $(impl JobKind for Many<$number> {
+            const NAME: &'static str = concat!("test.many_", stringify!($number));
+            const QUEUE: &'static str = QUEUE;
+            const SUMMARY: &'static str = "Does nothing.";
+            type Output = ();
+        })+
+
+        /// The names of those kinds.
+        pub const MANY: &[&str] = &[$(Many::<$number>::NAME),+];
+
+        /// The worker with handlers for them.
+        pub fn with_many(worker: Worker) -> Worker {
+            worker$(.kind::<Many<$number>, _, _>(async |_, _| Ok(())))+
+        }
+    };
+}
+
+many! {
+    0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24
+    25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49
 }
 
 fn quick() -> Policy {

@@ -66,6 +66,13 @@ impl Platform {
         self.workers.push(worker);
     }
 
+    /// A messaging worker, which stops with its platform.
+    pub fn messaging_worker(&self) -> Program {
+        let worker = Program::start("fourmi-messaging", &[], self.settings.clone());
+        worker.wait_for_line("ready");
+        worker
+    }
+
     /// Starts another media worker, with this much room in its scratch folder.
     pub fn add_worker_with_room(&mut self, kibibytes: u32) {
         let kept = self.data().join("kept");
@@ -208,7 +215,10 @@ pub fn processes_in(folder: &Path) -> Vec<String> {
 
 fn address(api: &Program) -> String {
     let line = api.wait_for_line("listening");
-    let address = line.split("address=").nth(1).unwrap().trim();
+    let address = match serde_json::from_str::<Value>(&line) {
+        Ok(line) => line["address"].as_str().unwrap().to_owned(),
+        Err(_) => line.split("address=").nth(1).unwrap().trim().to_owned(),
+    };
     format!("http://{address}")
 }
 

@@ -43,6 +43,17 @@ impl Program {
         Self::spawn(name, command, environment)
     }
 
+    /// Starts a program of the system, with this environment and nothing of ours but `PATH`.
+    pub fn start_installed<'a>(
+        name: &str,
+        arguments: &[&str],
+        environment: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> Self {
+        let mut command = Command::new(name);
+        command.args(arguments);
+        Self::spawn(name, command, environment)
+    }
+
     /// Starts a binary that sees a small file system of its own in place of `folder`, which exists.
     pub fn start_on_small_disk<'a>(
         name: &str,
@@ -58,7 +69,12 @@ impl Program {
         Self::spawn(name, command, environment)
     }
 
-    fn spawn<'a>(name: &str, mut command: Command, environment: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+    /// Starts any program with this environment and nothing of ours but `PATH`.
+    pub fn spawn<'a>(
+        name: &str,
+        mut command: Command,
+        environment: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> Self {
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

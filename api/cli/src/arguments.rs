@@ -11,7 +11,7 @@ use crate::{commands, up};
 const EXIT_CODES: &str = "\
 Exit codes:
     0  done; the job succeeded
-    1  the job failed; some of many jobs were refused; the platform could not start
+    1  the job failed; some of many jobs or people were refused; the platform could not start
     2  wrong arguments, a wrong setting, or a local file that cannot be read or written
     3  the job was cancelled
     4  the API cannot be reached, or refused
@@ -117,6 +117,17 @@ pub(crate) enum Command {
     /// Make API keys, change them or take them back
     #[command(subcommand)]
     Keys(commands::keys::KeysCommand),
+    /// Look at people, invite them, change or delete them
+    #[command(subcommand)]
+    Users(commands::users::UsersCommand),
+    /// Make tenants, change them or look at them
+    #[command(subcommand)]
+    Tenants(commands::tenants::TenantsCommand),
+    /// Tell apps of the ends of jobs, and look at what they were told
+    #[command(subcommand)]
+    Webhooks(commands::webhooks::WebhooksCommand),
+    /// Show who did what that concerns security, newest first
+    Audit(commands::audit::AuditArguments),
     /// Submit jobs that wait for each other, or show such
     #[command(subcommand)]
     Flows(commands::flows::FlowsCommand),

@@ -53,6 +53,11 @@ impl Stop {
         Self { exit: Exit::Usage, code: "usage", message: message.into() }.into()
     }
 
+    /// The API knows nothing of what was named.
+    pub(crate) fn unknown(code: &'static str, message: impl Into<String>) -> anyhow::Error {
+        Self { exit: Exit::Api, code, message: message.into() }.into()
+    }
+
     /// Something that was to be started did not start.
     pub(crate) fn failed(code: &'static str, message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::Failed, code, message: message.into() }.into()
@@ -126,6 +131,8 @@ fn explain(error: &anyhow::Error) -> String {
             }
             ("unknown_kind", _) => "`fourmi kinds` lists the kinds.",
             ("unknown_job", _) => "`fourmi jobs` lists the jobs; finished ones are kept for a while only.",
+            ("unknown_user", _) => "`fourmi users list` lists the people.",
+            ("unknown_tenant", _) => "`fourmi tenants list` lists the tenants, and `fourmi tenants create` makes one.",
             ("not_retryable", _) => "Jobs that failed, were cancelled or wait for their time can be run again.",
             (_, 429 | 502..=504) => "Try again in a moment.",
             _ => "",

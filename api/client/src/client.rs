@@ -14,7 +14,8 @@ use crate::{ClientError, Problem};
 /// for the wait that was asked for (20 seconds) on a call.
 pub(crate) const SILENCE: Duration = Duration::from_secs(45);
 
-/// A client of one API with one key; cheap to clone.
+/// A client of one API with one key, or with the access token of a person who has logged in ([`Client::login`]); cheap to
+/// clone.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -22,20 +23,30 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the API at `url` (`http://127.0.0.1:8700`) that shows `key`. It connects when it is first used.
+    /// A client of the API at `url` (`http://127.0.0.1:8700`) that shows `key`. It connects when it is first used. An access
+    /// token takes the place of a key.
     ///
     /// # Errors
     /// [`ClientError::Unusable`] if the address is no HTTP URL or the key cannot stand in a header.
     pub fn new(url: &str, key: &str) -> Result<Self, ClientError> {
-        let base = base(url)?;
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.trim()))
             .map_err(|_| ClientError::Unusable("the API key holds characters that no key has".to_owned()))?;
         bearer.set_sensitive(true);
+        Self::showing(url, HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
+    }
 
+    /// A client for what nobody needs a key for.
+    pub(crate) fn without_key(url: &str) -> Result<Self, ClientError> {
+        Self::showing(url, HeaderMap::new())
+    }
+
+    /// A client that sends these headers with every request.
+    fn showing(url: &str, headers: HeaderMap) -> Result<Self, ClientError> {
+        let base = base(url)?;
         // Another part of the process may have chosen a provider already: that one is as good.
         let _chosen_already = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
-            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
+            .default_headers(headers)
             .user_agent(concat!("fourmi-client/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(5))
             // Ends an upload whose other side is gone: there, silence alone proves nothing.

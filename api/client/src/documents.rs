@@ -124,6 +124,9 @@ pub struct KindDocument {
     pub priority: fourmi_model::Priority,
     /// Whether it runs in a process of its own.
     pub isolated: bool,
+    /// Whether only the platform itself submits its jobs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub internal: bool,
     /// JSON Schema of the payload.
     pub payload_schema: Value,
     /// JSON Schema of the result.

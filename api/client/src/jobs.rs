@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use fourmi_model::{BlobId, Job, JobId, LogPage, RunReport};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::Stream;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use crate::{
     Client, ClientError, FileLink, Health, JobPage, JobQuery, KindDocument, QueueDocument, StoredFile,
     documents::{Kinds, Queues, Runs},
+    pages,
     patience::Patience,
 };
 
@@ -69,20 +70,13 @@ impl Client {
     /// ```
     pub fn all_jobs(&self, query: JobQuery) -> impl Stream<Item = Result<Job, ClientError>> + Send + use<> {
         let client = self.clone();
-        let pages = stream::unfold(Some(query), move |query| {
+        pages::all(query, move |query| {
             let client = client.clone();
             async move {
-                let query = query?;
-                match client.jobs(&query).await {
-                    Ok(JobPage { jobs, next }) => {
-                        let next = next.map(|next| JobQuery { cursor: Some(next), ..query });
-                        Some((stream::iter(jobs.into_iter().map(Ok).collect::<Vec<_>>()), next))
-                    }
-                    Err(error) => Some((stream::iter(vec![Err(error)]), Some(query))),
-                }
+                let JobPage { jobs, next } = client.jobs(&query).await?;
+                Ok((jobs, next.map(|next| JobQuery { cursor: Some(next), ..query })))
             }
-        });
-        pages.flatten()
+        })
     }
 
     /// Stops a job. A job that runs is asked to stop: its document says `cancel_requested` until it has.

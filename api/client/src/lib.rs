@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod actions;
+mod audit;
+mod auth;
 mod bulk;
 mod client;
 mod control;
@@ -13,6 +15,7 @@ mod flows;
 mod jobs;
 mod keys;
 mod limits;
+mod pages;
 mod patience;
 mod resumable;
 mod scale;
@@ -21,9 +24,14 @@ mod scripted;
 mod sse;
 mod steps;
 mod submit;
+mod tenants;
 mod upload;
+mod users;
+mod webhooks;
 
 pub use actions::{ActionTotal, ActionWalk, JobAction};
+pub use audit::{AuditPage, AuditQuery};
+pub use auth::Greeting;
 pub use bulk::{SubmitMany, Submitted};
 pub use client::Client;
 pub use control::{Obliteration, Promoted, QueuePatch};
@@ -37,4 +45,7 @@ pub use keys::{KeyChange, NewKey};
 pub use limits::LimitsDocument;
 pub use scale::ScaleChange;
 pub use submit::{JobHandle, Raw, Submit};
+pub use tenants::{KindUsage, NewTenant, TenantChange, TenantDetails, TenantInQueue, TenantUsage};
 pub use upload::Upload;
+pub use users::{Leftovers, NewUser, PersonalLink, UserChange, UserPage, UserQuery};
+pub use webhooks::{Delivery, NewWebhook, WebhookChange, WebhookSecret};

@@ -3,7 +3,9 @@
 use std::{marker::PhantomData, time::Duration};
 
 use fourmi_kinds::JobKind;
-use fourmi_model::{Job, JobId, LimitName, ParentFailure, PolicyOverrides, Priority, State, TenantName, Unique};
+use fourmi_model::{
+    Job, JobId, LimitName, ParentFailure, PolicyOverrides, Priority, State, TenantName, Unique, WebhookTarget,
+};
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value;
@@ -52,6 +54,8 @@ struct Body {
     after: Vec<JobId>,
     #[serde(skip_serializing_if = "ParentFailure::is_default")]
     on_parent_failure: ParentFailure,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<WebhookTarget>,
 }
 
 impl Client {
@@ -84,6 +88,7 @@ impl<K> Submit<K> {
             unique: None,
             after: Vec::new(),
             on_parent_failure: ParentFailure::default(),
+            webhook: None,
         });
         Self { client: client.clone(), body, kind: PhantomData }
     }
@@ -160,11 +165,16 @@ impl<K> Submit<K> {
         self.with(|body| body.unique = Some(unique))
     }
 
+    /// Who is told of its end, beside those who are told of every job's.
+    pub fn webhook(self, target: WebhookTarget) -> Self {
+        self.with(|body| body.webhook = Some(target))
+    }
+
     /// Submits the job. Once this returns, the job is kept.
     ///
     /// # Errors
-    /// `unknown_kind`, `invalid_payload`, `payload_too_large`, `idempotency_conflict`, `unknown_parent`; `queue_full`, `redis_full`,
-    /// `redis_unavailable` with the time after which to try again.
+    /// `unknown_kind`, `kind_internal`, `invalid_payload`, `payload_too_large`, `idempotency_conflict`, `unknown_parent`;
+    /// `queue_full`, `redis_full`, `redis_unavailable` with the time after which to try again.
     pub async fn send(self) -> Result<JobHandle<K>, ClientError> {
         let mut body = self.body.map_err(unusable)?;
         let key = body.idempotency_key.take();

@@ -3,20 +3,12 @@
 
 use std::time::Duration;
 
-use fourmi_model::Backoff;
-use fourmi_queue::{Outbox, OutboxConfig, QueueError, Queues};
+use fourmi_model::JobRecord;
+use fourmi_queue::{Consumer, Outbox, OutboxConfig, QueueError, Queues};
 use fourmi_records::{Records, RecordsError};
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// Jobs of one batch: about ten milliseconds of work, of which flushing to the disk is half.
-const BATCH: u64 = 500;
-
-/// The pause after the outbox was empty.
-const POLL: Duration = Duration::from_millis(500);
-
-/// The pause after a batch could not be moved.
-const BACKOFF: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(5) };
+use crate::outbox::{self, Consume};
 
 /// Moves what is in the outboxes of these queues until `stop` is cancelled.
 ///
@@ -29,16 +21,15 @@ pub(crate) async fn start(
     stop: &CancellationToken,
 ) -> Result<(), QueueError> {
     for queue in fourmi_kinds::catalogue().queues() {
-        let archiver = Archiver { outbox: Outbox::of(queues, queue, config).await?, records: records.clone() };
-        tokio::spawn(stop.clone().run_until_cancelled_owned(archiver.run()));
+        let outbox = Outbox::of(queues, queue, Consumer::Records, config).await?;
+        let archiver = Archiver(records.clone());
+        let archiving = async move { outbox::run(&outbox, &archiver).await };
+        tokio::spawn(stop.clone().run_until_cancelled_owned(archiving));
     }
     Ok(())
 }
 
-struct Archiver {
-    outbox: Outbox,
-    records: Records,
-}
+struct Archiver(Records);
 
 #[derive(Debug, thiserror::Error)]
 enum ArchiveError {
@@ -48,49 +39,13 @@ enum ArchiveError {
     Records(#[from] RecordsError),
 }
 
-impl Archiver {
-    async fn run(self) {
-        let queue = self.outbox.queue();
-        let (mut failures, mut dropped) = (0, None);
-        loop {
-            match self.move_batch(&mut dropped).await {
-                Ok(moved) => {
-                    if failures > 0 {
-                        tracing::info!(%queue, "finished jobs are recorded again");
-                    }
-                    failures = 0;
-                    if moved < BATCH {
-                        sleep(POLL).await;
-                    }
-                }
-                Err(error) => {
-                    failures += 1;
-                    if failures == 1 {
-                        tracing::warn!(%queue, %error, "finished jobs cannot be recorded; trying again until they can");
-                    }
-                    sleep(BACKOFF.delay(failures, rand::random())).await;
-                }
-            }
-        }
-    }
+impl Consume for Archiver {
+    const POLL: Duration = Duration::from_millis(500);
+    const DONE: &'static str = "recorded";
+    type Error = ArchiveError;
 
-    /// Whoever dies in between leaves the batch in the outbox: it comes again, to this server or another.
-    async fn move_batch(&self, dropped: &mut Option<u64>) -> Result<u64, ArchiveError> {
-        let queue = self.outbox.queue();
-        let batch = self.outbox.take(BATCH).await?;
-        if batch.dropped > dropped.unwrap_or(batch.dropped) {
-            let total = batch.dropped;
-            tracing::warn!(%queue, outbox.dropped = total, "finished jobs were left unrecorded: the outbox was full (FOURMI_OUTBOX_LIMIT)");
-        }
-        *dropped = Some(batch.dropped);
-        if let Some(error) = batch.unreadable.first() {
-            let jobs = batch.unreadable.len();
-            tracing::error!(%queue, jobs, %error, "finished jobs cannot be read, and go unrecorded");
-        }
-        if !batch.records.is_empty() {
-            self.records.archive(&batch.records).await?;
-        }
-        self.outbox.acknowledge(&batch).await?;
-        Ok(batch.len() as u64)
+    async fn consume(&self, records: &[JobRecord]) -> Result<(), ArchiveError> {
+        self.0.archive(records).await?;
+        Ok(())
     }
 }

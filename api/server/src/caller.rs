@@ -1,4 +1,4 @@
-//! Who calls: what the key may do, and whose jobs and files it sees.
+//! Who calls, by key or logged in: what they may do, and whose jobs and files they see.
 
 use std::sync::Arc;
 
@@ -8,25 +8,28 @@ use fourmi_settings::RateLimit;
 use salvo::Depot;
 use serde_json::Value;
 
-use crate::problem::Problem;
+use crate::{people::Login, problem::Problem};
 
-/// The key of a request, as far as it matters to what is answered; cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Whoever sent a request, as far as it matters to what is answered; cheap to clone.
+#[derive(Debug, Clone)]
 pub(crate) struct Caller(Arc<Rights>);
 
-/// What a key may do.
-#[derive(Debug, PartialEq, Eq)]
+/// What a key or a person may do.
+#[derive(Debug)]
 pub(crate) struct Rights {
-    /// Its id, which it keeps when its secret changes.
-    pub(crate) key: String,
-    /// The tenant whose jobs and files it sees; without one, those of all.
+    /// The id: of a key, which keeps it when its secret changes, or of a person.
+    pub(crate) id: String,
+    /// The tenant whose jobs and files are seen; without one, those of all.
     pub(crate) tenant: Option<TenantName>,
-    /// Whether it sees only what was submitted with it: the key of a device that may be stolen.
+    /// Whether only what they submitted themselves is seen: people without a special role, and the keys of devices, which
+    /// may be stolen.
     pub(crate) own_only: bool,
-    /// What it may do.
+    /// What may be done.
     pub(crate) scopes: Scopes,
-    /// How often it may ask, if not as often as others.
+    /// How often they may ask, if not as often as others.
     pub(crate) rate_limit: Option<RateLimit>,
+    /// Where the person is logged in, if it is one.
+    pub(crate) login: Option<Login>,
 }
 
 impl Caller {
@@ -42,9 +45,19 @@ impl Caller {
         depot.get_typed::<Self>().cloned().map_err(|_| Problem::internal("the route does not ask who calls"))
     }
 
-    /// The id of the key.
-    pub(crate) fn key(&self) -> &str {
-        &self.0.key
+    /// The id of the key or of the person.
+    pub(crate) fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// Where the person is logged in, if it is one.
+    pub(crate) fn login(&self) -> Option<&Login> {
+        self.0.login.as_ref()
+    }
+
+    /// What they may do.
+    pub(crate) fn scopes(&self) -> Scopes {
+        self.0.scopes
     }
 
     /// The tenant that it is bound to.
@@ -52,7 +65,7 @@ impl Caller {
         self.0.tenant.as_ref()
     }
 
-    /// Whether it sees only what was submitted with it.
+    /// Whether they see only what they submitted themselves.
     pub(crate) fn own_only(&self) -> bool {
         self.0.own_only
     }
@@ -62,11 +75,11 @@ impl Caller {
         self.0.scopes.contains(scope)
     }
 
-    /// Whether it sees what belongs to this tenant and was submitted with this key. What it does not see must be answered
-    /// as if it were not there.
+    /// Whether they see what belongs to this tenant and was submitted by this key or person. What they do not see must be
+    /// answered as if it were not there.
     pub(crate) fn sees(&self, tenant: Option<&TenantName>, submitted_by: Option<&str>) -> bool {
-        let Rights { key, tenant: own, own_only, .. } = &*self.0;
-        (own.is_none() || own.as_ref() == tenant) && (!own_only || submitted_by == Some(key))
+        let Rights { id, tenant: own, own_only, .. } = &*self.0;
+        (own.is_none() || own.as_ref() == tenant) && (!own_only || submitted_by == Some(id))
     }
 
     /// How often it may ask, if not as often as others.
@@ -93,10 +106,10 @@ impl Caller {
             filter.tenant = Some(own.clone());
         }
         if self.own_only() {
-            if filter.submitted_by.as_ref().is_some_and(|key| key != self.key()) {
+            if filter.submitted_by.as_ref().is_some_and(|id| id != self.id()) {
                 return None;
             }
-            filter.submitted_by = Some(self.key().to_owned());
+            filter.submitted_by = Some(self.id().to_owned());
         }
         Some(filter)
     }
@@ -120,6 +133,7 @@ impl Caller {
             parent: None,
             batch: None,
             submitted_by: None,
+            webhook: None,
             worker: None,
             result: None,
             error: job.error.map(hidden),

@@ -175,7 +175,7 @@ impl Parts {
 }
 
 /// Bytes that are free for us, and all.
-fn room(folder: &std::path::Path) -> std::io::Result<(u64, u64)> {
+pub(crate) fn room(folder: &std::path::Path) -> std::io::Result<(u64, u64)> {
     nix::unistd::access(folder, nix::unistd::AccessFlags::W_OK)?;
     let disk = nix::sys::statvfs::statvfs(folder)?;
     Ok((disk.blocks_available() * disk.fragment_size(), disk.blocks() * disk.fragment_size()))

@@ -8,15 +8,13 @@ use std::{fmt, fs, path::Path};
 use anyhow::Context;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fourmi_model::BlobId;
+use fourmi_secrets::create_once;
 use hmac::{Hmac, KeyInit, Mac, digest::Key};
 use jiff::Timestamp;
 use salvo::Request;
 use sha2::Sha256;
 
-use crate::{
-    keys::create_once,
-    problem::{Code, Problem},
-};
+use crate::problem::{Code, Problem};
 
 const EXPIRES: &str = "expires";
 const DOWNLOAD: &str = "download";

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use fourmi_api::{Server, Settings};
-use fourmi_settings::{Environment, Logging, logging};
+use fourmi_settings::{Environment, Logging};
+use fourmi_telemetry::logging;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +33,7 @@ async fn main() -> ExitCode {
 
 async fn run() -> anyhow::Result<ExitCode> {
     let environment = Environment::real();
-    logging::init(&Logging::read(&environment)?);
+    logging::init(&Logging::read(&environment)?)?;
     let settings = Settings::read(&environment)?;
     raise_file_limit();
     let mut signals = Signals::listen()?;

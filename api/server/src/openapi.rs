@@ -12,6 +12,9 @@ use crate::{
 
 const SCHEMAS: &str = "#/components/schemas/";
 
+/// The names of kinds that workers register.
+const REGISTERED: &str = r"^x(\.[a-z][a-z0-9_]*)+$";
+
 /// The document of these routes.
 pub(crate) fn document(groups: &[Group], kinds: &Catalogue) -> Value {
     let mut schemas = Schemas::new();
@@ -34,12 +37,13 @@ pub(crate) fn document(groups: &[Group], kinds: &Catalogue) -> Value {
                 Every error is a problem (RFC 9457) with a stable `code`. Every answer carries an `X-Request-Id`.",
         },
         "servers": [{ "url": "/" }],
-        "security": [{ "key": [] }],
+        "security": [{ "key": [] }, { "cookie": [] }],
         "tags": groups.iter().map(|group| json!({ "name": group.tag, "description": group.description })).collect::<Value>(),
         "paths": paths,
         "components": {
             "securitySchemes": {
-                "key": { "type": "http", "scheme": "bearer", "description": "An API key; the first one lies in `api-key` in the data folder." },
+                "key": { "type": "http", "scheme": "bearer", "description": "An API key, of which the first one lies in `api-key` in the data folder, or the access token of a person (`login`)." },
+                "cookie": { "type": "apiKey", "in": "cookie", "name": "fourmi-access", "description": "The access token of a person who has logged in with `cookies`; over TLS its name begins with `__Host-`. Changes need the header `X-CSRF-Token`." },
                 "link": { "type": "apiKey", "in": "query", "name": "signature", "description": "A link from `create_link`, used as it is." },
             },
             "schemas": schemas.finish(kinds),
@@ -107,13 +111,17 @@ impl Schemas {
     }
 }
 
-/// One schema of a submission a kind, told apart by `kind`; payloads and results under the kind's name.
+/// One schema of a submission a kind that callers may submit, told apart by `kind`; payloads and results of all kinds under
+/// their names.
 fn add_submissions(schemas: &mut Map<String, Value>, kinds: &Catalogue) {
     let Some(general) = schemas.remove("JobSubmission") else { return };
     let mut mapping = Map::new();
     for kind in kinds.iter() {
         hoist(schemas, &format!("{}.payload", kind.name), kind.payload_schema.as_value());
         hoist(schemas, &format!("{}.result", kind.name), kind.result_schema.as_value());
+        if kind.internal {
+            continue;
+        }
         let mut submission = general.clone();
         submission["description"] = json!(kind.summary);
         submission["properties"]["kind"] = json!({ "const": kind.name });
@@ -121,7 +129,14 @@ fn add_submissions(schemas: &mut Map<String, Value>, kinds: &Catalogue) {
         schemas.insert(format!("{}.submission", kind.name), submission);
         mapping.insert(kind.name.to_string(), json!(format!("{SCHEMAS}{}.submission", kind.name)));
     }
-    let choices: Value = mapping.values().map(|reference| json!({ "$ref": reference })).collect();
+    // Kinds that were registered are not known here; without a word in the mapping, their schema is the one that is left.
+    let mut registered = general;
+    registered["description"] = json!("A job of a kind that a worker has registered.");
+    registered["properties"]["kind"] = json!({ "type": "string", "pattern": REGISTERED });
+    registered["properties"]["payload"] = json!({ "description": "What the kind's schema says (`get_kind`)." });
+    schemas.insert("registered.submission".to_owned(), registered);
+    let references = mapping.values().cloned().chain([json!(format!("{SCHEMAS}registered.submission"))]);
+    let choices: Value = references.map(|reference| json!({ "$ref": reference })).collect();
     let description = "A job to be done: one schema a kind.";
     schemas.insert(
         "JobSubmission".to_owned(),
@@ -172,8 +187,8 @@ fn describe(tag: &str, operation: &Operation, problem: &Value, schemas: &mut Sch
         description["description"] = json!(operation.description);
     }
     match operation.access {
-        Access::Key => {}
-        Access::KeyOrLink => description["security"] = json!([{ "key": [] }, { "link": [] }]),
+        Access::Caller | Access::Person => {}
+        Access::CallerOrLink => description["security"] = json!([{ "key": [] }, { "cookie": [] }, { "link": [] }]),
         Access::Open => description["security"] = json!([]),
     }
     if !operation.parameters.is_empty() {
@@ -265,16 +280,26 @@ mod tests {
     use fourmi_kinds::catalogue;
 
     use super::*;
-    use crate::routes::{docs, files, health, jobs, kinds, queues, workers};
+    use crate::routes::{
+        audit, auth, docs, files, health, jobs, keys, kinds, metrics, queues, tenants, users, webhooks, work, workers,
+    };
 
     fn all() -> Vec<Group> {
         vec![
             jobs::table(),
             files::table(),
-            kinds::group(),
+            webhooks::table(),
+            kinds::table(),
+            work::table(),
             queues::table(),
             workers::table(),
+            auth::table(),
+            users::table(),
+            tenants::table(),
+            keys::table(),
+            audit::table(),
             health::table(),
+            metrics::table(),
             docs::table(),
         ]
     }

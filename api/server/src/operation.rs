@@ -86,10 +86,12 @@ pub(crate) struct Operation {
 /// Who may call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Whoever shows a key.
-    Key,
-    /// Whoever shows a key or a link.
-    KeyOrLink,
+    /// Whoever shows a key or a token.
+    Caller,
+    /// Whoever shows a key, a token or a link.
+    CallerOrLink,
+    /// People, who show a token.
+    Person,
     /// Everyone.
     Open,
 }
@@ -125,7 +127,7 @@ pub(crate) struct Answer {
 }
 
 impl Operation {
-    /// A route for whoever shows a key.
+    /// A route for whoever shows a key or a token.
     pub(crate) fn new(id: &'static str, method: Method, path: &'static str, handler: impl Handler) -> Self {
         let operation = Self {
             id,
@@ -133,7 +135,7 @@ impl Operation {
             path,
             summary: "",
             description: "",
-            access: Access::Key,
+            access: Access::Caller,
             scopes: &[],
             counted: true,
             parameters: Vec::new(),
@@ -146,6 +148,9 @@ impl Operation {
         operation.fails(&[
             Code::UnknownHost,
             Code::Unauthorized,
+            Code::TokenExpired,
+            Code::CsrfFailed,
+            Code::TenantSuspended,
             Code::NotAcceptable,
             Code::RateLimited,
             Code::Internal,
@@ -159,17 +164,24 @@ impl Operation {
         self
     }
 
-    /// For keys with one of these scopes; without any, for every key.
+    /// For callers with one of these scopes; without any, for every caller.
     pub(crate) fn needs(mut self, scopes: &'static [Scope]) -> Self {
         self.scopes = scopes;
         self.fails(&[Code::ScopeMissing])
     }
 
-    /// For everyone, without a key.
+    /// For everyone, known or not.
     pub(crate) fn open(mut self) -> Self {
         self.access = Access::Open;
         self.problems.remove(&401);
+        self.problems.remove(&403);
         self
+    }
+
+    /// For people who are logged in: a key has no account.
+    pub(crate) fn for_people(mut self) -> Self {
+        self.access = Access::Person;
+        self.fails(&[Code::PeopleOnly])
     }
 
     /// Whoever asks is not counted: it costs nothing to answer.
@@ -181,7 +193,7 @@ impl Operation {
 
     /// Also for whoever has a link to the file that the address names as `id`.
     pub(crate) fn by_link(mut self) -> Self {
-        self.access = Access::KeyOrLink;
+        self.access = Access::CallerOrLink;
         self.fails(&[Code::LinkInvalid, Code::LinkExpired])
     }
 

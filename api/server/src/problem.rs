@@ -15,7 +15,7 @@ use salvo::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{form::Mistake, tus};
+use crate::{form::Mistake, people::Busy, tus};
 
 macro_rules! codes {
     ($($id:ident = $status:ident $word:literal, $title:literal;)+) => {
@@ -53,9 +53,22 @@ codes! {
     UploadIncomplete = BAD_REQUEST "upload_incomplete", "The file did not arrive whole";
     UnknownHost = BAD_REQUEST "unknown_host", "The API is not known by this name";
     BadRequest = BAD_REQUEST "bad_request", "The request cannot be understood";
-    Unauthorized = UNAUTHORIZED "unauthorized", "The API key is missing or wrong";
-    ScopeMissing = FORBIDDEN "scope_missing", "The API key may not do this";
-    ForeignTenant = FORBIDDEN "foreign_tenant", "The API key is bound to another tenant";
+    Unauthorized = UNAUTHORIZED "unauthorized", "The key or token is missing or wrong";
+    TokenExpired = UNAUTHORIZED "token_expired", "The access token is over";
+    SessionOver = UNAUTHORIZED "session_over", "The session is over";
+    CredentialsInvalid = UNAUTHORIZED "credentials_invalid", "The name or the password is wrong";
+    SecondFactorRequired = UNAUTHORIZED "second_factor_required", "The second factor is missing";
+    SecondFactorInvalid = UNAUTHORIZED "second_factor_invalid", "The second factor is wrong";
+    ScopeMissing = FORBIDDEN "scope_missing", "The caller may not do this";
+    PeopleOnly = FORBIDDEN "people_only", "This is for people who are logged in";
+    CsrfFailed = FORBIDDEN "csrf_failed", "The page has not shown that it asks for this itself";
+    ForeignTenant = FORBIDDEN "foreign_tenant", "The caller is bound to another tenant";
+    TenantSuspended = FORBIDDEN "tenant_suspended", "The tenant was switched off";
+    AccountDeactivated = FORBIDDEN "account_deactivated", "The account was switched off";
+    EmailUnconfirmed = FORBIDDEN "email_unconfirmed", "The e-mail address was not confirmed";
+    RegistrationClosed = FORBIDDEN "registration_closed", "People cannot make accounts for themselves";
+    RoleTooHigh = FORBIDDEN "role_too_high", "The role may do what the caller may not";
+    KindInternal = FORBIDDEN "kind_internal", "Only the platform itself submits jobs of this kind";
     LinkInvalid = FORBIDDEN "link_invalid", "The link is not one that was given out";
     LinkExpired = FORBIDDEN "link_expired", "The time of the link is over";
     NotFound = NOT_FOUND "not_found", "There is nothing at this address";
@@ -66,6 +79,10 @@ codes! {
     UnknownQueue = NOT_FOUND "unknown_queue", "There is no such queue";
     UnknownWorker = NOT_FOUND "unknown_worker", "There is no such worker process";
     UnknownKey = NOT_FOUND "unknown_key", "There is no such API key";
+    UnknownUser = NOT_FOUND "unknown_user", "There is no such person";
+    UnknownSession = NOT_FOUND "unknown_session", "There is no such session";
+    UnknownWebhook = NOT_FOUND "unknown_webhook", "There is no such webhook";
+    TenantNotFound = NOT_FOUND "unknown_tenant", "There is no such tenant";
     KindNotFound = NOT_FOUND "unknown_kind", "There is no such kind of job";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed", "This address does not know this method";
     NotAcceptable = NOT_ACCEPTABLE "not_acceptable", "The answer does not come in a form that the caller accepts";
@@ -77,6 +94,16 @@ codes! {
     UnknownToken = CONFLICT "unknown_token", "The token is none that is valid now";
     KeyRevoked = CONFLICT "key_revoked", "The API key was taken back";
     LastAdminKey = CONFLICT "last_admin_key", "It is the last key that can make keys";
+    LastSuperAdmin = CONFLICT "last_super_admin", "It is the last super admin";
+    NameTaken = CONFLICT "name_taken", "The name or the address is another's";
+    KindConflict = CONFLICT "kind_conflict", "The kind is known with another schema";
+    TooManyKinds = CONFLICT "too_many_kinds", "The tenant has as many kinds as it may";
+    LeaseLost = CONFLICT "lease_lost", "The run is another's by now, or over";
+    TenantNotEmpty = CONFLICT "tenant_not_empty", "The tenant still has people or keys";
+    SecondFactorThere = CONFLICT "second_factor_there", "There is a second factor already";
+    SecondFactorMissing = CONFLICT "second_factor_missing", "There is no second factor";
+    WebhookDisabled = CONFLICT "webhook_disabled", "The webhook is disabled";
+    TooManyWebhooks = CONFLICT "too_many_webhooks", "There are as many webhooks as there may be";
     ChangedMeanwhile = CONFLICT "changed_meanwhile", "Somebody else has changed it in this moment";
     UniqueConflict = CONFLICT "unique_conflict", "Another job of its like is there, which the key does not see";
     NotOver = CONFLICT "not_over", "The job is not over";
@@ -91,6 +118,10 @@ codes! {
     RangeNotSatisfiable = RANGE_NOT_SATISFIABLE "range_not_satisfiable", "The range lies outside the file";
     InvalidRequest = UNPROCESSABLE_ENTITY "invalid_request", "The request is well formed, but something in it is wrong";
     InvalidPayload = UNPROCESSABLE_ENTITY "invalid_payload", "The kind does not accept this payload";
+    InvalidSchema = UNPROCESSABLE_ENTITY "invalid_schema", "The schema is none that can be registered";
+    WeakPassword = UNPROCESSABLE_ENTITY "weak_password", "The password is too easy to guess";
+    TokenInvalid = UNPROCESSABLE_ENTITY "token_invalid", "The token of the link does not work";
+    UnknownTenant = UNPROCESSABLE_ENTITY "unknown_tenant", "There is no such tenant";
     UnknownKind = UNPROCESSABLE_ENTITY "unknown_kind", "There is no such kind of job";
     MissingFile = UNPROCESSABLE_ENTITY "unknown_file", "The payload names a file that does not exist";
     UnknownParent = UNPROCESSABLE_ENTITY "unknown_parent", "There is no such job to wait for";
@@ -98,6 +129,8 @@ codes! {
     ChecksumMismatch = UNPROCESSABLE_ENTITY "checksum_mismatch", "The file is not the one that was announced";
     UploadLocked = LOCKED "upload_locked", "Another piece of the upload is arriving";
     RateLimited = TOO_MANY_REQUESTS "rate_limited", "These requests come too often";
+    LoginDelayed = TOO_MANY_REQUESTS "login_delayed", "The next try must wait";
+    LoginBusy = TOO_MANY_REQUESTS "login_busy", "Too many passwords are being checked";
     QueueFull = TOO_MANY_REQUESTS "queue_full", "The queue holds as many jobs as it may";
     RedisFull = TOO_MANY_REQUESTS "redis_full", "There is no memory to spare for new jobs";
     TooManyStreams = TOO_MANY_REQUESTS "too_many_streams", "The key has as many streams open as it may";
@@ -201,10 +234,16 @@ impl Problem {
         Self { inside: Some(inside.to_string()), ..self }
     }
 
-    /// Nobody showed a key that is known.
+    /// Nobody showed a key or token that is known.
     pub(crate) fn unauthorized() -> Self {
         Self::new(Code::Unauthorized, "Send the header `Authorization: Bearer <key>`.")
             .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// The token was good once.
+    pub(crate) fn token_expired() -> Self {
+        let error = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+        Self::new(Code::TokenExpired, "Renew it: POST /api/v1/auth/refresh.").header(WWW_AUTHENTICATE, error)
     }
 
     /// Redis does not answer.
@@ -296,6 +335,12 @@ impl From<RecordsError> for Problem {
                 .inside(error),
             _ => Self::internal(error),
         }
+    }
+}
+
+impl From<Busy> for Problem {
+    fn from(_: Busy) -> Self {
+        Self::new(Code::LoginBusy, "Try again in a moment.").retry_after(Duration::from_secs(1))
     }
 }
 

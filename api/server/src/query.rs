@@ -3,6 +3,7 @@
 use std::{fmt::Display, str::FromStr};
 
 use salvo::Request;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::problem::{Code, Problem};
 
@@ -49,6 +50,39 @@ impl<'a> Query<'a> {
     /// If one cannot be read.
     pub(crate) fn many<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Vec<T>, Problem> {
         self.all(name).flat_map(|text| text.split(',')).map(|text| parse(name, text)).collect()
+    }
+}
+
+/// How many entries a page has at most: `DEFAULT` if nothing is said, else 1 to `MOST`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit<const DEFAULT: usize, const MOST: usize>(pub(crate) usize);
+
+impl<const DEFAULT: usize, const MOST: usize> Default for Limit<DEFAULT, MOST> {
+    fn default() -> Self {
+        Self(DEFAULT)
+    }
+}
+
+impl<const DEFAULT: usize, const MOST: usize> FromStr for Limit<DEFAULT, MOST> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+        number.map(Self).ok_or_else(|| format!("must be a number from 1 to {MOST}"))
+    }
+}
+
+impl<const DEFAULT: usize, const MOST: usize> JsonSchema for Limit<DEFAULT, MOST> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Limit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "format": "uint", "minimum": 1, "maximum": MOST, "default": DEFAULT })
+    }
+
+    fn inline_schema() -> bool {
+        true
     }
 }
 

@@ -5,28 +5,41 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
-use fourmi_queue::{OutboxConfig, Queues, Watcher, relay_all};
+use fourmi_queue::{External, OutboxConfig, Queues, Watcher, relay_all};
 use fourmi_records::Records;
-use fourmi_settings::{Data, Database, Door, Environment, Listen, Outbox, Redis, SettingError, Streams, Uploads};
+use fourmi_secrets::Secrets;
+use fourmi_settings::{
+    Data, Database, Door, Environment, Listen, Outbox, People as PeopleSettings, Redis, SettingError, Streams, Traces,
+    Uploads, Worker,
+};
+use fourmi_telemetry::traces::Tracer;
 use salvo::{Service, conn::tcp::TcpAcceptor, fuse::FuseConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    archiver,
+    LimitHits, Monitor, Requests, archiver,
+    auth::Admission,
     door::Doorkeeper,
     health::Checkup,
     keys::Keys,
+    kinds::Kinds,
     links::Links,
+    people::People,
     routes::{
+        audit, auth,
+        erase::keep_erasing,
         files::{self, Files},
         health,
         jobs::{self, Jobs},
-        keys as key_routes, kinds, queues, workers,
+        keys as key_routes, kinds, metrics, queues, tenants, users, webhooks,
+        work::{self, Work},
+        workers,
     },
     service::service,
     sse,
     sweeper::sweep,
+    webhooks::Webhooks,
 };
 
 /// How long requests may go on after the server was asked to stop.
@@ -58,8 +71,14 @@ pub struct Settings {
     pub streams: Streams,
     /// Who may come in, and how often.
     pub door: Door,
+    /// The people.
+    pub people: PeopleSettings,
     /// Finished jobs on their way into the records.
     pub outbox: Outbox,
+    /// Traces.
+    pub traces: Traces,
+    /// What holds for workers of other systems as for those of our own.
+    pub worker: Worker,
 }
 
 impl Settings {
@@ -76,7 +95,10 @@ impl Settings {
             uploads: Uploads::read(environment)?,
             streams: Streams::read(environment)?,
             door: Door::read(environment)?,
+            people: PeopleSettings::read(environment)?,
             outbox: Outbox::read(environment)?,
+            traces: Traces::read(environment)?,
+            worker: Worker::read(environment)?,
         })
     }
 }
@@ -86,6 +108,7 @@ pub struct Server {
     listener: TcpListener,
     service: Service,
     stop: CancellationToken,
+    tracer: Option<Tracer>,
 }
 
 impl Server {
@@ -107,41 +130,66 @@ impl Server {
         let outbox = OutboxConfig { most: settings.outbox.limit, ..OutboxConfig::default() };
         let keys = Arc::new(Keys::open(records.clone(), &settings.data).await?);
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&keys).keep_up()));
+        let kinds = Arc::new(Kinds::open(records.clone()).await?);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&kinds).keep_up()));
+        let people = People::open(records.clone(), queues.clone(), settings.people.clone(), &settings.data).await?;
+        tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&people).keep_up()));
         archiver::start(&queues, &records, outbox, &stop).await?;
+        let secrets = Secrets::load(&settings.people.secrets, &settings.data)?;
+        let hooks =
+            Webhooks::start(records.clone(), queues.clone(), secrets, Arc::clone(&people), outbox, &stop).await?;
         // A cancel by HTTP must move the jobs that wait even if no worker lives.
         let relaying = relay_all(queues.clone(), catalogue().queues());
         tokio::spawn(stop.clone().run_until_cancelled_owned(relaying));
-        let keeper = Arc::new(Doorkeeper::new(settings.door.clone(), queues.clone()));
+        let (requests, hits) = (Requests::default(), LimitHits::default());
+        let Worker { lease, keep_done, keep_failed, .. } = settings.worker;
+        let external = External::start(&queues, lease, (keep_done, keep_failed)).await?;
+        let keeper = Arc::new(Doorkeeper::new(settings.door.clone(), queues.clone(), hits.clone()));
         let watcher = Watcher::start(queues.clone(), catalogue().queues());
-        let streams = sse::Streams::new(settings.streams.per_key);
+        let streams = sse::Streams::new(settings.streams.per_key, hits.clone());
         let uploads = fourmi_blobs::Uploads::of(&blobs, settings.uploads.expiry);
         tokio::spawn(stop.clone().run_until_cancelled_owned(sweep(blobs.clone(), uploads.clone())));
         let max_upload_bytes = settings.uploads.max_bytes;
         let files = Files { blobs: blobs.clone(), uploads, max_upload_bytes, links: Arc::clone(&links) };
+        let monitor =
+            Monitor::new(&requests, &hits, queues.clone(), records.clone(), streams.clone(), settings.data.files());
+        let jobs = Arc::new(Jobs {
+            queues: queues.clone(),
+            records: records.clone(),
+            watcher,
+            streams: streams.clone(),
+            kinds: Arc::clone(&kinds),
+            blobs,
+            keeper: Arc::clone(&keeper),
+            stop: stop.clone(),
+        });
+        tokio::spawn(stop.clone().run_until_cancelled_owned(keep_erasing(Arc::clone(&jobs), records.clone())));
+        let work = Work { external, kinds: Arc::clone(&kinds), lease, streams, stop: stop.clone() };
         let groups = vec![
-            jobs::group(Jobs {
-                queues: queues.clone(),
-                records: records.clone(),
-                watcher,
-                streams,
-                blobs,
-                keeper: Arc::clone(&keeper),
-                stop: stop.clone(),
-            }),
+            jobs::group(Arc::clone(&jobs)),
             files::group(files),
-            kinds::group(),
+            webhooks::group(jobs, hooks),
+            kinds::group(kinds),
+            work::group(Arc::new(work)),
             queues::group(queues.clone()),
             workers::group(queues.clone()),
+            auth::group(Arc::clone(&people)),
+            users::group(Arc::clone(&people)),
+            tenants::group(Arc::clone(&people)),
             key_routes::group(Arc::clone(&keys)),
+            audit::group(Arc::clone(&people)),
             health::group(Checkup::new(queues, records, settings.data.files())),
+            metrics::group(monitor),
         ];
-        let service = service(keys, links, Some(keeper), groups);
-        Ok(Self::of(listener, service, stop))
+        let admission = Admission { keys, people: Some(people), links, keeper: Some(keeper) };
+        let tracer = Tracer::start(&settings.traces, "fourmi-api")?;
+        let service = service(&admission, &requests, tracer.clone(), groups);
+        Ok(Self { tracer, ..Self::of(listener, service, stop) })
     }
 
     /// A server of a service on a listener.
     pub fn of(listener: TcpListener, service: Service, stop: CancellationToken) -> Self {
-        Self { listener, service, stop }
+        Self { listener, service, stop, tracer: None }
     }
 
     /// The address that it listens on.
@@ -165,7 +213,11 @@ impl Server {
             stop.cancelled().await;
             handle.stop_graceful(DRAIN);
         });
-        Ok(server.try_serve(self.service).await?)
+        let served = server.try_serve(self.service).await;
+        if let Some(tracer) = self.tracer {
+            tracer.flush().await;
+        }
+        Ok(served?)
     }
 }
 

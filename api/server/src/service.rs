@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fourmi_kinds::catalogue;
+use fourmi_telemetry::traces::Tracer;
 use salvo::{
     Depot, FlowCtrl, Handler, Request, Response, Router, Service, Writer, async_trait,
     catcher::Catcher,
@@ -12,11 +13,10 @@ use salvo::{
 };
 
 use crate::{
-    auth::{RequireKey, RequireKeyOrLink},
-    door::{Count, Doorkeeper, Enter, class_of},
+    Requests,
+    auth::{Admission, RequireCaller, RequireCallerOrLink},
+    door::{Count, Enter, class_of},
     headers::accepts,
-    keys::Keys,
-    links::Links,
     openapi,
     operation::{ANY, Access, Group, Operation},
     problem::{Catch, Code, Problem},
@@ -24,9 +24,9 @@ use crate::{
     trace::Trace,
 };
 
-/// The service that answers on these routes, to whoever has a key or, for files, a link; and on those of the documentation,
-/// which describes them. Without somebody at the door nobody is counted.
-pub fn service(keys: Arc<Keys>, links: Arc<Links>, keeper: Option<Arc<Doorkeeper>>, mut groups: Vec<Group>) -> Service {
+/// The service that answers on these routes, to whoever is known or, for files, has a link; and on those of the documentation,
+/// which describes them. How long it takes is counted and, if there is a tracer, traced.
+pub fn service(admission: &Admission, requests: &Requests, tracer: Option<Tracer>, mut groups: Vec<Group>) -> Service {
     let page = docs::Page::default();
     groups.push(docs::group(page.clone()));
     page.fill(&openapi::document(&groups, catalogue()));
@@ -34,11 +34,12 @@ pub fn service(keys: Arc<Keys>, links: Arc<Links>, keeper: Option<Arc<Doorkeeper
     let mut root = Router::new().get(to_docs).push(Router::with_path("docs/style.css").get(docs::style));
     for group in &groups {
         for operation in &group.operations {
-            root = root.push(route(group, operation, &keys, &links, keeper.as_ref()));
+            root = root.push(route(group, operation, admission));
         }
     }
-    let mut service = Service::new(root).hoop(Trace).catcher(Catcher::new(Catch));
-    if let Some(keeper) = keeper {
+    let mut service =
+        Service::new(root).hoop(Trace { requests: requests.clone(), tracer }).catcher(Catcher::new(Catch));
+    if let Some(keeper) = admission.keeper.clone() {
         let cors = keeper.cors();
         service = service.hoop(Enter(keeper));
         if let Some(cors) = cors {
@@ -48,21 +49,16 @@ pub fn service(keys: Arc<Keys>, links: Arc<Links>, keeper: Option<Arc<Doorkeeper
     service
 }
 
-fn route(
-    group: &Group,
-    operation: &Operation,
-    keys: &Arc<Keys>,
-    links: &Arc<Links>,
-    keeper: Option<&Arc<Doorkeeper>>,
-) -> Router {
+fn route(group: &Group, operation: &Operation, admission: &Admission) -> Router {
     let mut router = Router::with_path(operation.path.trim_start_matches('/'));
-    let require_key = RequireKey { keys: Arc::clone(keys), scopes: operation.scopes, keeper: keeper.cloned() };
+    let (scopes, is_for_people) = (operation.scopes, operation.access == Access::Person);
+    let require_caller = RequireCaller { admission: admission.clone(), scopes, is_for_people };
     router = match operation.access {
         Access::Open => router,
-        Access::Key => router.hoop(require_key),
-        Access::KeyOrLink => router.hoop(RequireKeyOrLink(require_key, Arc::clone(links))),
+        Access::Caller | Access::Person => router.hoop(require_caller),
+        Access::CallerOrLink => router.hoop(RequireCallerOrLink(require_caller)),
     };
-    if let (Some(keeper), Some(class)) = (keeper, class_of(operation)) {
+    if let (Some(keeper), Some(class)) = (&admission.keeper, class_of(operation)) {
         router = router.hoop(Count { keeper: Arc::clone(keeper), class });
     }
     router = router.hoop(Negotiate(operation.media_type()));
@@ -110,6 +106,8 @@ mod tests {
 
     use super::*;
     use crate::{
+        keys::Keys,
+        links::Links,
         operation::{JSON, schema},
         server::Server,
     };
@@ -128,12 +126,13 @@ mod tests {
             "Never.",
         );
         let folder = tempfile::tempdir().unwrap();
-        let service = service(
-            Arc::new(Keys::only(folder.path(), "a-key-of-the-tests").await.unwrap()),
-            Arc::new(Links::random()),
-            None,
-            vec![Group::new("t", "", vec![operation])],
-        );
+        let admission = Admission {
+            keys: Arc::new(Keys::only(folder.path(), "a-key-of-the-tests").await.unwrap()),
+            people: None,
+            links: Arc::new(Links::random()),
+            keeper: None,
+        };
+        let service = service(&admission, &Requests::default(), None, vec![Group::new("t", "", vec![operation])]);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::of(listener, service, CancellationToken::new());
         let url = format!("http://{}/panic", server.address().unwrap());

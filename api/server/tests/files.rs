@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use fourmi_api::{
-    Keys, Links, Server,
+    Admission, Keys, Kinds, Links, Requests, Server,
     routes::{
         files::{self, Files},
         kinds,
@@ -12,6 +12,7 @@ use fourmi_api::{
     service,
 };
 use fourmi_blobs::{Blobs, Owner, Uploads};
+use fourmi_records::Records;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -44,7 +45,10 @@ impl TestApi {
         let max_upload_bytes = MAX_UPLOAD_BYTES as u64;
         let files = Files { blobs: blobs.clone(), uploads, max_upload_bytes, links: links.clone() };
         let keys = Arc::new(Keys::only(folder.path(), KEY).await.unwrap());
-        let service = service(keys, links, None, vec![files::group(files), kinds::group()]);
+        let admission = Admission { keys, people: None, links, keeper: None };
+        let kinds = Arc::new(Kinds::open(Records::open(&folder.path().join("records")).await.unwrap()).await.unwrap());
+        let groups = vec![files::group(files), kinds::group(kinds)];
+        let service = service(&admission, &Requests::default(), None, groups);
         let stop = CancellationToken::new();
         let server = Server::of(TcpListener::bind("127.0.0.1:0").await.unwrap(), service, stop.clone());
         let url = format!("http://{}", server.address().unwrap());

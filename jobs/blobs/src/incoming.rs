@@ -258,6 +258,27 @@ fn remove_entries(places: &Places, content: &Path) -> io::Result<()> {
     remove_if_there(&places.incoming_metadata())
 }
 
+/// The files of one owner, by their descriptions. One that cannot be read is nobody's.
+pub(crate) fn submitted_by(root: &Path, who: &str) -> io::Result<Vec<BlobId>> {
+    let mut found = Vec::new();
+    for shard in fs::read_dir(root)? {
+        let shard = shard?;
+        // Files that arrive have no owner yet.
+        if shard.file_name().len() != 2 {
+            continue;
+        }
+        for entry in fs::read_dir(shard.path())? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let blob = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Blob>(&text).ok());
+            found.extend(blob.filter(|blob| blob.owner.submitted_by.as_deref() == Some(who)).map(|blob| blob.id));
+        }
+    }
+    Ok(found)
+}
+
 pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -253,6 +253,17 @@ impl Blobs {
         blocking(move || incoming::delete(&root, &id)).await
     }
 
+    /// The files that were sent with this key or by this person, or made by jobs that they submitted. Looks at every file
+    /// that there is.
+    ///
+    /// # Errors
+    /// If the folder cannot be read. Files that are deleted meanwhile may be named, and new ones may be missing.
+    pub async fn submitted_by(&self, who: &str) -> Result<Vec<BlobId>, BlobError> {
+        let (root, who) = (Arc::clone(&self.root), who.to_owned());
+        let reading = BlobError::storage("looking for the files of an owner");
+        blocking(move || incoming::submitted_by(&root, &who).map_err(reading)).await
+    }
+
     pub(crate) fn root(&self) -> &Arc<Path> {
         &self.root
     }

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::{AudioDerive, AudioExtract, AudioLive, MediaProbe};
+use crate::{AudioDerive, AudioExtract, AudioLive, MailSend, MediaProbe, WebhookDeliver};
 
 /// Every kind that this build knows.
 ///
@@ -15,7 +15,13 @@ use crate::{AudioDerive, AudioExtract, AudioLive, MediaProbe};
 /// At first use, if two kinds have one name or a name is malformed: a mistake of the programmer that no test misses.
 pub fn catalogue() -> &'static Catalogue {
     static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
-        Catalogue::default().with::<AudioDerive>().with::<AudioExtract>().with::<AudioLive>().with::<MediaProbe>()
+        Catalogue::default()
+            .with::<AudioDerive>()
+            .with::<AudioExtract>()
+            .with::<AudioLive>()
+            .with::<MailSend>()
+            .with::<MediaProbe>()
+            .with::<WebhookDeliver>()
     });
     &CATALOGUE
 }
@@ -30,6 +36,8 @@ pub trait JobKind: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'st
     const SCHEMA_VERSION: u32 = 1;
     /// What it does, in one line.
     const SUMMARY: &'static str;
+    /// Whether only the platform itself submits its jobs.
+    const INTERNAL: bool = false;
     /// What a successful job gives.
     type Output: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
 
@@ -75,6 +83,8 @@ pub struct KindInfo {
     pub schema_version: u32,
     /// What it does, in one line.
     pub summary: &'static str,
+    /// Whether only the platform itself submits its jobs.
+    pub internal: bool,
     /// How its jobs are treated.
     pub policy: Policy,
     /// JSON Schema (2020-12) of the payload.
@@ -93,6 +103,7 @@ impl KindInfo {
             queue,
             schema_version: K::SCHEMA_VERSION,
             summary: K::SUMMARY,
+            internal: K::INTERNAL,
             policy: K::policy(),
             // A caller writes the payload and reads the result.
             payload_schema: SchemaSettings::draft2020_12()
@@ -166,11 +177,12 @@ impl Catalogue {
         self.kinds.values()
     }
 
-    /// The queues that these kinds wait in, each once.
+    /// The queues that these kinds wait in, each once, and last that of external jobs, whose kinds are in no build.
     pub fn queues(&self) -> Vec<QueueName> {
         let mut queues: Vec<_> = self.kinds.values().map(|kind| kind.queue.clone()).collect();
         queues.sort();
         queues.dedup();
+        queues.push(QueueName::external());
         queues
     }
 }
@@ -183,6 +195,13 @@ mod tests {
     #[should_panic(expected = "two kinds are named media.probe")]
     fn a_name_is_given_once() {
         let _ = Catalogue::default().with::<MediaProbe>().with::<MediaProbe>();
+    }
+
+    #[test]
+    fn no_kind_takes_a_name_or_the_queue_of_external_ones() {
+        for kind in catalogue().iter() {
+            assert!(!kind.name.is_external() && kind.queue != QueueName::external(), "{}", kind.name);
+        }
     }
 
     #[test]

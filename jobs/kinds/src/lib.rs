@@ -2,8 +2,10 @@
 
 mod audio;
 mod catalogue;
+mod mail_send;
 mod media;
 mod media_probe;
+mod webhook_deliver;
 
 pub use audio::{
     AudioCodec, AudioDerive, AudioExtract, AudioExtracted, AudioFormat, AudioLive, AudioRecorded, ChapterOptions,
@@ -11,5 +13,7 @@ pub use audio::{
     Points, SilenceTrim, Source, SourceInfo, TagOptions, Thumbnails, Trim, Waveform,
 };
 pub use catalogue::{Catalogue, InvalidPayload, JobKind, KindInfo, catalogue};
+pub use mail_send::{MailSend, MailSent, Notice};
 pub use media::{Chapter, MediaNote};
 pub use media_probe::{MediaInfo, MediaProbe, MediaStream, StreamType};
+pub use webhook_deliver::{WEBHOOK_DELAYS, WebhookDeliver, WebhookDelivered};

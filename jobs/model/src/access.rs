@@ -39,6 +39,8 @@ scopes! {
     JobsRead = "jobs:read",
     /// Cancelling, retrying, changing and deleting jobs.
     JobsControl = "jobs:control",
+    /// Registering kinds of jobs, and leasing and settling jobs of such kinds.
+    JobsWork = "jobs:work",
     /// Storing and deleting files.
     FilesWrite = "files:write",
     /// Reading files and making links to them.
@@ -47,8 +49,18 @@ scopes! {
     QueuesRead = "queues:read",
     /// Steering queues and workers, replaying and purging what failed.
     QueuesAdmin = "queues:admin",
+    /// Reading the figures of the platform, for monitoring.
+    MetricsRead = "metrics:read",
     /// Making, changing and revoking API keys.
     KeysAdmin = "keys:admin",
+    /// Looking after people: inviting, changing, deactivating and deleting them.
+    UsersAdmin = "users:admin",
+    /// Reading the audit log.
+    AuditRead = "audit:read",
+    /// Making, changing and deleting tenants, and the keys that sign tokens.
+    TenantsAdmin = "tenants:admin",
+    /// Making, changing and trying webhooks, and reading what they were told.
+    WebhooksWrite = "webhooks:write",
     /// The state and progress of a job by its id, without what it holds: for keys that anybody may see.
     PublicRead = "public:read",
 }
@@ -56,7 +68,7 @@ scopes! {
 impl Scope {
     /// Whether it concerns jobs and files, which belong to tenants, rather than what all tenants share.
     pub const fn is_for_tenants(self) -> bool {
-        !matches!(self, Self::QueuesRead | Self::QueuesAdmin)
+        !matches!(self, Self::QueuesRead | Self::QueuesAdmin | Self::MetricsRead | Self::TenantsAdmin)
     }
 }
 

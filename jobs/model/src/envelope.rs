@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    History, Isolation, JobId, KindName, LimitName, ParentFailure, ParentOutcome, Policy, PolicyOverrides, Priority,
-    Retention, TenantName, Unique,
+    History, Isolation, JobId, KindName, LimitName, ParentFailure, ParentOutcome, ParkReason, Policy, PolicyOverrides,
+    Priority, Retention, TenantName, Unique, WebhookTarget,
 };
 
 /// The largest payload, in bytes of JSON. Larger data is a blob that the payload names.
@@ -39,9 +39,12 @@ pub struct Envelope {
     /// Labels for lists and streams.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// Runs through all logs and child jobs.
+    /// Runs through all logs and child jobs: the id of the request that it came with, unless the caller has chosen another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
+    /// Where its runs belong in a trace: a `traceparent` of W3C Trace Context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// A run that would start after this does not; the job is then `failed` with `expired`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
@@ -60,6 +63,9 @@ pub struct Envelope {
     /// The id of the API key that it was submitted with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitted_by: Option<String>,
+    /// Who is told of its end, beside those who are told of every job's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookTarget>,
 }
 
 fn first_version() -> u32 {
@@ -80,6 +86,9 @@ pub struct Submission {
     pub priority: Priority,
     /// Not before this time.
     pub not_before: Option<Timestamp>,
+    /// What it waits for from the start, if that is known before it has ever run: then it is parked until somebody releases
+    /// it, and does not look at `not_before`. One that waits for other jobs waits for those alone.
+    pub parked: Option<ParkReason>,
     /// Whether the handler runs in a child process: then the death of a worker is not held against the job.
     pub isolated: bool,
     /// Whether it has no budget of attempts: then its crashes are forgotten after a run that went well for ten minutes.
@@ -113,15 +122,18 @@ impl Submission {
                 policy: PolicyOverrides::default(),
                 tags: Vec::new(),
                 correlation_id: None,
+                traceparent: None,
                 deadline: None,
                 after: Vec::new(),
                 on_parent_failure: ParentFailure::default(),
                 parent: None,
                 batch: None,
                 submitted_by: None,
+                webhook: None,
             },
             priority: Priority::Normal,
             not_before: None,
+            parked: None,
             isolated: false,
             endless: false,
             idempotency_key: None,

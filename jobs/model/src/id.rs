@@ -29,6 +29,11 @@ pub struct QueueName(Arc<str>);
 impl QueueName {
     const RULE: &str = "a lower-case letter, then up to 31 lower-case letters, digits or '_'";
 
+    /// The queue of external jobs: those of kinds that workers of other systems have registered and lease by HTTP.
+    pub fn external() -> Self {
+        Self("external".into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -53,6 +58,14 @@ pub struct KindName(Arc<str>);
 
 impl KindName {
     const RULE: &str = "two or more words of lower-case letters, digits and '_', joined by dots, 64 characters at most";
+
+    /// How the names of kinds begin that workers of other systems register; no kind of Fourmi's own is named so.
+    pub const EXTERNAL: &str = "x.";
+
+    /// Whether workers of other systems may register a kind of this name.
+    pub fn is_external(&self) -> bool {
+        self.0.starts_with(Self::EXTERNAL)
+    }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     ErrorReport, JobId, KindName, LimitName, ParentFailure, ParkReason, Priority, Progress, QueueName, State,
-    TenantName,
+    TenantName, WebhookTarget,
 };
 
 /// A job at one moment: what the API answers, what a stream sends, what the command line shows.
@@ -79,6 +79,9 @@ pub struct Job {
     /// The id of the API key that it was submitted with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitted_by: Option<String>,
+    /// Who is told of its end, beside those who are told of every job's; its record does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookTarget>,
     /// The worker process that runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
@@ -105,6 +108,30 @@ pub struct Job {
     /// Whether the queue has forgotten the job, and this is its record.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub archived: bool,
+}
+
+/// The largest result or error that news of a job carry, in bytes of JSON: whoever wants a larger one reads the job.
+const LARGEST_NEWS: usize = 8 * 1024;
+
+impl Job {
+    /// What webhooks and brokers are told of a job: the job without its payload and progress, and without a result or error
+    /// that is large; then `result_omitted` or `error_omitted` says so.
+    pub fn news(&self) -> Value {
+        let mut news = serde_json::to_value(self).unwrap_or_default();
+        let Some(fields) = news.as_object_mut() else { return news };
+        for field in
+            ["payload", "progress", "webhook", "limits", "schema_version", "log_lines", "after", "on_parent_failure"]
+        {
+            fields.remove(field);
+        }
+        for field in ["result", "error"] {
+            if fields.get(field).is_some_and(|value| value.to_string().len() > LARGEST_NEWS) {
+                fields.remove(field);
+                fields.insert(format!("{field}_omitted"), true.into());
+            }
+        }
+        news
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

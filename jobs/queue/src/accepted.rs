@@ -40,6 +40,7 @@ impl Pushed {
         let is_due = due_at.is_none_or(|time| time <= created_at);
         let state = match unmet(submission).is_empty() {
             false => State::Blocked,
+            true if submission.parked.is_some() => State::Parked,
             true if is_due => State::Waiting,
             true => State::Scheduled,
         };
@@ -60,7 +61,7 @@ impl Pushed {
             attempts: 0,
             crashes: 0,
             created_at,
-            due_at: due_at.filter(|_| state != State::Waiting),
+            due_at: due_at.filter(|_| matches!(state, State::Scheduled | State::Blocked)),
             started_at: None,
             finished_at: None,
             deadline: envelope.deadline,
@@ -69,8 +70,9 @@ impl Pushed {
             parent: envelope.parent.clone(),
             batch: envelope.batch.clone(),
             submitted_by: envelope.submitted_by.clone(),
+            webhook: envelope.webhook.clone(),
             worker: None,
-            parked_reason: None,
+            parked_reason: submission.parked.filter(|_| state == State::Parked),
             cancel_requested: false,
             log_lines: 0,
             progress: None,

@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use fourmi_model::{
-    Envelope, History, JobId, KEY_LIVES, MAX_LIMITS, MAX_UNIQUE, ParentFailure, Priority, QueueName, Retention,
-    Submission, TenantName, Unique, UniqueUntil,
+    Envelope, History, JobId, KEY_LIVES, MAX_LIMITS, MAX_UNIQUE, ParentFailure, ParkReason, Priority, QueueName,
+    Retention, Submission, TenantName, Unique, UniqueUntil,
 };
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use redis::Value;
@@ -85,6 +85,8 @@ struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     t: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    x: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     i: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     e: Option<u8>,
@@ -128,6 +130,7 @@ impl Options {
         Self {
             p: priority_number(submission.priority),
             t: submission.not_before.map(|time| time.as_millisecond()),
+            x: submission.parked.map(ParkReason::as_str),
             i: submission.isolated.then_some(1),
             e: submission.endless.then_some(1),
             d: submission.envelope.deadline.map(|time| time.as_millisecond()),
@@ -167,6 +170,7 @@ impl Options {
     fn is_plain(&self) -> bool {
         self.p == priority_number(Priority::Normal)
             && self.t.is_none()
+            && self.x.is_none()
             && self.i.is_none()
             && self.e.is_none()
             && self.d.is_none()

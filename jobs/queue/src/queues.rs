@@ -11,7 +11,7 @@ use fourmi_model::{Job, JobId, KindName, LogPage, ParkReason, QueueName, RunRepo
 use jiff::Timestamp;
 
 use crate::{
-    OutboxState, Pushed, QueueError, Refusal,
+    Consumer, OutboxState, Pushed, QueueError, Refusal,
     link::Link,
     list, outbox,
     push::{Pusher, Row},
@@ -276,12 +276,12 @@ impl Queues {
         Ok(u64::try_from(ms).ok().and_then(read::timestamp))
     }
 
-    /// How full the outbox of a queue is; `None` if nobody consumes it.
+    /// How full an outbox of a queue is; `None` if nobody consumes it.
     ///
     /// # Errors
     /// If Redis does not answer.
-    pub async fn outbox(&self, queue: &QueueName) -> Result<Option<OutboxState>, QueueError> {
-        outbox::state(&self.link, queue).await
+    pub async fn outbox(&self, queue: &QueueName, consumer: Consumer) -> Result<Option<OutboxState>, QueueError> {
+        outbox::state(&self.link, queue, consumer).await
     }
 
     /// How Redis is, asked now.

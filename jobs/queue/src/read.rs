@@ -140,6 +140,7 @@ pub(crate) fn document(id: JobId, (hash, envelope, outcome, progress): Row) -> R
         parent: envelope.parent,
         batch: envelope.batch,
         submitted_by: envelope.submitted_by,
+        webhook: envelope.webhook,
         worker: text("worker").filter(|_| state == State::Running).map(str::to_owned),
         parked_reason,
         cancel_requested: state == State::Running && hash.contains_key("cancel"),

@@ -48,6 +48,7 @@ scripts! {
     ROUSE = "rouse.lua",
     SCALE = "scale.lua",
     SETTLE = "settle.lua",
+    STANDING = "standing.lua",
     SWEEP = "sweep.lua",
     TOLD = "told.lua",
     TRIM = "trim.lua",

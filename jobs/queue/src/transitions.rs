@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use fourmi_model::{Envelope, ErrorReport, JobId, LogEntry, MAX_LOG_LINES, ParkReason, QueueName, Retention};
+use fourmi_model::{
+    Envelope, ErrorReport, Failure, JobId, LogEntry, MAX_LOG_LINES, NextStep, ParkReason, Policy, QueueName, Retention,
+};
 use redis::Value;
 use uuid::Uuid;
 
@@ -58,6 +60,8 @@ pub struct Claim {
     pub crashes: u32,
     /// Whether nothing else may run in the process meanwhile.
     pub alone: bool,
+    /// How long it has waited since it could run.
+    pub waited: Duration,
     /// The part of the job that never changes, or why it cannot be read.
     pub envelope: Result<Envelope, String>,
 }
@@ -154,6 +158,50 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The word for it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Succeeded { .. } => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Retrying { .. } => "retrying",
+            Self::Parked { .. } => "parked",
+            Self::Crashed { .. } => "crashed",
+            Self::Released { .. } => "released",
+            Self::Misdirected { .. } => "misdirected",
+        }
+    }
+
+    /// Why, if it is no success.
+    pub const fn error(&self) -> Option<&ErrorReport> {
+        match self {
+            Self::Failed { error, .. }
+            | Self::Cancelled { error, .. }
+            | Self::Retrying { error, .. }
+            | Self::Parked { error, .. }
+            | Self::Crashed { error, .. }
+            | Self::Misdirected { error, .. } => Some(error),
+            Self::Succeeded { .. } | Self::Released { .. } => None,
+        }
+    }
+
+    /// What comes of a run that failed so, after so many attempts, this one included.
+    pub fn of_failure(failure: &Failure, policy: &Policy, attempts: u32) -> Self {
+        let Retention { done, failed } = policy.retention;
+        let error = failure.report();
+        match failure.next {
+            NextStep::Cancelled => Self::Cancelled { error, keep: done },
+            NextStep::Park { reason } => Self::Parked { error, reason, keep: done },
+            NextStep::Retry { after_ms } if policy.attempts.is_none_or(|most| attempts < most) => {
+                let backoff = || policy.backoff.delay(attempts, rand::random());
+                Self::Retrying { error, delay: after_ms.map_or_else(backoff, Duration::from_millis), keep: done }
+            }
+            NextStep::Retry { .. } | NextStep::GiveUp => Self::Failed { error, keep: failed },
+        }
+    }
+}
+
 impl Transitions {
     /// The transitions of `queue`.
     ///
@@ -183,31 +231,45 @@ impl Transitions {
     /// # Errors
     /// If Redis does not answer; what it had handed out then goes back when the lease runs out.
     pub async fn fetch(&self, worker: &str, want: usize, lease: Duration, idle: bool) -> Result<Fetched, QueueError> {
+        self.fetch_of(worker, want, lease, idle, &[]).await
+    }
+
+    /// The same; of external jobs those of these tenants and kinds.
+    pub(crate) async fn fetch_of(
+        &self,
+        worker: &str,
+        want: usize,
+        lease: Duration,
+        idle: bool,
+        owners: &[String],
+    ) -> Result<Fetched, QueueError> {
         let mut call = self.call(&scripts::FETCH);
         call.arg(worker)
             .arg(want.min(STEP_RUNS))
             .arg(milliseconds(lease))
             .arg(u8::from(idle))
-            .arg(milliseconds(Retention::default().failed));
+            .arg(milliseconds(Retention::default().failed))
+            .arg(owners);
         let answer: Vec<Value> = self.link.invoke(&call).await?;
         let [next_due, must_be_idle, jobs @ ..] = answer.as_slice() else {
             return Err(QueueError::Corrupt("the answer to a fetch".into()));
         };
         Ok(Fetched {
-            claims: jobs.chunks_exact(6).filter_map(|job| self.claim(job)).collect(),
+            claims: jobs.chunks_exact(7).filter_map(|job| self.claim(job)).collect(),
             next_due: u64::try_from(number(next_due)).ok().map(Duration::from_millis),
             must_be_idle: text(must_be_idle) == "1",
         })
     }
 
     fn claim(&self, job: &[Value]) -> Option<Claim> {
-        let [id, run, attempts, crashes, alone, envelope] = job else { return None };
+        let [id, run, attempts, crashes, alone, waited, envelope] = job else { return None };
         Some(Claim {
             id: JobId::from_parts(self.queue.clone(), Uuid::try_parse(text(id)).ok()?),
             run: u64::try_from(number(run)).ok()?,
             attempts: number(attempts).try_into().unwrap_or(u32::MAX),
             crashes: number(crashes).try_into().unwrap_or(u32::MAX),
             alone: text(alone) == "1",
+            waited: Duration::from_millis(u64::try_from(number(waited)).unwrap_or(0)),
             envelope: serde_json::from_str(text(envelope)).map_err(|error| error.to_string()),
         })
     }
@@ -287,9 +349,24 @@ impl Transitions {
     /// # Errors
     /// If Redis does not answer.
     pub async fn promote(&self, limit: u64) -> Result<u64, QueueError> {
+        Ok(self.promote_due(limit).await?.0)
+    }
+
+    /// The same, and the time until the next is due.
+    pub(crate) async fn promote_due(&self, limit: u64) -> Result<(u64, Option<Duration>), QueueError> {
         let mut call = self.call(&scripts::PROMOTE);
-        let (moved, _next_due): (u64, i64) = self.link.invoke(call.arg(limit.min(STEP))).await?;
-        Ok(moved)
+        let (moved, next_due): (u64, i64) = self.link.invoke(call.arg(limit.min(STEP))).await?;
+        Ok((moved, u64::try_from(next_due).ok().map(Duration::from_millis)))
+    }
+
+    /// What any process may do for all, each second: takes back expired leases, lets due jobs run, fails those that are
+    /// too late, trims finished ones.
+    pub(crate) async fn keep_house(&self, lease: Duration, kept: (u64, u64)) -> Result<(), QueueError> {
+        while self.reclaim(STEP, lease).await? == STEP {}
+        while self.promote(STEP).await? == STEP {}
+        while self.expire(STEP).await? == STEP {}
+        while self.trim(STEP, kept).await? == STEP {}
+        Ok(())
     }
 
     /// Fails up to `limit` (at most 1,000) jobs whose deadline has passed before a run could start; gives how many were

@@ -3,13 +3,14 @@
 use std::{collections::HashMap, time::Duration};
 
 use fourmi_model::{
-    Awaited, Block, Busy, EstimatedStart, Job, JobId, Knowledge, Limit, LimitState, NoEstimate, State, Why, WorkerInfo,
+    Awaited, Block, Busy, EstimatedStart, Job, JobId, Knowledge, Limit, LimitState, NoEstimate, QueueName, State, Why,
+    WorkerInfo,
 };
 use jiff::Timestamp;
 use redis::Value;
 
 use crate::{
-    QueueError, Queues,
+    QueueError, Queues, WorkerName,
     estimate::{Pace, Rival, Turns, estimate, float},
     read::{self, meta_key, priority_number, timestamp},
     registry, scripts,
@@ -66,6 +67,10 @@ impl Queues {
         let or_more = ahead < 0 && job.state == State::Waiting && length > SEARCHED;
         let (paused, cap, running, pace, started, waiting) = queue;
         let count = |number: Option<i64>| number.and_then(|number| number.try_into().ok()).unwrap_or(0);
+        let mut workers = registry::workers(self.link(), id.queue()).await?;
+        if *id.queue() == QueueName::external() {
+            workers.retain(|worker| WorkerName::is_of(&worker.name, job.tenant.as_ref()));
+        }
         Ok(Some(Seen {
             now: timestamp(now).unwrap_or_default(),
             alone,
@@ -83,7 +88,7 @@ impl Queues {
             steered: steered == 1,
             lanes: lanes.max(1),
             rivals,
-            workers: registry::workers(self.link(), id.queue()).await?,
+            workers,
         }))
     }
 

@@ -202,6 +202,7 @@ pub(crate) fn record(row: &dyn Cells) -> Result<JobRecord, RecordsError> {
         parent: flow.parent,
         batch: flow.batch,
         submitted_by: row.text("submitted_by")?,
+        webhook: None,
         worker: None,
         parked_reason: None,
         cancel_requested: false,

@@ -1,17 +1,41 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
+mod attempts;
+mod audit;
 mod deletion;
+mod erasures;
 mod error;
 mod jobs;
 mod keys;
+mod kinds;
 mod list;
+mod one_time;
+mod people;
+mod people_list;
 mod postgres;
 mod row;
+mod sessions;
 mod sqlite;
 mod statement;
 mod store;
+mod tenants;
+mod token_keys;
+mod walk;
+mod webhooks;
 
+pub use attempts::Attempts;
+pub use audit::AuditFilter;
+pub use erasures::Leftovers;
 pub use error::RecordsError;
 pub use keys::ApiKey;
+pub use kinds::{KindChange, RegisteredKind};
 pub use list::RecordFilter;
-pub use store::Records;
+pub use one_time::OneTime;
+pub use people::{User, UserChange, UserRemoval};
+pub use people_list::UserFilter;
+pub use sessions::{Refreshed, Session};
+pub use store::{Connections, Records};
+pub use tenants::{KindUsage, Tenant, TenantCounts, TenantRemoval, Usage};
+pub use token_keys::TokenKey;
+pub use webhooks::Webhook;

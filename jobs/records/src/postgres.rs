@@ -24,10 +24,15 @@ const CONNECTIONS: u32 = 8;
 const LIMITS: &str = "SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'";
 
 /// In the order in which they are applied. A step that was released is never changed.
-const STEPS: [(&str, &str); 3] = [
+const STEPS: [(&str, &str); 8] = [
     ("jobs", include_str!("../migrations/postgres/0001_jobs.sql")),
     ("keys", include_str!("../migrations/postgres/0002_keys.sql")),
     ("lists", include_str!("../migrations/postgres/0003_lists.sql")),
+    ("people", include_str!("../migrations/postgres/0004_people.sql")),
+    ("tenants and audit", include_str!("../migrations/postgres/0005_tenants.sql")),
+    ("metrics", include_str!("../migrations/postgres/0006_metrics.sql")),
+    ("webhooks", include_str!("../migrations/postgres/0007_webhooks.sql")),
+    ("kinds", include_str!("../migrations/postgres/0008_kinds.sql")),
 ];
 
 /// Brings the tables up to date, one process at a time; gives connections that are made when they are needed.
@@ -61,7 +66,8 @@ async fn prepare(options: &PgConnectOptions) -> Result<(), RecordsError> {
     if let Some(version @ ..OLDEST) = connection.server_version_num() {
         return Err(refused(format!("it is version {}; 13 or later is needed", version / 10_000)));
     }
-    migrations().run(&mut connection).await?;
+    // `run` would make futures that the compiler does not let move between threads.
+    migrations().run_direct(None, &mut connection, false).await?;
     Ok(connection.close().await?)
 }
 

@@ -32,13 +32,18 @@ const BUSY: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 /// In the order in which they are applied. A step that was released is never changed.
-const STEPS: [(&str, &str); 6] = [
+const STEPS: [(&str, &str); 11] = [
     ("jobs", include_str!("../migrations/sqlite/0001_jobs.sql")),
     ("tenants", include_str!("../migrations/sqlite/0002_tenants.sql")),
     ("flows", include_str!("../migrations/sqlite/0003_flows.sql")),
     ("callers", include_str!("../migrations/sqlite/0004_callers.sql")),
     ("keys", include_str!("../migrations/sqlite/0005_keys.sql")),
     ("lists", include_str!("../migrations/sqlite/0006_lists.sql")),
+    ("people", include_str!("../migrations/sqlite/0007_people.sql")),
+    ("tenants and audit", include_str!("../migrations/sqlite/0008_tenants.sql")),
+    ("metrics", include_str!("../migrations/sqlite/0009_metrics.sql")),
+    ("webhooks", include_str!("../migrations/sqlite/0010_webhooks.sql")),
+    ("kinds", include_str!("../migrations/sqlite/0011_kinds.sql")),
 ];
 
 /// An open file.
@@ -66,7 +71,8 @@ impl Sqlite {
         // Entering the mode cannot be waited for, so it is done once, alone; the file remembers it.
         let mut connection = options.clone().journal_mode(SqliteJournalMode::Wal).connect().await?;
         std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(open)?;
-        migrations().run(&mut connection).await?;
+        // `run` would make futures that the compiler does not let move between threads.
+        migrations().run_direct(None, &mut connection, false).await?;
         connection.close().await?;
         drop(turn);
 
@@ -84,6 +90,10 @@ impl Sqlite {
         let turn = self.turns.take().await.map_err(sqlx::Error::Io)?;
         // A transaction that begins by reading could not wait for another writer.
         Ok((turn, self.writer.begin_with("BEGIN IMMEDIATE").await?))
+    }
+
+    pub(crate) fn pools(&self) -> [&SqlitePool; 2] {
+        [&self.readers, &self.writer]
     }
 
     pub(crate) async fn close(&self) {

@@ -2,6 +2,10 @@
 
 use std::fmt::{Display, Write};
 
+use jiff::Timestamp;
+
+use crate::row::plain;
+
 /// A statement that grows. What comes from callers is bound, never part of the text.
 #[derive(Debug, Default)]
 pub(crate) struct Statement {
@@ -12,25 +16,49 @@ pub(crate) struct Statement {
 /// The value of a placeholder.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
-    Text(String),
-    Whole(i64),
+    Text(Option<String>),
+    Whole(Option<i64>),
 }
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
+        Some(text).into()
+    }
+}
+
+impl From<Option<&str>> for Value {
+    fn from(text: Option<&str>) -> Self {
+        Self::Text(text.map(|text| plain(text).into_owned()))
     }
 }
 
 impl From<i64> for Value {
     fn from(number: i64) -> Self {
-        Self::Whole(number)
+        Self::Whole(Some(number))
+    }
+}
+
+impl From<Timestamp> for Value {
+    fn from(time: Timestamp) -> Self {
+        Some(time).into()
+    }
+}
+
+impl From<Option<Timestamp>> for Value {
+    fn from(time: Option<Timestamp>) -> Self {
+        Self::Whole(time.map(Timestamp::as_millisecond))
     }
 }
 
 impl Statement {
     pub(crate) fn of(text: impl Display) -> Self {
         Self { text: text.to_string(), values: Vec::new() }
+    }
+
+    /// With the value of the next placeholder of its text.
+    pub(crate) fn with(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
     }
 
     /// Goes on with text of the program.
@@ -73,7 +101,7 @@ macro_rules! query_of {
         let mut query = sqlx::query(sqlx::AssertSqlSafe(statement.text()));
         for value in statement.values() {
             query = match value {
-                $crate::statement::Value::Text(text) => query.bind(text.as_str()),
+                $crate::statement::Value::Text(text) => query.bind(text.as_deref()),
                 $crate::statement::Value::Whole(number) => query.bind(*number),
             };
         }

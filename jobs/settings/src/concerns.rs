@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use tracing_subscriber::EnvFilter;
+
 use crate::{Data, Environment, Secret, SettingError, environment::wrong, table};
 
 /// How a URL of Redis starts. The queue reads the rest.
@@ -160,8 +162,8 @@ pub fn bytes(text: &str) -> Option<u64> {
 /// A worker process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worker {
-    /// Jobs at a time.
-    pub slots: usize,
+    /// Jobs at a time, if it is said.
+    pub slots: Option<usize>,
     /// How long running jobs may go on after the worker was asked to stop.
     pub drain: Duration,
     /// How long a job is held without a sign of life.
@@ -178,9 +180,8 @@ impl Worker {
     /// # Errors
     /// If one is no number or out of its range.
     pub fn read(environment: &Environment) -> Result<Self, SettingError> {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let slots = environment.parsed(&table::SLOTS, |text| {
-            if text == table::SLOTS.default { Some(cores()) } else { within(text, 1, 1024) }
+            if text == table::SLOTS.default { Some(None) } else { within(text, 1, 1024).map(Some) }
         })?;
         let lease = environment.parsed(&table::LEASE_MS, |text| within(text, 500, 3_600_000))?;
         let drain = environment.parsed(&table::DRAIN_SECONDS, |text| within(text, 0, 86_400))?;
@@ -246,6 +247,89 @@ pub struct Media {
     pub cache_bytes: u64,
 }
 
+/// An AMQP broker that is joined to the platform.
+#[derive(Debug, Clone)]
+pub struct Amqp {
+    /// Its URL, which may hold a password.
+    pub url: Secret,
+    /// The queue that submissions are taken from.
+    pub queue: String,
+    /// The topic exchange that events are published to.
+    pub events: String,
+    /// The exchange, and the queue behind it, where messages go that can become no job.
+    pub dead: String,
+}
+
+impl Amqp {
+    /// Reads `AMQP_URL` and `FOURMI_AMQP_*`.
+    ///
+    /// # Errors
+    /// If there is no URL, or one does not have its form.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let missing = SettingError::Missing { name: table::AMQP_URL.name, form: table::AMQP_URL.form };
+        Ok(Self { url: Self::url(environment)?.ok_or(missing)?, ..Self::names(environment)? })
+    }
+
+    /// The first mistake in those of these settings that are set.
+    pub(crate) fn mistake(environment: &Environment) -> Option<SettingError> {
+        Self::url(environment).err().or_else(|| Self::names(environment).err())
+    }
+
+    fn url(environment: &Environment) -> Result<Option<Secret>, SettingError> {
+        let Some(url) = environment.text(&table::AMQP_URL)? else { return Ok(None) };
+        let rest = url.strip_prefix("amqp://").or_else(|| url.strip_prefix("amqps://"));
+        match rest {
+            Some(rest) if !rest.is_empty() => Ok(Some(Secret::new(url))),
+            _ => Err(wrong(&table::AMQP_URL, &url)),
+        }
+    }
+
+    fn names(environment: &Environment) -> Result<Self, SettingError> {
+        let name = |setting| {
+            let is_name = |text: &str| (1..=200).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
+            environment.parsed(setting, |text| is_name(text).then(|| text.to_owned()))
+        };
+        Ok(Self {
+            url: Secret::new(""),
+            queue: name(&table::AMQP_QUEUE)?,
+            events: name(&table::AMQP_EVENTS)?,
+            dead: name(&table::AMQP_DEAD)?,
+        })
+    }
+}
+
+/// Where messages come from, and where they may go.
+#[derive(Debug, Clone)]
+pub struct Messaging {
+    /// Hosts on the inside that may be reached, as the guard reads them.
+    pub egress_allow: String,
+    /// The data folder.
+    pub data: crate::Data,
+    /// The records.
+    pub database: Database,
+    /// What opens the secrets in the records.
+    pub secrets: crate::SecretKeys,
+}
+
+impl Messaging {
+    /// The variables that it reads.
+    pub const SETTINGS: &'static [&'static crate::Setting] =
+        &[&table::EGRESS_ALLOW, &table::DATA, &table::DATABASE_URL, &table::SECRET_KEY, &table::SECRET_KEY_BEFORE];
+
+    /// Reads `FOURMI_EGRESS_ALLOW`, `FOURMI_DATA`, `DATABASE_URL`, `FOURMI_SECRET_KEY` and `FOURMI_SECRET_KEY_BEFORE`.
+    ///
+    /// # Errors
+    /// If one does not have its form.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        Ok(Self {
+            egress_allow: environment.text(&table::EGRESS_ALLOW)?.unwrap_or_default(),
+            data: crate::Data::read(environment)?,
+            database: Database::read(environment)?,
+            secrets: crate::SecretKeys::read(environment)?,
+        })
+    }
+}
+
 impl Media {
     /// The variables that it reads.
     pub const SETTINGS: &'static [&'static crate::Setting] = &[
@@ -279,7 +363,8 @@ impl Media {
     }
 }
 
-fn within<T: std::str::FromStr + PartialOrd>(text: &str, least: T, most: T) -> Option<T> {
+/// Reads a number between two others.
+pub(crate) fn within<T: std::str::FromStr + PartialOrd>(text: &str, least: T, most: T) -> Option<T> {
     text.parse().ok().filter(|number| *number >= least && *number <= most)
 }
 
@@ -290,6 +375,19 @@ pub struct Logging {
     pub filter: String,
     /// The form.
     pub format: LogFormat,
+    /// The files, beside standard error.
+    pub files: Option<LogFiles>,
+}
+
+/// The log files of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFiles {
+    /// Where they are.
+    pub folder: PathBuf,
+    /// The largest, in bytes.
+    pub bytes: u64,
+    /// How many are kept.
+    pub count: usize,
 }
 
 /// The form of a log.
@@ -302,19 +400,25 @@ pub enum LogFormat {
 }
 
 impl Logging {
-    /// Reads `FOURMI_LOG` and `FOURMI_LOG_FORMAT`.
+    /// The variables that a child process must know to log as its parent does.
+    pub const OF_CHILDREN: &'static [&'static crate::Setting] = &[&table::LOG, &table::LOG_FORMAT];
+
+    /// Reads `FOURMI_LOG` and `FOURMI_LOG_*`.
     ///
     /// # Errors
-    /// If the first is no directive or the second an unknown word.
+    /// If one does not have its form.
     pub fn read(environment: &Environment) -> Result<Self, SettingError> {
-        let filter =
-            environment.parsed(&table::LOG, |text| crate::logging::is_filter(text).then(|| text.to_owned()))?;
+        let is_filter = |text: &str| EnvFilter::try_new(text).is_ok();
+        let filter = environment.parsed(&table::LOG, |text| is_filter(text).then(|| text.to_owned()))?;
         let format = environment.parsed(&table::LOG_FORMAT, |text| match text {
             "text" => Some(LogFormat::Text),
             "json" => Some(LogFormat::Json),
             _ => None,
         })?;
-        Ok(Self { filter, format })
+        let bytes = environment.parsed(&table::LOG_FILE_BYTES, bytes)?;
+        let count = environment.parsed(&table::LOG_FILES, |text| within(text, 1, 1_000))?;
+        let files = environment.path(&table::LOG_FOLDER).map(|folder| LogFiles { folder, bytes, count });
+        Ok(Self { filter, format, files })
     }
 }
 
@@ -390,7 +494,7 @@ mod tests {
         assert_eq!(Listen::read(&environment).unwrap().address.port(), 8700);
         assert_eq!(Uploads::read(&environment).unwrap().max_bytes, 10 * 1024 * 1024 * 1024);
         let worker = Worker::read(&environment).unwrap();
-        assert!(worker.slots >= 1);
+        assert_eq!(worker.slots, None);
         assert_eq!((worker.drain.as_secs(), worker.lease.as_secs()), (30, 15));
         assert!(Redis::optional(&environment).unwrap().is_none());
         assert!(Database::read(&environment).unwrap().url.is_none());

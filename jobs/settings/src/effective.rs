@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    ClientSettings, Data, Database, Door, Environment, Listen, Logging, Media, Outbox, PrivateRedis, Redis, Setting,
-    SettingError, Streams, Uploads, Worker,
+    Amqp, ClientSettings, Data, Database, Door, Environment, Listen, Logging, Media, Metrics, Outbox, People,
+    PrivateRedis, Redis, Setting, SettingError, Streams, Traces, Uploads, Worker,
 };
 
 impl Environment {
@@ -38,10 +38,14 @@ impl Environment {
             Uploads::read(self).err(),
             Streams::read(self).err(),
             Door::read(self).err(),
+            People::read(self).err(),
             Worker::read(self).err(),
             Outbox::read(self).err(),
             Media::read(self).err(),
+            Amqp::mistake(self),
+            Metrics::read(self).err(),
             Logging::read(self).err(),
+            Traces::read(self).err(),
             ClientSettings::read(self).err(),
         ]
         .into_iter()

@@ -26,7 +26,17 @@ pub enum SettingError {
         /// What it should look like.
         form: &'static str,
     },
-    /// The file that a setting names cannot be read.
+    /// The file that a setting names cannot be used.
+    #[error("{name} names {path}, which cannot be used: {reason}")]
+    File {
+        /// The variable.
+        name: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file of the API key cannot be read.
     #[error(
         "the API key cannot be read from {path}: {reason}. Start the platform first (`fourmi up`), name the file with {name} or --key-file, or set FOURMI_API_KEY"
     )]

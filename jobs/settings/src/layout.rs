@@ -88,6 +88,16 @@ impl Data {
     pub fn link_key(&self) -> PathBuf {
         self.folder.join("link-key")
     }
+
+    /// The secret that all keys for people are derived from, readable by its owner only; not there if the environment names one.
+    pub fn secret_key(&self) -> PathBuf {
+        self.folder.join("secret-key")
+    }
+
+    /// The first password of the first person, readable by its owner only.
+    pub fn admin_password(&self) -> PathBuf {
+        self.folder.join("admin-password")
+    }
 }
 
 #[cfg(test)]

@@ -5,19 +5,24 @@ mod door;
 mod effective;
 mod environment;
 mod layout;
-pub mod logging;
+mod metrics;
+mod people;
 mod rates;
 mod secret;
 pub mod table;
+mod traces;
 
 pub use concerns::bytes;
 pub use concerns::{
-    ApiKey, ClientSettings, Database, Fsync, Listen, LogFormat, Logging, Media, Outbox, PrivateRedis, Redis, Streams,
-    Uploads, Worker,
+    Amqp, ApiKey, ClientSettings, Database, Fsync, Listen, LogFiles, LogFormat, Logging, Media, Messaging, Outbox,
+    PrivateRedis, Redis, Streams, Uploads, Worker,
 };
 pub use door::Door;
 pub use environment::{Environment, SettingError};
 pub use layout::Data;
+pub use metrics::Metrics;
+pub use people::People;
 pub use rates::{Per, RateLimit, RateLimits, RouteClass};
-pub use secret::Secret;
+pub use secret::{Secret, SecretKeys};
 pub use table::{Secrecy, Setting};
+pub use traces::Traces;

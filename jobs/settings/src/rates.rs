@@ -56,6 +56,8 @@ classes! {
     Stream = "stream",
     /// Cancelling, retrying and deleting jobs.
     Control = "control",
+    /// Registering kinds, leasing and settling jobs.
+    Work = "work",
     /// Sending files.
     Upload = "upload",
     /// Fetching files.
@@ -66,6 +68,8 @@ classes! {
     Open = "open",
     /// Trying keys that are wrong.
     Guess = "guess",
+    /// Logging in, making accounts, renewing tokens.
+    Login = "login",
 }
 
 /// Whose requests are counted together.
@@ -88,18 +92,20 @@ impl Default for RateLimits {
     /// Far above what an app does on purpose: they stop a loop that has gone wild.
     fn default() -> Self {
         use Per::{Address, Key};
-        use RouteClass::{Admin, Control, Download, Guess, Open, Read, Stream, Submit, Upload};
+        use RouteClass::{Admin, Control, Download, Guess, Login, Open, Read, Stream, Submit, Upload, Work};
         let classes = [
             ((Submit, Key), 120_000),
             ((Read, Key), 120_000),
             ((Stream, Key), 6_000),
             ((Control, Key), 60_000),
+            ((Work, Key), 60_000),
             ((Upload, Key), 12_000),
             ((Download, Key), 12_000),
             ((Admin, Key), 6_000),
             ((Download, Address), 12_000),
             ((Open, Address), 200),
             ((Guess, Address), 60),
+            ((Login, Address), 600),
         ];
         let classes = classes.into_iter().map(|(what, quota)| (what, RateLimit::of(quota, 60))).collect();
         Self { classes, kinds: BTreeMap::new() }
@@ -127,7 +133,7 @@ impl RateLimits {
         let (class, per) = match what.split_once('@') {
             Some((class, "address")) => (class, Per::Address),
             Some(_) => return None,
-            None if ["open", "guess"].contains(&what) => (what, Per::Address),
+            None if ["open", "guess", "login"].contains(&what) => (what, Per::Address),
             None => (what, Per::Key),
         };
         let class = RouteClass::ALL.iter().copied().find(|known| known.as_str() == class)?;

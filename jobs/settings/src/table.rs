@@ -111,7 +111,21 @@ settings! {
     TRUSTED_HOSTS = "FOURMI_TRUSTED_HOSTS", default "", form "names of hosts separated by commas, such as jobs.example.org", Public;
     /// Origins whose pages may call the API, separated by commas; `*` for all.
     CORS_ORIGINS = "FOURMI_CORS_ORIGINS", default "", form "origins separated by commas, such as https://app.example.org", Public;
-    /// Jobs that one worker process runs at a time.
+    /// The secret that all keys of the platform are derived from; without it one is made in the data folder.
+    SECRET_KEY = "FOURMI_SECRET_KEY", default "", form "at least 32 characters that nobody can guess, such as `openssl rand -hex 32` prints", Secret;
+    /// The secret before it was changed, so that what it sealed can still be read.
+    SECRET_KEY_BEFORE = "FOURMI_SECRET_KEY_BEFORE", default "", form "at least 32 characters that nobody can guess, such as `openssl rand -hex 32` prints", Secret;
+    /// How long an access token is valid.
+    ACCESS_TOKEN_MINUTES = "FOURMI_ACCESS_TOKEN_MINUTES", default "15", form "a whole number of minutes from 1 to 1440, such as 15", Public;
+    /// How long a person stays logged in without coming back.
+    REFRESH_TOKEN_DAYS = "FOURMI_REFRESH_TOKEN_DAYS", default "7", form "a whole number of days from 1 to 365, such as 7", Public;
+    /// How long tokens are signed with one key before the next one.
+    TOKEN_KEY_DAYS = "FOURMI_TOKEN_KEY_DAYS", default "30", form "a whole number of days from 1 to 365, such as 30", Public;
+    /// Whether people may make accounts for themselves, with tenants that allow it.
+    REGISTRATION = "FOURMI_REGISTRATION", default "on", form "\"on\" or \"off\"", Public;
+    /// Address that people reach the platform by; links in mails begin with it, unless their tenant has an app of its own.
+    PUBLIC_URL = "FOURMI_PUBLIC_URL", default "", form "an http or https URL, such as https://jobs.example.org", Public;
+    /// Jobs that one worker process runs at a time; a messaging worker runs 64 if nothing is said.
     SLOTS = "FOURMI_SLOTS", default "<number of cores>", form "a whole number from 1 to 1024, such as 4", Public;
     /// How long a worker that was asked to stop lets its jobs run before it gives them back to the queue.
     DRAIN_SECONDS = "FOURMI_DRAIN_SECONDS", default "30", form "a whole number of seconds from 0 to 86400, such as 30", Public;
@@ -123,7 +137,15 @@ settings! {
     KEEP_FAILED = "FOURMI_KEEP_FAILED", default "100000", form "a whole number from 0 to 10000000, such as 100000", Public;
     /// Finished jobs of a queue that wait in Redis to be recorded at most; beyond that the oldest go without a record.
     OUTBOX_LIMIT = "FOURMI_OUTBOX_LIMIT", default "100000", form "a whole number from 1000 to 10000000, such as 100000", Public;
-    /// Hosts on the inside that jobs may fetch from, separated by commas; all others of the inside are refused.
+    /// AMQP broker that `fourmi-amqp` joins to the platform.
+    AMQP_URL = "AMQP_URL", default "", form "a URL such as amqp://user:password@127.0.0.1:5672/vhost (amqps for TLS)", UrlPassword;
+    /// Queue of the broker that submissions are taken from.
+    AMQP_QUEUE = "FOURMI_AMQP_QUEUE", default "fourmi.jobs", form "a name of 1 to 200 visible ASCII characters, such as fourmi.jobs", Public;
+    /// Topic exchange of the broker that events are published to.
+    AMQP_EVENTS = "FOURMI_AMQP_EVENTS", default "fourmi.events", form "a name of 1 to 200 visible ASCII characters, such as fourmi.events", Public;
+    /// Exchange and queue of the broker where messages go that can become no job.
+    AMQP_DEAD = "FOURMI_AMQP_DEAD", default "fourmi.dead", form "a name of 1 to 200 visible ASCII characters, such as fourmi.dead", Public;
+    /// Hosts on the inside that jobs may fetch from and send to, separated by commas; all others of the inside are refused.
     EGRESS_ALLOW = "FOURMI_EGRESS_ALLOW", default "", form "hosts, host:port pairs, addresses or networks separated by commas, such as nas.local,10.1.0.0/16", Public;
     /// The program yt-dlp.
     YTDLP = "FOURMI_YTDLP", default "yt-dlp", form "the path of the program, or its name if it is in /usr/local/bin, /usr/bin or /bin", Public;
@@ -137,10 +159,28 @@ settings! {
     MEDIA_REUSE_HOURS = "FOURMI_MEDIA_REUSE_HOURS", default "24", form "a whole number of hours from 0 to 8760, such as 24", Public;
     /// Room for downloads that are kept for such use; the oldest go first.
     MEDIA_CACHE_BYTES = "FOURMI_MEDIA_CACHE_BYTES", default "20GiB", form "a number of bytes, or of KiB, MiB, GiB or TiB, such as 20GiB", Public;
+    /// Address on which workers show their figures to Prometheus; they do not without one. If its port is taken, the next free one is; port 0 takes any.
+    METRICS_LISTEN = "FOURMI_METRICS_LISTEN", default "", form "an IP address and a port, such as 127.0.0.1:9700 or [::]:9700", Public;
+    /// Token that whoever asks workers for their figures shows (`Authorization: Bearer`); it wins over the file.
+    METRICS_TOKEN = "FOURMI_METRICS_TOKEN", default "", form "at least 16 visible characters, such as `openssl rand -hex 32` prints", Secret;
+    /// File that holds that token.
+    METRICS_TOKEN_FILE = "FOURMI_METRICS_TOKEN_FILE", default "", form "the path of a file", Public;
     /// What is logged: a level, or levels by target.
     LOG = "FOURMI_LOG", default "info", form "a level (error, warn, info, debug, trace) or directives such as info,fourmi_queue=debug", Public;
     /// Form of the log on standard error.
     LOG_FORMAT = "FOURMI_LOG_FORMAT", default "text", form "\"text\" or \"json\"", Public;
+    /// Folder in which every process also writes its log, to files of its own; without it the log is on standard error only.
+    LOG_FOLDER = "FOURMI_LOG_FOLDER", default "", form "the path of a folder, such as /var/log/fourmi", Public;
+    /// Largest log file; then the process begins the next one.
+    LOG_FILE_BYTES = "FOURMI_LOG_FILE_BYTES", default "10MiB", form "a number of bytes, or of KiB, MiB or GiB, such as 10MiB", Public;
+    /// Log files that a process keeps; the oldest go first.
+    LOG_FILES = "FOURMI_LOG_FILES", default "5", form "a whole number from 1 to 1000, such as 5", Public;
+    /// Collector of OpenTelemetry that takes traces by OTLP over HTTP (JSON, at `/v1/traces` of this address); without it there are none.
+    OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT", default "", form "an http or https URL, such as http://127.0.0.1:4318", UrlPassword;
+    /// Headers that the collector wants.
+    OTLP_HEADERS = "OTEL_EXPORTER_OTLP_HEADERS", default "", form "name=value pairs separated by commas, such as authorization=Bearer%20secret", Secret;
+    /// Share of the traces that begin here which is sent; who sends a `traceparent` decides for theirs.
+    TRACES_RATIO = "OTEL_TRACES_SAMPLER_ARG", default "1", form "a number from 0 to 1, such as 0.1", Public;
     /// Address of the API, for the command line and the client library.
     URL = "FOURMI_URL", default "http://127.0.0.1:8700", form "an http or https URL, such as http://127.0.0.1:8700", UrlPassword;
     /// API key, for the command line and the client library; it wins over the key file.

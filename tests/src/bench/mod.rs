@@ -1,7 +1,10 @@
 //! Figures: each is the median of several runs, with the spread beside it, so that a reader sees the machine's noise.
 
+pub mod doors;
 pub mod http;
+mod load;
 pub mod media;
+pub mod people;
 pub mod queue;
 
 use serde::Serialize;

@@ -25,10 +25,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
+    /// Doors for other systems: webhooks, AMQP, jobs that are leased and settled by HTTP.
+    Doors,
     /// The API, beside a bare handler that does one LPUSH.
     Http,
     /// Extraction of sound, beside the ffmpeg program.
     Media,
+    /// Logins, and what they cost others.
+    People,
     /// The queue, beside what Redis itself can do.
     Queue {
         /// Also what takes minutes: the cost with a million jobs waiting.
@@ -73,7 +77,9 @@ fn main() -> ExitCode {
             runtime().block_on(bench::http::bare::serve());
             return ExitCode::SUCCESS;
         }
+        What::Doors => runtime().block_on(bench::doors::run(report())),
         What::Media => runtime().block_on(bench::media::run(report())),
+        What::People => runtime().block_on(bench::people::run(report())),
         What::Queue { full } => runtime().block_on(bench::queue::run(report(), full)),
         What::Worker => return worker(),
         What::Client(client) => {

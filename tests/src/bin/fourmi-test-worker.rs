@@ -8,7 +8,7 @@ use fourmi_model::{Failure, JobId, LogLevel, Priority, Progress};
 use fourmi_runtime::{Context, Worker};
 use fourmi_tests::kinds::{
     Echo, Fail, Family, FamilyInChild, Greet, GreetOne, Hold, HoldInChild, Misbehave, Misdeed, QUEUE, Steps, Talk,
-    TalkInChild,
+    TalkInChild, with_many,
 };
 use serde_json::json;
 
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         .kind::<Family, _, _>(family)
         .kind::<FamilyInChild, _, _>(async |job: FamilyInChild, context| family(job.0, context).await)
         .kind::<TalkInChild, _, _>(async |job: TalkInChild, context| talk(job.0, context).await);
+    let worker = if std::env::var_os("TEST_WORKER_KNOWS_MANY").is_some() { with_many(worker) } else { worker };
     // A worker of the version before, which does not know every kind yet, and one in an older version.
     match std::env::var_os("TEST_WORKER_IS_OLD") {
         Some(_) => worker.kind::<GreetOne, _, _>(async |job: GreetOne, _| Ok(format!("old: {}", job.name))).main(),
@@ -122,6 +123,7 @@ async fn misbehave(job: Misbehave, context: Context) -> Result<serde_json::Value
 }
 
 async fn talk(job: Talk, context: Context) -> Result<(), Failure> {
+    tracing::info!(lines = job.lines, "talking");
     for n in 1..=job.lines {
         context.log(LogLevel::Info, format!("line {n}"));
     }

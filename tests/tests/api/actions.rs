@@ -2,6 +2,7 @@
 
 use fourmi_client::{JobAction, JobQuery};
 use fourmi_model::{JobId, Priority, State};
+use fourmi_queue::Consumer;
 use fourmi_tests::eventually_async;
 use serde_json::{Value, json};
 
@@ -182,14 +183,14 @@ async fn what_is_deleted_was_never_there() {
         assert_eq!(site.run(1).await[0].to_string(), id);
         if wait {
             eventually_async("the outbox is empty", async || {
-                let outbox = site.queues.outbox(site.transitions.queue()).await.unwrap();
+                let outbox = site.queues.outbox(site.transitions.queue(), Consumer::Records).await.unwrap();
                 outbox.filter(|outbox| outbox.waiting == 0).map(drop)
             })
             .await;
         }
         assert_eq!(delete(&id).await.status(), 204);
         eventually_async("the outbox is empty", async || {
-            let outbox = site.queues.outbox(site.transitions.queue()).await.unwrap();
+            let outbox = site.queues.outbox(site.transitions.queue(), Consumer::Records).await.unwrap();
             outbox.filter(|outbox| outbox.waiting == 0).map(drop)
         })
         .await;

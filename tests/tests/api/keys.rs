@@ -11,8 +11,11 @@ use crate::problem;
 /// What an app needs.
 pub(crate) const APP: &[&str] = &["jobs:submit", "jobs:read", "jobs:control", "files:write", "files:read"];
 
-/// Makes a key and gives its document and its secret.
+/// Makes a key, and its tenant if there is none yet, and gives its document and its secret.
 pub(crate) async fn make(platform: &Platform, body: Value) -> (Value, String) {
+    if let Some(tenant) = body["tenant"].as_str() {
+        platform.add_tenant(tenant).await;
+    }
     let answer = platform.request("POST", "/keys").json(&body).send().await.unwrap();
     let (status, text) = (answer.status(), answer.text().await.unwrap());
     assert_eq!(status, 201, "{text}");
@@ -72,6 +75,31 @@ async fn a_key_does_what_its_scopes_say() {
     assert!(!all.to_string().contains(&secret) && all["next"].is_null());
     let log = platform.api.lines().join("\n");
     assert!(!log.contains(&secret[11..]), "a secret is in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_submits_what_only_the_platform_does() {
+    let platform = Platform::with(&[], 0).await;
+    let kind = platform.get("/kinds/mail.send").await;
+    assert_eq!((&kind["internal"], &kind["queue"]), (&json!(true), &json!("messaging")));
+    assert!(platform.get("/kinds/media.probe").await.get("internal").is_none());
+
+    let to = "user-0198c0de000070008000000000000001";
+    let mail = json!({"kind": "mail.send", "payload": {"to": to, "notice": "password_changed"}});
+    let file = platform.upload_bytes("x.txt", "x").await;
+    let probe = json!({"kind": "media.probe", "payload": {"source": {"upload": file}}});
+    let post = async |path: &str, body: Value| platform.request("POST", path).json(&body).send().await.unwrap();
+    assert_eq!(problem(post("/jobs", mail.clone()).await, 403).await, "kind_internal");
+    let many: Value = post("/jobs/bulk", json!([probe, mail])).await.json().await.unwrap();
+    assert_eq!((&many["results"][0]["status"], &many["results"][1]["status"]), (&json!(202), &json!(403)), "{many}");
+    assert_eq!(many["results"][1]["error"]["code"], "kind_internal");
+    let named = |job: &Value| json!({"name": "a", "kind": job["kind"], "payload": job["payload"]});
+    let of_flow = post("/flows", json!({"jobs": [named(&mail)]})).await;
+    assert_eq!(problem(of_flow, 403).await, "kind_internal");
+    let then = post("/flows", json!({"jobs": [named(&probe)], "batch": true, "then": mail})).await;
+    assert_eq!(problem(then, 403).await, "kind_internal");
+    let counts = platform.get("/queues/messaging").await["counts"].clone();
+    assert!(counts.as_object().unwrap().values().all(|count| *count == json!(0)), "{counts}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,18 +4,22 @@
 
 mod abuse;
 mod actions;
+mod amqp;
 mod bulk;
 mod clients;
 mod door;
 mod files;
 mod forms;
 mod health;
+mod isolation;
 mod keys;
 mod lists;
+mod people;
 mod records;
 mod site;
 mod streams;
 mod uploads;
+mod webhooks;
 
 use reqwest::Response;
 use serde_json::Value;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fourmi_model::{ErrorReport, Failure, Job, JobId, LogEntry, LogLevel, QueueName, State, Submission};
-use fourmi_queue::{Outbox, OutboxConfig, Outcome, Queues, Run, Settlement, Transitions};
+use fourmi_queue::{Consumer, Outbox, OutboxConfig, Outcome, Queues, Run, Settlement, Transitions};
 use fourmi_tests::Topology;
 use serde_json::value::RawValue;
 
@@ -77,7 +77,7 @@ impl Bench {
 
     /// The queue's outbox, opened.
     pub(crate) async fn outbox(&self, config: OutboxConfig) -> Outbox {
-        let outbox = Outbox::of(&self.queues, self.name.clone(), config).await.unwrap();
+        let outbox = Outbox::of(&self.queues, self.name.clone(), Consumer::Records, config).await.unwrap();
         assert!(outbox.take(1).await.unwrap().is_empty());
         outbox
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fourmi_model::{JobId, Priority, State};
+use fourmi_model::{JobId, ParkReason, Priority, State, Submission};
 use fourmi_queue::{ActionStep, Control, ControlChange, JobFilter, Obliterated, Outcome, Prioritized, Refusal};
 use jiff::Timestamp;
 
@@ -196,6 +196,7 @@ pub(crate) async fn obliterating_takes_two_words_and_leaves_other_queues_alone(b
         bench.push_plain().await;
     }
     delayed(&bench, None).await;
+    bench.push(Submission { parked: Some(ParkReason::Offline), ..submission() }).await;
     bench.queues.set_cap(&bench.name, Some(1)).await.unwrap();
     let (id, run) = bench.fetch_one().await;
     let obliterate = async |token: &str, force| bench.queues.obliterate(&bench.name, token, force).await.unwrap();

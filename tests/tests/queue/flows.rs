@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fourmi_model::{JobId, ParentFailure, ParentOutcome, State, Submission};
+use fourmi_model::{JobId, ParentFailure, ParentOutcome, ParkReason, State, Submission};
 use fourmi_queue::{Cancelled, JobFilter, Outcome, Relay, Retried};
 use fourmi_tests::Topology;
 use serde_json::json;
@@ -124,6 +124,19 @@ async fn a_chain_over_two_queues_runs_in_order() {
         bench.transitions.trim(100, (0, 0)).await.unwrap();
     }
     flows.is_clean();
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_others_waits_for_nothing_else_when_they_are_over() {
+    let flows = Flows::new().await;
+    let first = flows.one.push_plain().await;
+    let mut parked = after(&[&first]);
+    parked.parked = Some(ParkReason::NotConfigured);
+    let second = flows.two.push(parked).await;
+    assert_eq!((flows.two.state(&second).await, flows.two.count(State::Parked).await), (State::Blocked, 0));
+    flows.end(&flows.one, succeeded()).await;
+    flows.relay().await;
+    assert_eq!(flows.end(&flows.two, succeeded()).await, second);
 }
 
 #[tokio::test]

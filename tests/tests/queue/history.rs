@@ -8,7 +8,7 @@ use std::{
 
 use fourmi_kinds::JobKind;
 use fourmi_model::{JobId, QueueName, State, Submission};
-use fourmi_queue::{Outbox, OutboxConfig, Outcome, Queues, Settlement, Transitions};
+use fourmi_queue::{Consumer, Outbox, OutboxConfig, Outcome, Queues, Settlement, Transitions};
 use fourmi_records::Records;
 use fourmi_tests::{
     Platform, Program, RedisServer, Topology, eventually_async,
@@ -78,7 +78,9 @@ async fn every_finished_job_is_recorded_once_however_often_the_archiver_is_kille
         println!("kill {kill}: {} of {} jobs are recorded", records.count().await.unwrap(), ids.len());
         platform.restart_api();
     }
-    let outbox = async || ending.queues.outbox(&ending.queue).await.unwrap().filter(|outbox| outbox.waiting == 0);
+    let outbox = async || {
+        ending.queues.outbox(&ending.queue, Consumer::Records).await.unwrap().filter(|outbox| outbox.waiting == 0)
+    };
     let outbox = eventually_async("the outbox is empty", outbox).await;
     assert_eq!(outbox.dropped, 0);
     assert_eq!(records.count().await.unwrap(), ids.len() as u64);
@@ -161,7 +163,8 @@ async fn redis_stays_as_it_is_under_load_that_goes_on_and_keeps_nothing_in_the_e
     for (later_keys, later_bytes) in &measured {
         // A kept job has up to four keys; which of them end how differs from round to round.
         assert!(later_keys.abs_diff(keys) < 200, "{measured:?}");
-        assert!(*later_bytes < bytes + bytes / 50, "{measured:?}");
+        // Tables that grow and shrink in Redis's spare time take some of it; six bytes a job would be more than this.
+        assert!(*later_bytes < bytes + bytes / 20, "{measured:?}");
     }
 
     assert_eq!(records.count().await.unwrap(), (ROUNDS * JOBS) as u64);
@@ -169,7 +172,10 @@ async fn redis_stays_as_it_is_under_load_that_goes_on_and_keeps_nothing_in_the_e
     let mut left: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut redis).unwrap();
     left.sort();
     assert_eq!(left, [bench.key("m"), bench.key("out")]);
-    assert_eq!(bench.queues.outbox(&bench.name).await.unwrap().map(|outbox| outbox.waiting), Some(0));
+    assert_eq!(
+        bench.queues.outbox(&bench.name, Consumer::Records).await.unwrap().map(|outbox| outbox.waiting),
+        Some(0)
+    );
 }
 
 /// Jobs of every kind of fate: all are over afterwards.

@@ -118,6 +118,20 @@ async fn who_stops_a_process_that_drains_takes_nothing_from_its_runs() {
 }
 
 #[tokio::test]
+async fn a_worker_that_is_stopped_while_it_starts_keeps_no_job() {
+    let yard = Yard::new().await;
+    for round in 0..12 {
+        let id = yard.push(&Echo { value: json!(round) }).await;
+        let mut worker = yard.starting(&[("FOURMI_LEASE_MS", "60000")]);
+        yard.until_workers("it is known", |workers| workers.iter().any(|it| it.pid == worker.pid())).await;
+        worker.signal(Signal::SIGTERM);
+        assert!(worker.wait().success());
+        let job = yard.queues.get(&id).await.unwrap().unwrap();
+        assert!(matches!(job.state, State::Waiting | State::Succeeded), "round {round}: {:?}", job.state);
+    }
+}
+
+#[tokio::test]
 async fn a_dead_process_disappears_and_its_jobs_come_back() {
     let yard = Yard::new().await;
     let mut first = yard.worker();

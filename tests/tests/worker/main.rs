@@ -40,6 +40,13 @@ impl Yard {
     }
 
     fn worker_with(&self, settings: &[(&str, &str)]) -> Program {
+        let worker = self.starting(settings);
+        worker.wait_for_line("ready");
+        worker
+    }
+
+    /// A worker that may not be ready yet.
+    fn starting(&self, settings: &[(&str, &str)]) -> Program {
         let mut environment = vec![
             ("REDIS_URL", self.redis.url()),
             ("FOURMI_DATA", self.data.path().display().to_string()),
@@ -47,9 +54,7 @@ impl Yard {
             ("FOURMI_LOG", "info".to_owned()),
         ];
         environment.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        let worker = Program::start("fourmi-test-worker", &[], environment);
-        worker.wait_for_line("ready");
-        worker
+        Program::start("fourmi-test-worker", &[], environment)
     }
 
     async fn push<K: JobKind>(&self, job: &K) -> JobId {

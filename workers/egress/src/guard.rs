@@ -37,7 +37,7 @@ enum Opened {
 pub struct InvalidRule(pub String);
 
 /// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum EgressError {
     /// The host is on the inside.
     #[error("{host} is not an address of the public internet ({address})")]
@@ -88,10 +88,7 @@ impl Guard {
     /// [`EgressError`]. If any address of a name is on the inside, the name is refused: it was made to deceive.
     pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, EgressError> {
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let addresses = self.resolve(host, port).await?;
-        if let Some(inside) = addresses.iter().find(|address| !self.allows(host, address.ip(), port)) {
-            return Err(EgressError::Forbidden { host: host.to_owned(), address: inside.ip() });
-        }
+        let addresses = self.judged(host, port).await?;
         let unreachable = |reason: String| EgressError::Unreachable { host: host.to_owned(), reason };
         let mut last = unreachable("it has no address".to_owned());
         for address in addresses {
@@ -106,6 +103,25 @@ impl Guard {
             }
         }
         Err(last)
+    }
+
+    /// The addresses of a name or an address, all of which may be connected to.
+    ///
+    /// # Errors
+    /// [`EgressError`]. If any of them is on the inside, none is given: the name was made to deceive.
+    pub(crate) async fn judged(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, EgressError> {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let addresses = self.resolve(host, port).await?;
+        match addresses.iter().find(|address| !self.allows(host, address.ip(), port)) {
+            Some(inside) => Err(EgressError::Forbidden { host: host.to_owned(), address: inside.ip() }),
+            None => Ok(addresses),
+        }
+    }
+
+    /// Whether the operator has opened all of these addresses of `host`, none of which need be of the world.
+    pub(crate) fn has_opened(&self, host: &str, addresses: &[SocketAddr], port: u16) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        addresses.iter().all(|address| self.opened.iter().any(|opened| opened.holds(host, address.ip(), port)))
     }
 
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, EgressError> {

@@ -2,10 +2,12 @@
 
 mod address;
 mod client;
+mod direct;
 mod guard;
 mod proxy;
 
 pub use address::is_global;
 pub use client::{Client, FetchError};
+pub use direct::{Direct, DirectError};
 pub use guard::{EgressError, Guard, InvalidRule};
 pub use proxy::Proxy;

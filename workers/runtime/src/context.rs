@@ -6,11 +6,12 @@ use std::{
 };
 
 use fourmi_kinds::JobKind;
-use fourmi_model::{Artifact, BlobId, Failure, JobId, LogEntry, LogLevel, Parent, Progress};
-use fourmi_queue::{Stop, StopSignal};
+use fourmi_model::{Artifact, BlobId, Failure, JobId, KindName, LogEntry, LogLevel, Parent, Progress};
+use fourmi_queue::{Delivery, Stop, StopSignal};
 use fourmi_settings::Environment;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use tracing::Span;
 
 use crate::{
     enqueue::{ChildJob, NewJob},
@@ -18,6 +19,9 @@ use crate::{
     rooms::{Kept, Rooms},
     scratch::RunFolder,
 };
+
+/// The variable by which a process learns where it belongs in a trace.
+pub(crate) const TRACEPARENT: &str = "TRACEPARENT";
 
 /// What a handler may do beside its work; cheap to clone. The same in the worker process and in an isolated child.
 #[derive(Clone)]
@@ -30,6 +34,7 @@ struct Inner {
     scratch: RunFolder,
     rooms: Rooms,
     settings: Environment,
+    traceparent: Option<String>,
     /// Whether the run has a process of its own.
     isolated: bool,
     host: Arc<dyn Host>,
@@ -46,6 +51,23 @@ pub(crate) struct RunInfo {
     pub(crate) correlation_id: Option<String>,
 }
 
+impl RunInfo {
+    pub(crate) fn of(delivery: &Delivery) -> Self {
+        Self {
+            id: delivery.id.clone(),
+            run: delivery.run,
+            attempts: delivery.attempts,
+            correlation_id: delivery.envelope.correlation_id.clone(),
+        }
+    }
+
+    /// The span of all that is done for the run, in the worker and in a child.
+    pub(crate) fn span(&self, kind: &KindName) -> Span {
+        let (job, correlation) = (&self.id, self.correlation_id.as_deref());
+        tracing::info_span!("run", job.id = %job, job.run = self.run, job.kind = %kind, correlation.id = correlation)
+    }
+}
+
 /// What a run is told at its start.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct About {
@@ -53,6 +75,8 @@ pub(crate) struct About {
     pub(crate) rooms: Rooms,
     /// Variables of the worker's environment that its kinds read.
     pub(crate) settings: Vec<(String, String)>,
+    /// Where what it starts belongs in a trace.
+    pub(crate) traceparent: Option<String>,
 }
 
 /// The side of a context that differs between the worker process and a child.
@@ -121,10 +145,10 @@ pub(crate) struct NewFile {
 
 impl Context {
     pub(crate) fn new(about: About, isolated: bool, scratch: RunFolder, host: Arc<dyn Host>, stop: StopSignal) -> Self {
-        let About { run, rooms, settings } = about;
+        let About { run, rooms, settings, traceparent } = about;
         let settings = Environment::of(settings);
         let furthest = Mutex::new(0.0);
-        Self { inner: Arc::new(Inner { run, scratch, rooms, settings, isolated, host, stop, furthest }) }
+        Self { inner: Arc::new(Inner { run, scratch, rooms, settings, traceparent, isolated, host, stop, furthest }) }
     }
 
     /// The job.
@@ -182,7 +206,11 @@ impl Context {
 
     /// A program that works for this run, in `folder`, and dies with it.
     pub fn program(&self, program: &Path, folder: &Path) -> Program {
-        Program::new(program, folder, !self.inner.isolated)
+        let program = Program::new(program, folder, !self.inner.isolated);
+        match &self.inner.traceparent {
+            Some(context) => program.env(TRACEPARENT, context),
+            None => program,
+        }
     }
 
     /// Says how far the run is; as often as one likes, callers see ten updates a second. Percent never goes back: a

@@ -12,7 +12,7 @@ use std::{
 
 use apalis_core::task::Task;
 use fourmi_blobs::Blobs;
-use fourmi_model::{Envelope, ErrorClass, ErrorReport, Failure, Isolation, NextStep, Policy};
+use fourmi_model::{Envelope, ErrorClass, ErrorReport, Failure, Isolation, Policy};
 use fourmi_queue::{BackendHandle, Delivery, Outcome, Queues, Stop, Transitions};
 use fourmi_settings::Data;
 use tokio::{
@@ -21,6 +21,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service;
+use tracing::Instrument;
 
 use crate::{
     Context,
@@ -30,6 +31,7 @@ use crate::{
     local::LocalHost,
     rooms::Rooms,
     scratch::Scratch,
+    watch::{Observers, Watch},
 };
 
 /// A job of an unknown kind or schema version goes back for about this long: a newer worker may know it.
@@ -50,6 +52,7 @@ pub(crate) struct House {
     pub(crate) data: Data,
     /// Variables of the environment that kinds read.
     pub(crate) settings: Vec<(String, String)>,
+    pub(crate) observers: Observers,
 }
 
 /// What came of a run.
@@ -90,11 +93,21 @@ impl Service<Task<Delivery>> for Dispatch {
 
 impl House {
     async fn outcome(self: Arc<Self>, delivery: Delivery) -> Outcome {
+        let watch = self.observers.watch(&delivery);
+        let span = RunInfo::of(&delivery).span(&delivery.envelope.kind);
+        let outcome = self.settle(&delivery, watch.as_ref()).instrument(span).await;
+        if let Some(watch) = watch {
+            watch.ended(&outcome);
+        }
+        outcome
+    }
+
+    async fn settle(&self, delivery: &Delivery, watch: Option<&Arc<Watch>>) -> Outcome {
         let envelope = delivery.envelope.clone();
         let known = self.handlers.get(envelope.kind.as_str());
         let Some(handler) = known.filter(|handler| envelope.schema_version <= handler.schema_version) else {
             tracing::warn!(
-                job.id = %delivery.id, job.kind = %envelope.kind, job.schema_version = envelope.schema_version,
+                job.schema_version = envelope.schema_version,
                 "this worker does not know the kind or its version; the job goes back"
             );
             let delay = UNKNOWN_DELAY.mul_f64(0.5 + rand::random::<f64>());
@@ -102,9 +115,9 @@ impl House {
         };
         let policy = handler.policy.clone().with(&envelope.policy);
         let rooms = Rooms::of(&self.data, &delivery.id);
-        let end = self.run(handler, &policy, &delivery, &rooms).await;
-        let outcome = conclude(end, &policy, &delivery);
-        log(&delivery, &outcome);
+        let end = self.run(handler, &policy, delivery, &rooms, watch).await;
+        let outcome = conclude(end, &policy, delivery);
+        log(&outcome);
         let is_over = matches!(outcome, Outcome::Succeeded { .. } | Outcome::Cancelled { .. } | Outcome::Failed { .. });
         // Looking for a folder costs as much as all else that is done for a short job.
         let may_have_rooms = delivery.run > 1 || policy.isolation != Isolation::InProcess || rooms.are_used();
@@ -114,7 +127,14 @@ impl House {
         outcome
     }
 
-    async fn run(&self, handler: &Handler, policy: &Policy, delivery: &Delivery, rooms: &Rooms) -> RunEnd {
+    async fn run(
+        &self,
+        handler: &Handler,
+        policy: &Policy,
+        delivery: &Delivery,
+        rooms: &Rooms,
+        watch: Option<&Arc<Watch>>,
+    ) -> RunEnd {
         let folder = self.scratch.run(&format!("{}-{}", delivery.id.uuid(), delivery.run));
         let host = Arc::new(LocalHost {
             id: delivery.id.clone(),
@@ -127,14 +147,11 @@ impl House {
             rooms: rooms.clone(),
             secrets: self.data.secrets(),
             owner: OnceCell::new(),
+            watch: watch.cloned(),
         });
-        let run = RunInfo {
-            id: delivery.id.clone(),
-            run: delivery.run,
-            attempts: delivery.attempts,
-            correlation_id: delivery.envelope.correlation_id.clone(),
-        };
-        let about = About { run, rooms: rooms.clone(), settings: self.settings.clone() };
+        let traceparent = watch.and_then(|watch| watch.traceparent());
+        let (run, settings) = (RunInfo::of(delivery), self.settings.clone());
+        let about = About { run, rooms: rooms.clone(), settings, traceparent };
         match policy.isolation {
             Isolation::InProcess => {
                 let context = Context::new(about, false, folder, host, delivery.stop.clone());
@@ -203,45 +220,31 @@ fn conclude(end: RunEnd, policy: &Policy, delivery: &Delivery) -> Outcome {
             let delay = policy.backoff.delay(delivery.crashes + 1, rand::random());
             Outcome::Crashed { error: crash.failure().report(), delay, keep: failed }
         }
-        RunEnd::Ended(Err(failure)) => conclude_failure(failure, policy, delivery),
+        RunEnd::Ended(Err(failure)) => Outcome::of_failure(&failure, policy, delivery.attempts),
     }
 }
 
-fn conclude_failure(failure: Failure, policy: &Policy, delivery: &Delivery) -> Outcome {
-    let (done, failed) = (policy.retention.done, policy.retention.failed);
-    let error = failure.report();
-    match failure.next {
-        NextStep::Cancelled => Outcome::Cancelled { error, keep: done },
-        NextStep::Park { reason } => Outcome::Parked { error, reason, keep: done },
-        NextStep::Retry { after_ms } if policy.attempts.is_none_or(|most| delivery.attempts < most) => {
-            let backoff = || policy.backoff.delay(delivery.attempts, rand::random());
-            Outcome::Retrying { error, delay: after_ms.map_or_else(backoff, Duration::from_millis), keep: done }
-        }
-        NextStep::Retry { .. } | NextStep::GiveUp => Outcome::Failed { error, keep: failed },
-    }
-}
-
-fn log(delivery: &Delivery, outcome: &Outcome) {
-    let (job, run, kind) = (&delivery.id, delivery.run, &delivery.envelope.kind);
+/// The span of the run says which it is.
+fn log(outcome: &Outcome) {
     match outcome {
         Outcome::Succeeded { .. }
         | Outcome::Cancelled { .. }
         | Outcome::Released { .. }
         | Outcome::Misdirected { .. } => {
-            tracing::debug!(job.id = %job, job.run = run, job.kind = %kind, "run ended");
+            tracing::debug!(outcome = outcome.as_str(), "run ended");
         }
         Outcome::Retrying { error, delay, .. } => {
             let delay_ms = delay.as_millis();
-            tracing::info!(job.id = %job, job.run = run, job.kind = %kind, error.code, error.message, delay_ms, "run failed; will be tried again");
+            tracing::info!(error.code, error.message, delay_ms, "run failed; will be tried again");
         }
         Outcome::Parked { error, reason, .. } => {
-            tracing::info!(job.id = %job, job.run = run, job.kind = %kind, error.message, reason = reason.as_str(), "job parked");
+            tracing::info!(error.message, reason = reason.as_str(), "job parked");
         }
         Outcome::Crashed { error, .. } => {
-            tracing::warn!(job.id = %job, job.run = run, job.kind = %kind, error.code, error.message, error.cause, "run crashed");
+            tracing::warn!(error.code, error.message, error.cause, "run crashed");
         }
         Outcome::Failed { error, .. } => {
-            tracing::info!(job.id = %job, job.run = run, job.kind = %kind, error.code, error.message, "job failed");
+            tracing::info!(error.code, error.message, "job failed");
         }
     }
 }

@@ -147,6 +147,7 @@ impl NewJob {
         envelope.schema_version = self.schema_version;
         envelope.tags = self.tags;
         envelope.correlation_id.clone_from(&of_parent.correlation_id);
+        envelope.traceparent.clone_from(&of_parent.traceparent);
         envelope.submitted_by.clone_from(&of_parent.submitted_by);
         envelope.after = self.after;
         envelope.on_parent_failure = self.on_parent_failure;

@@ -6,10 +6,12 @@ mod enqueue;
 mod handler;
 mod isolation;
 mod local;
+mod metrics;
 mod program;
 mod rooms;
 mod scratch;
 mod serve;
+mod watch;
 mod worker;
 
 pub use context::{Context, GrowingFile, InputFile};

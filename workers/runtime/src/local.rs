@@ -12,6 +12,7 @@ use crate::{
     context::{GrowingFile, Host, InputFile, NewFile, NewGrowing, scratch_failure},
     enqueue::NewJob,
     rooms::Rooms,
+    watch::Watch,
 };
 
 pub(crate) struct LocalHost {
@@ -27,6 +28,7 @@ pub(crate) struct LocalHost {
     pub(crate) secrets: PathBuf,
     /// Whose the job's files are; asked for when there are any.
     pub(crate) owner: OnceCell<Owner>,
+    pub(crate) watch: Option<Arc<Watch>>,
 }
 
 impl LocalHost {
@@ -42,6 +44,9 @@ impl LocalHost {
 
 impl Host for LocalHost {
     fn progress(&self, progress: Progress) {
+        if let Some(watch) = &self.watch {
+            watch.is_in(&progress.stage);
+        }
         self.backend.progress(&self.id, self.run, &progress);
     }
 
@@ -133,6 +138,9 @@ impl Host for LocalHost {
     fn enqueue(&self, job: NewJob) -> BoxFuture<'_, Result<JobId, Failure>> {
         Box::pin(async move {
             let (id, mut submission) = job.submission(&self.id, &self.envelope);
+            if let Some(context) = self.watch.as_ref().and_then(|watch| watch.traceparent()) {
+                submission.envelope.traceparent = Some(context);
+            }
             let run = Run { job: self.id.uuid(), number: self.run };
             let noted = self.transitions.note_child(run, &id).await.map_err(|error| queue_failure(&error))?;
             submission.tenant = noted.ok_or_else(lease_lost)?;

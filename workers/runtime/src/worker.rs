@@ -17,6 +17,7 @@ pub struct Worker {
     pub(crate) queue: &'static str,
     pub(crate) handlers: Handlers,
     pub(crate) prefetch: usize,
+    pub(crate) slots: Option<usize>,
     pub(crate) settings: &'static [&'static Setting],
     pub(crate) check: fn(&Environment) -> Result<(), SettingError>,
 }
@@ -24,7 +25,7 @@ pub struct Worker {
 impl Worker {
     /// A worker of `queue` without handlers.
     pub fn new(queue: &'static str) -> Self {
-        Self { queue, handlers: Handlers::new(), prefetch: 0, settings: &[], check: |_| Ok(()) }
+        Self { queue, handlers: Handlers::new(), prefetch: 0, slots: None, settings: &[], check: |_| Ok(()) }
     }
 
     /// Registers the handler of a kind.
@@ -53,6 +54,14 @@ impl Worker {
         check: fn(&Environment) -> Result<(), SettingError>,
     ) -> Self {
         (self.settings, self.check) = (settings, check);
+        self
+    }
+
+    /// Runs this many jobs at a time where the settings do not say how many, instead of one for each processor: for queues of
+    /// jobs that wait for others more than they compute.
+    #[must_use]
+    pub fn slots(mut self, jobs: usize) -> Self {
+        self.slots = Some(jobs);
         self
     }
 

@@ -167,7 +167,7 @@ async fn purge(session: &Session, arguments: &PurgeArguments) -> anyhow::Result<
     let selection = &arguments.selection;
     selection.check()?;
     if !selection.dry_run && !arguments.yes {
-        check_that_somebody_is_there("what is purged is gone")?;
+        check_that_somebody_is_there("what is purged is gone", "--yes, or --dry-run to count it first")?;
     }
     let client = session.client()?;
     if selection.dry_run || !arguments.yes {
@@ -184,12 +184,12 @@ async fn purge(session: &Session, arguments: &PurgeArguments) -> anyhow::Result<
     tell(session, total, "purge", &format!("{} are forgotten.", jobs_of(total.done)))
 }
 
-/// Whether somebody can be asked.
-pub(crate) fn check_that_somebody_is_there(why: &str) -> anyhow::Result<()> {
+/// Whether somebody can be asked; `instead` is what to say if not.
+pub(crate) fn check_that_somebody_is_there(why: &str, instead: &str) -> anyhow::Result<()> {
     if io::stdin().is_terminal() {
         return Ok(());
     }
-    Err(Stop::usage(format!("{why}: say --yes, or --dry-run to count it first")))
+    Err(Stop::usage(format!("{why}: say {instead}")))
 }
 
 /// Asks a person.

@@ -10,14 +10,11 @@ use serde_json::json;
 
 use crate::{
     arguments::OneJob,
-    commands::many::Filter,
+    commands::{many::Filter, pages},
     exit::Exit,
     print::{self, Table},
     session::Session,
 };
-
-/// The most that the API gives in one page.
-const PAGE: usize = 200;
 
 /// Which jobs.
 #[derive(Debug, Args)]
@@ -67,17 +64,13 @@ pub(crate) async fn list_them(
     Ok(Exit::Done)
 }
 
-async fn collect(client: &Client, mut query: JobQuery, wanted: usize) -> anyhow::Result<JobPage> {
-    let mut jobs = Vec::new();
-    loop {
-        query.limit = Some((wanted - jobs.len()).min(PAGE));
-        let page = client.jobs(&query).await?;
-        jobs.extend(page.jobs);
-        if page.next.is_none() || jobs.len() >= wanted {
-            return Ok(JobPage { jobs, next: page.next });
-        }
-        query.cursor = page.next;
-    }
+async fn collect(client: &Client, query: JobQuery, wanted: usize) -> anyhow::Result<JobPage> {
+    let (jobs, next) = pages::collect(wanted, query.cursor.clone(), async |limit, cursor| {
+        let page = client.jobs(&JobQuery { limit: Some(limit), cursor, ..query.clone() }).await?;
+        Ok((page.jobs, page.next))
+    })
+    .await?;
+    Ok(JobPage { jobs, next })
 }
 
 pub(crate) fn print_table(jobs: &[Job]) -> anyhow::Result<()> {

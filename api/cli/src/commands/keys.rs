@@ -49,8 +49,10 @@ pub(crate) enum KeysCommand {
 /// Whom a key is for: a set of scopes.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Purpose {
-    /// A program that submits jobs and reads what became of them: jobs:*, files:*
+    /// A program that submits jobs and reads what became of them: jobs:submit, jobs:read, jobs:control, files:*
     App,
+    /// A worker of another system, which registers kinds and runs their jobs: jobs:work, files:*
+    Worker,
     /// A machine in a public place, which sees only what it has submitted: jobs:submit, jobs:read, files:*
     Device,
     /// A page that anybody may read: public:read
@@ -63,9 +65,10 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     fn scopes(self) -> Scopes {
-        use Scope::{FilesRead, FilesWrite, JobsControl, JobsRead, JobsSubmit, PublicRead, QueuesRead};
+        use Scope::{FilesRead, FilesWrite, JobsControl, JobsRead, JobsSubmit, JobsWork, PublicRead, QueuesRead};
         match self {
             Self::App => [JobsSubmit, JobsRead, JobsControl, FilesWrite, FilesRead].into_iter().collect(),
+            Self::Worker => [JobsWork, FilesWrite, FilesRead].into_iter().collect(),
             Self::Device => [JobsSubmit, JobsRead, FilesWrite, FilesRead].into_iter().collect(),
             Self::Public => [PublicRead].into_iter().collect(),
             Self::Reader => [JobsRead, FilesRead, QueuesRead].into_iter().collect(),

@@ -49,6 +49,9 @@ fn show(session: &Session, kind: &KindDocument) -> anyhow::Result<()> {
     print::line(&format!("  timeout   {timeout} a run"))?;
     print::line(&format!("  priority  {}", kind.priority))?;
     print::line(&format!("  runs      {place}"))?;
+    if kind.internal {
+        print::line("  for       the platform itself alone")?;
+    }
     print::line(&format!("\nPayload:\n{}", serde_json::to_string_pretty(&kind.payload_schema)?))?;
     print::line(&format!("\nResult:\n{}", serde_json::to_string_pretty(&kind.result_schema)?))
 }

@@ -222,7 +222,8 @@ impl Many {
         // What is named is meant.
         let asks = self.asks && ids.is_empty();
         if asks && !dry_run {
-            check_that_somebody_is_there(&format!("many jobs are a lot to {}", self.word))?;
+            let why = format!("many jobs are a lot to {}", self.word);
+            check_that_somebody_is_there(&why, "--yes, or --dry-run to count it first")?;
         }
         let client = session.client()?;
         if dry_run || asks {

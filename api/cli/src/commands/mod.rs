@@ -1,5 +1,6 @@
 //! One file per group of commands.
 
+pub(crate) mod audit;
 pub(crate) mod config;
 pub(crate) mod dead;
 pub(crate) mod demo;
@@ -10,15 +11,21 @@ pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod kinds;
 pub(crate) mod limits;
+pub(crate) mod lines;
 pub(crate) mod live;
 pub(crate) mod log;
 pub(crate) mod many;
+pub(crate) mod pages;
 pub(crate) mod parked;
 pub(crate) mod queues;
 pub(crate) mod sample;
 pub(crate) mod scale;
 pub(crate) mod submit;
 pub(crate) mod submit_many;
+pub(crate) mod tenants;
+pub(crate) mod users;
+pub(crate) mod users_import;
 pub(crate) mod waiting;
 pub(crate) mod watch;
+pub(crate) mod webhooks;
 pub(crate) mod workers;

@@ -15,6 +15,7 @@ use crate::{
     exit::{Exit, Stop},
     print::{self, Table},
     session::{Session, unless_interrupted},
+    up::scale::class,
 };
 
 /// A worker starts within a second or two; one that has not after this will not.
@@ -141,8 +142,10 @@ async fn until_in_force(session: &Session, client: &Client, signals: &mut [Scale
     Ok(())
 }
 
+/// Where nobody has said a number, `fourmi up` starts one process of each class of workers that it knows.
 fn shall_have(signal: &ScaleSignal) -> u32 {
-    signal.processes.wanted.unwrap_or(1)
+    let unsaid = u32::from(class(signal.queue.as_str()).is_ok());
+    signal.processes.wanted.unwrap_or(unsaid)
 }
 
 fn in_force(signal: &ScaleSignal) -> bool {

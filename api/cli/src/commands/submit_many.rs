@@ -1,13 +1,11 @@
 //! `fourmi submit --from`: a job a line.
 
-use std::io::{self, BufRead, BufReader};
-
 use fourmi_client::{ClientError, Submitted};
 use serde_json::json;
 
 use crate::{
-    commands::dead::jobs_of,
-    exit::{Exit, Stop},
+    commands::{dead::jobs_of, lines::Lines},
+    exit::Exit,
     print,
     progress::Progress,
     session::Session,
@@ -21,12 +19,12 @@ const BYTES: usize = 16 * 1024 * 1024;
 
 /// Submits the jobs in a file, or in standard input (`-`), and says of each what became of it.
 pub(crate) async fn run(session: &Session, from: &str, key: Option<String>) -> anyhow::Result<Exit> {
-    let mut lines = Lines::open(from)?;
+    let mut lines = Lines::open("jobs", from)?;
     let client = session.client()?;
     let progress = session.progress();
     let mut total = Total::default();
     let mut requests = 0;
-    while let group = lines.group()?
+    while let group = group(&mut lines)?
         && !group.is_empty()
     {
         let mut many = client.submit_many();
@@ -49,45 +47,17 @@ pub(crate) async fn run(session: &Session, from: &str, key: Option<String>) -> a
     Ok(if total.refused == 0 { Exit::Done } else { Exit::Failed })
 }
 
-/// The lines of a file that are not empty, with their numbers.
-struct Lines {
-    reader: Box<dyn BufRead>,
-    place: String,
-    number: u64,
-}
-
-impl Lines {
-    fn open(from: &str) -> anyhow::Result<Self> {
-        if from == "-" {
-            return Ok(Self { reader: Box::new(io::stdin().lock()), place: "standard input".to_owned(), number: 0 });
-        }
-        let file = std::fs::File::open(from).map_err(|error| cannot_be_read(from, &error))?;
-        Ok(Self { reader: Box::new(BufReader::new(file)), place: from.to_owned(), number: 0 })
+/// The lines of the next request; none at the end.
+fn group(lines: &mut Lines) -> anyhow::Result<Vec<(u64, String)>> {
+    let (mut group, mut bytes) = (Vec::new(), 0);
+    while group.len() < LINES
+        && bytes < BYTES
+        && let Some((number, line)) = lines.read()?
+    {
+        bytes += line.len();
+        group.push((number, line));
     }
-
-    /// Those of the next request; none at the end.
-    fn group(&mut self) -> anyhow::Result<Vec<(u64, String)>> {
-        let (mut group, mut bytes) = (Vec::new(), 0);
-        while group.len() < LINES && bytes < BYTES {
-            let mut line = Vec::new();
-            let read = self.reader.read_until(b'\n', &mut line).map_err(|error| cannot_be_read(&self.place, &error))?;
-            if read == 0 {
-                break;
-            }
-            self.number += 1;
-            bytes += read;
-            // What is no text is no JSON either: the API says so.
-            let line = String::from_utf8_lossy(line.trim_ascii()).into_owned();
-            if !line.is_empty() {
-                group.push((self.number, line));
-            }
-        }
-        Ok(group)
-    }
-}
-
-fn cannot_be_read(place: &str, error: &io::Error) -> anyhow::Error {
-    Stop::usage(format!("the jobs cannot be read from {place}: {error}"))
+    Ok(group)
 }
 
 /// What became of the jobs.

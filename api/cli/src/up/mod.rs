@@ -12,7 +12,7 @@ mod output;
 mod platform;
 mod redis;
 mod resp;
-mod scale;
+pub(crate) mod scale;
 mod signals;
 
 use std::{

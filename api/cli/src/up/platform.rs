@@ -256,12 +256,18 @@ impl Platform {
         }
         let (key, fourmi) = (print::short(&data.api_key()), print::short(&self.settings.own));
         let (key, fourmi) = (key.display(), fourmi.display());
+        let password = data.admin_password();
+        let admin = match password.exists() {
+            true => format!("\n  admin    password in {}", print::short(&password).display()),
+            // It was changed.
+            false => String::new(),
+        };
         let elsewhere = exports(&url, data);
         print::line(&format!(
             "\n\
             Fourmi is up.\n\
             \n  address  {url}   (documentation: {url}/docs)\
-            \n  API key  in {key}\n\
+            \n  API key  in {key}{admin}\n\
             \nTry in another terminal:{elsewhere}\
             \n  {fourmi} extract FILE --format opus     # the sound of a video of yours\
             \n  {fourmi} jobs                           # what was done\

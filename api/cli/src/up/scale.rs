@@ -12,7 +12,10 @@ pub(crate) struct WorkerClass {
 }
 
 /// Every class of workers.
-pub(crate) const WORKERS: &[WorkerClass] = &[WorkerClass { name: "media", program: "fourmi-media" }];
+pub(crate) const WORKERS: &[WorkerClass] = &[
+    WorkerClass { name: "media", program: "fourmi-media" },
+    WorkerClass { name: "messaging", program: "fourmi-messaging" },
+];
 
 /// The class of that name.
 pub(crate) fn class(name: &str) -> Result<&'static WorkerClass, String> {

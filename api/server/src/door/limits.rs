@@ -15,6 +15,7 @@ use salvo::{
 };
 
 use crate::{
+    LimitHits,
     caller::Caller,
     door::{
         Doorkeeper,
@@ -31,13 +32,14 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 /// What anybody may ask with a key that everybody can see, from one address, unless the key says otherwise.
 const PUBLIC: RateLimit = RateLimit::of(100, 60);
 
-/// What a device may ask, unless its key says otherwise.
+/// What a device may ask, unless its key says otherwise, and a person without a special role.
 const DEVICE: RateLimit = RateLimit::of(600, 60);
 
 /// Counts what callers ask.
 pub(crate) struct Limits {
     limiter: Limiter,
     rates: RateLimits,
+    hits: LimitHits,
 }
 
 /// One limit that a request counts against.
@@ -48,8 +50,8 @@ struct Counted {
 }
 
 impl Limits {
-    pub(crate) fn new(queues: Queues, rates: RateLimits) -> Self {
-        Self { limiter: Limiter::new(queues), rates }
+    pub(crate) fn new(queues: Queues, rates: RateLimits, hits: LimitHits) -> Self {
+        Self { limiter: Limiter::new(queues), rates, hits }
     }
 
     /// Counts a request of a class, by a caller or by nobody in particular.
@@ -75,7 +77,7 @@ impl Limits {
     /// If there were too many with this key.
     pub(crate) async fn count_kind(&self, kind: &str, caller: &Caller) -> Result<(), Problem> {
         let Some(limit) = self.rates.of_kind(kind) else { return Ok(()) };
-        let counted = Counted { name: "kind", bucket: format!("kind:{kind}:{}", caller.key()), limit };
+        let counted = Counted { name: "kind", bucket: format!("kind:{kind}:{}", caller.id()), limit };
         self.one(&counted, &mut Told::default()).await
     }
 
@@ -87,7 +89,7 @@ impl Limits {
         };
         let near = origin.neighbourhood();
         if let Some(caller) = caller {
-            let key = caller.key();
+            let key = caller.id();
             add(class, self.rates.of(class, Per::Key), &key);
             // Everybody has the same public key, so that it is counted for each of them.
             match caller.rate_limit().or_else(|| self.rates.of(RouteClass::Any, Per::Key)) {
@@ -109,6 +111,7 @@ impl Limits {
         if standing.passes {
             return Ok(());
         }
+        self.hits.count(counted.name);
         let RateLimit { quota, window } = counted.limit;
         let detail = format!("{quota} requests in {} seconds are allowed here.", window.as_secs());
         Err(told
@@ -151,13 +154,15 @@ impl Told {
 pub(crate) fn class_of(operation: &Operation) -> Option<RouteClass> {
     let class = match operation.scopes {
         _ if !operation.counted => return None,
+        _ if operation.path.starts_with("/api/v1/auth/") => RouteClass::Login,
         _ if operation.access == Access::Open => RouteClass::Open,
         _ if operation.media_type() == EVENT_STREAM => RouteClass::Stream,
         [Scope::JobsSubmit, ..] => RouteClass::Submit,
         [Scope::JobsControl, ..] => RouteClass::Control,
+        [Scope::JobsWork, ..] => RouteClass::Work,
         [Scope::FilesWrite, ..] => RouteClass::Upload,
         [Scope::FilesRead, ..] => RouteClass::Download,
-        [Scope::QueuesAdmin | Scope::KeysAdmin, ..] => RouteClass::Admin,
+        [Scope::QueuesAdmin | Scope::KeysAdmin | Scope::UsersAdmin | Scope::TenantsAdmin, ..] => RouteClass::Admin,
         _ => RouteClass::Read,
     };
     Some(class)

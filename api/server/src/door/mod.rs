@@ -18,7 +18,10 @@ use salvo::{
 pub(crate) use address::Origin;
 pub(crate) use limits::{Count, Limits, class_of};
 
-use crate::problem::{Code, Problem};
+use crate::{
+    LimitHits,
+    problem::{Code, Problem},
+};
 
 /// How long browsers keep to TLS after they were answered over it: a year.
 const HSTS: &str = "max-age=31536000";
@@ -30,9 +33,9 @@ pub struct Doorkeeper {
 }
 
 impl Doorkeeper {
-    /// Counts what callers ask in the Redis of these queues.
-    pub fn new(settings: Door, queues: Queues) -> Self {
-        let limits = Limits::new(queues, settings.rate_limits.clone());
+    /// Counts what callers ask in the Redis of these queues, and how often they are refused.
+    pub fn new(settings: Door, queues: Queues, hits: LimitHits) -> Self {
+        let limits = Limits::new(queues, settings.rate_limits.clone(), hits);
         Self { settings, limits }
     }
 
@@ -93,11 +96,13 @@ fn peer(address: &SocketAddr) -> IpAddr {
     }
 }
 
-/// Lets pages of these origins call; `None` if there is none. They show a key: cookies are not sent along.
+/// Lets pages of these origins call; `None` if there is none. Those that are named may send cookies along, which browsers
+/// do for pages of the same site only; any page must show a key.
 fn cors(origins: &[String]) -> Option<CorsHandler> {
+    let any = origins.iter().any(|origin| origin == "*");
     let allowed = match origins {
         [] => return None,
-        some if some.iter().any(|origin| origin == "*") => AllowOrigin::any(),
+        _ if any => AllowOrigin::any(),
         some => AllowOrigin::list(some.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
     };
     let names = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
@@ -106,6 +111,7 @@ fn cors(origins: &[String]) -> Option<CorsHandler> {
         .allow_methods(vec![Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers(names(READ))
         .expose_headers(names(SHOWN))
+        .allow_credentials(!any)
         .max_age(600);
     Some(cors.into_handler())
 }
@@ -125,10 +131,12 @@ const READ: &[&str] = &[
     "last-event-id",
     "prefer",
     "range",
+    "traceparent",
     "tus-resumable",
     "upload-length",
     "upload-metadata",
     "upload-offset",
+    "x-csrf-token",
     "x-http-method-override",
     "x-request-id",
 ];

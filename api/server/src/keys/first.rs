@@ -1,14 +1,11 @@
 //! The first key, which opens everything: a file in the data folder, for whoever runs the platform.
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use anyhow::Context;
 use fourmi_model::Scopes;
 use fourmi_records::{ApiKey, Records};
+use fourmi_secrets::create_once;
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -95,19 +92,6 @@ pub(super) fn admin(id: String, prefix: String, sha256: String, created_at: Time
     }
 }
 
-/// Makes a file that only its owner may read, with all of its content at once, unless there is one.
-pub(crate) fn create_once(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".new-key").tempfile_in(folder)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    match file.persist_noclobber(path) {
-        Ok(_) => fs::File::open(folder)?.sync_all(),
-        Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(failed) => Err(failed.error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -157,7 +141,7 @@ mod tests {
         );
         fs::write(&earlier, text).unwrap();
         let keys = Keys::open_all(records.clone(), &plain, &earlier).await.unwrap();
-        assert_eq!(keys.who(b"fourmi_of_an_earlier_version").unwrap().key(), "key-1");
+        assert_eq!(keys.who(b"fourmi_of_an_earlier_version").unwrap().id(), "key-1");
         assert!(!plain.exists());
         fs::write(&earlier, "[{").unwrap();
         let damaged = Keys::open_all(records, &plain, &earlier).await.err().unwrap();

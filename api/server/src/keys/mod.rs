@@ -19,8 +19,6 @@ use fourmi_settings::{Data, RateLimit};
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
-pub(crate) use first::create_once;
-
 use crate::caller::{Caller, Rights};
 
 /// How soon every server knows of a change.
@@ -193,10 +191,11 @@ impl Known {
 
 fn caller(key: &ApiKey) -> Caller {
     Caller::new(Rights {
-        key: key.id.clone(),
+        id: key.id.clone(),
         tenant: key.tenant.clone(),
         own_only: key.device,
         scopes: key.scopes,
         rate_limit: key.rate_limit.as_deref().and_then(RateLimit::parse),
+        login: None,
     })
 }

@@ -105,13 +105,13 @@ struct JobSelection {
 /// What a step did. It looks at some thousands of jobs at most.
 #[derive(Default, Serialize, JsonSchema)]
 #[schemars(rename = "ActionStep")]
-struct ActionStepDocument {
+pub(super) struct ActionStepDocument {
     /// Jobs that were meant: the filter wants them, and there is something to do with them.
     matched: u64,
     /// Those of them with which it was done: all but those that somebody else has changed meanwhile.
     done: u64,
     /// Where the next step starts: the next call's `cursor`. `null` at the end.
-    next: Option<String>,
+    pub(super) next: Option<String>,
 }
 
 const STEPS: &str = "One step looks at a bounded number of jobs: call again with `next` as `cursor` until it is `null`. Each job is met \
@@ -192,12 +192,12 @@ impl JobSelection {
 }
 
 /// Something that is done with the jobs that the caller means and sees.
-struct Act<'a> {
-    jobs: &'a Jobs,
-    action: JobAction,
-    filter: JobFilter,
-    queue: Option<QueueName>,
-    dry_run: bool,
+pub(super) struct Act<'a> {
+    pub(super) jobs: &'a Jobs,
+    pub(super) action: JobAction,
+    pub(super) filter: JobFilter,
+    pub(super) queue: Option<QueueName>,
+    pub(super) dry_run: bool,
 }
 
 /// Records that a step looks at.
@@ -238,7 +238,7 @@ impl Act<'_> {
     }
 
     /// Goes from queue to queue until one is left over; what is only recorded comes behind them.
-    async fn step(&self, start: Option<Start>) -> Result<ActionStepDocument, Problem> {
+    pub(super) async fn step(&self, start: Option<Start>) -> Result<ActionStepDocument, Problem> {
         let mut total = ActionStepDocument::default();
         let start = match start {
             Some(Start::Archived(inside)) => return self.archived(inside.as_deref(), total).await,

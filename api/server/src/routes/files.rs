@@ -202,7 +202,7 @@ pub(super) fn sees<'a>(caller: &Caller, blob: Option<&'a Blob>) -> Option<&'a Bl
 
 /// Whose the files are that the caller sends.
 pub(super) fn owner(caller: &Caller) -> Owner {
-    Owner { tenant: caller.tenant().cloned(), submitted_by: Some(caller.key().to_owned()) }
+    Owner { tenant: caller.tenant().cloned(), submitted_by: Some(caller.id().to_owned()) }
 }
 
 /// The file that the address names. What is no id names none.

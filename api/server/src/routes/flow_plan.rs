@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use fourmi_model::JobId;
+use fourmi_model::{JobId, WebhookTarget};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -38,6 +38,9 @@ pub(super) struct FlowSubmission<'a> {
     /// Whether they are a batch: a job of its own (`flow.batch`) stands for all of them, with one progress and one end.
     #[serde(default)]
     pub(super) batch: bool,
+    /// Who is told of the end of the batch, beside those who are told of every batch's.
+    #[serde(default)]
+    pub(super) webhook: Option<WebhookTarget>,
     /// A job that follows the batch.
     #[serde(borrow, default)]
     pub(super) then: Option<JobSubmission<'a>>,
@@ -95,6 +98,9 @@ fn check_frame(flow: &FlowSubmission<'_>) -> Result<(), Problem> {
         if !flow.batch {
             return Err(invalid("name", "is kept with the batch: set batch to true"));
         }
+    }
+    if flow.webhook.is_some() && !flow.batch {
+        return Err(invalid("webhook", "is told of the end of the batch: set batch to true"));
     }
     let Some(then) = &flow.then else { return Ok(()) };
     if !flow.batch {

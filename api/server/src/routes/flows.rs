@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use fourmi_kinds::catalogue;
 use fourmi_model::{
     BATCH_KIND, Job, JobId, KindName, ParentOutcome, QueueName, Scope, State, Submission, TenantName, Tie,
 };
@@ -31,6 +30,7 @@ use crate::{
         flow_plan::{Before, FlowSubmission, Plan},
         jobs::{IDEMPOTENCY_REPLAYED, Jobs, PUSH_AGAIN, unknown_job},
         parents,
+        webhooks::check_target,
     },
 };
 
@@ -121,7 +121,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .with_headers(&["Location", "Idempotency-Replayed"])
             .fails(&[Code::BadRequest, Code::InvalidHeader, Code::InvalidJson, Code::IdempotencyConflict])
             .fails(&[Code::PayloadTooLarge, Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload])
-            .fails(&[Code::MissingFile, Code::UnknownParent, Code::Cycle])
+            .fails(&[Code::KindInternal, Code::MissingFile, Code::UnknownParent, Code::Cycle])
             .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable, Code::RecordsUnavailable]),
         Operation::new("get_flow", Method::GET, "/api/v1/flows/{id}", get_flow)
             .needs(&[Scope::JobsRead])
@@ -193,14 +193,14 @@ impl Checked {
         let known = parents::look_up(jobs, caller, others.collect()).await?;
         let (mut ids, mut submissions) = (Vec::new(), Vec::new());
         for (place, job) in wanted.jobs.into_iter().enumerate() {
-            let checked = job.check(catalogue(), &jobs.blobs, caller, None).await;
+            let checked = job.check(&jobs.kinds, jobs, caller, None).await;
             let (id, submission) = checked.map_err(|problem| problem.within(&format!("jobs[{place}]")))?;
             ids.push(id);
             submissions.push(submission);
         }
         let then = match wanted.then {
             Some(then) => {
-                let checked = then.check(catalogue(), &jobs.blobs, caller, None).await;
+                let checked = then.check(&jobs.kinds, jobs, caller, None).await;
                 Some(checked.map_err(|problem| problem.within("then"))?)
             }
             None => None,
@@ -209,7 +209,11 @@ impl Checked {
             Some(first) if wanted.batch => {
                 let (id, mut submission) = handle(first.queue(), wanted.name.as_deref(), ids.len())?;
                 submission.tenant = submissions.first().and_then(|job| job.tenant.clone());
-                submission.envelope.submitted_by = Some(caller.key().to_owned());
+                submission.envelope.submitted_by = Some(caller.id().to_owned());
+                if let Some(target) = &wanted.webhook {
+                    check_target(jobs, caller, target).await?;
+                }
+                submission.envelope.webhook = wanted.webhook;
                 Some((id, submission))
             }
             _ => None,
@@ -225,7 +229,7 @@ impl Checked {
     /// Gives the jobs the ids that they have whenever the flow is sent with this key.
     fn name_by(&mut self, key: &str, caller: &Caller) {
         let tenant = self.submissions.first().and_then(|job| job.tenant.as_ref()).map_or("", TenantName::as_str);
-        let own = if caller.own_only() { format!("{}:", caller.key()) } else { String::new() };
+        let own = if caller.own_only() { format!("{}:", caller.id()) } else { String::new() };
         let flow = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("fourmi:flow:{tenant}:{own}{key}").as_bytes());
         let id =
             |queue: &QueueName, name: String| JobId::from_parts(queue.clone(), Uuid::new_v5(&flow, name.as_bytes()));

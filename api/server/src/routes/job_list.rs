@@ -14,7 +14,7 @@ use crate::{
     caller::Caller,
     operation::state_of,
     problem::{Code, Problem},
-    query::Query,
+    query::{self, Query},
     redis::in_time,
     routes::jobs::Jobs,
 };
@@ -26,24 +26,13 @@ pub(super) const MOST_ENTRIES: usize = 5_000;
 #[derive(Default, Serialize, JsonSchema)]
 pub(super) struct JobList {
     /// The jobs; a page may hold fewer than asked for and still have a next one.
-    jobs: Vec<Job>,
+    pub(super) jobs: Vec<Job>,
     /// Where the next page starts: the next call's `cursor`. `null` at the end.
-    next: Option<String>,
+    pub(super) next: Option<String>,
 }
 
 /// The most jobs of a page.
-#[derive(JsonSchema)]
-#[schemars(inline, extend("default" = 50))]
-pub(super) struct Limit(#[schemars(range(min = 1, max = 200))] usize);
-
-impl FromStr for Limit {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = text.parse().ok().filter(|number| (1..=200).contains(number));
-        number.map(Self).ok_or("must be a number from 1 to 200")
-    }
-}
+pub(super) type Limit = query::Limit<50, 200>;
 
 /// Where a page or a step starts: `<queue>.<cursor of the queue>`; nothing after the dot stands for the queue's beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +162,7 @@ pub(super) async fn list_jobs(
         finished_after: query.one("finished_after")?,
         finished_before: query.one("finished_before")?,
     };
-    let Limit(limit) = query.one("limit")?.unwrap_or(Limit(50));
+    let limit = query.one::<Limit>("limit")?.unwrap_or_default().0;
     let queue = query.one("queue")?;
     let start = query.one::<String>("cursor")?.map(|text| text.parse()).transpose()?;
     let list = match Caller::of(depot)?.narrow(filter) {
@@ -184,7 +173,7 @@ pub(super) async fn list_jobs(
 }
 
 /// First the queues, then what is recorded.
-async fn page(
+pub(super) async fn page(
     jobs: &Jobs,
     queue: Option<&QueueName>,
     filter: &JobFilter,

@@ -26,6 +26,7 @@ use crate::{
     caller::Caller,
     door::Doorkeeper,
     headers,
+    kinds::Kinds,
     operation::{Group, JSON, Operation, Place, schema, state_of},
     problem::{Code, Problem},
     query::Query,
@@ -57,6 +58,8 @@ pub struct Jobs {
     pub watcher: Watcher,
     /// The streams of what happens to them.
     pub streams: Streams,
+    /// The kinds that they may have.
+    pub kinds: Arc<Kinds>,
     /// The files that they name.
     pub blobs: Blobs,
     /// Who counts what is asked.
@@ -73,8 +76,8 @@ struct RunList {
 }
 
 /// The routes.
-pub fn group(jobs: Jobs) -> Group {
-    table().sharing(Arc::new(jobs))
+pub fn group(jobs: Arc<Jobs>) -> Group {
+    table().sharing(jobs)
 }
 
 pub(crate) fn table() -> Group {
@@ -135,7 +138,7 @@ fn submit_operation() -> Operation {
         .answers(StatusCode::OK, JSON, schema::<Job>, "It is over already (`Prefer: wait`, or the key was known).")
         .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Unique-Conflict", "Preference-Applied"])
         .fails(&[Code::BadRequest, Code::InvalidHeader, Code::InvalidJson, Code::UnknownJob])
-        .fails(&[Code::IdempotencyConflict, Code::PayloadTooLarge])
+        .fails(&[Code::KindInternal, Code::IdempotencyConflict, Code::PayloadTooLarge])
         .fails(&[Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload, Code::MissingFile, Code::UnknownParent])
         .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable, Code::RecordsUnavailable])
 }
@@ -213,7 +216,7 @@ pub(super) async fn check(
     }
     let after = parents::ids(&std::mem::take(&mut wanted.after))?;
     let policy = wanted.on_parent_failure;
-    let (id, mut submission) = wanted.check(catalogue(), &jobs.blobs, caller, key).await?;
+    let (id, mut submission) = wanted.check(&jobs.kinds, jobs, caller, key).await?;
     let named = after.iter().enumerate().map(|(index, id)| (format!("after[{index}]"), id, policy)).collect();
     submission.known_parents = parents::look_up(jobs, caller, named).await?;
     submission.envelope.after = after;

@@ -1,6 +1,6 @@
 //! API keys: who may do what.
 
-use std::{str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use fourmi_model::{KeyInfo, NewSecret, Scope, Scopes, TenantName};
 use fourmi_records::ApiKey;
@@ -12,6 +12,7 @@ use salvo::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
@@ -20,8 +21,9 @@ use crate::{
     headers,
     keys::Keys,
     operation::{Group, JSON, Operation, Place, schema, state_of},
+    people::{Act, Event},
     problem::{Code, Problem},
-    query::Query,
+    query::{self, Query},
     routes::submission::{check_label, invalid},
 };
 
@@ -41,7 +43,7 @@ struct KeySubmission {
     /// What it is for, for people.
     #[schemars(length(min = 1, max = 100))]
     name: String,
-    /// What it may do: nothing that the key cannot do that makes it.
+    /// What it may do: nothing that whoever makes it may not do.
     scopes: Scopes,
     /// The tenant whose jobs and files it sees, and to whom belongs what is submitted with it; without one, those of all.
     #[serde(default)]
@@ -103,18 +105,7 @@ struct KeyList {
 }
 
 /// The most keys of a page.
-#[derive(JsonSchema)]
-#[schemars(inline, extend("default" = 100))]
-struct Limit(#[schemars(range(min = 1, max = 1_000))] usize);
-
-impl FromStr for Limit {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = text.parse().ok().filter(|number| (1..=1_000).contains(number));
-        number.map(Self).ok_or("must be a number from 1 to 1000")
-    }
-}
+type Limit = query::Limit<100, 1_000>;
 
 /// The routes.
 pub fn group(keys: Arc<Keys>) -> Group {
@@ -131,7 +122,7 @@ pub(crate) fn table() -> Group {
             .answers(StatusCode::CREATED, JSON, schema::<NewSecret>, "The key, with its secret.")
             .with_headers(&["Location"])
             .fails(&[Code::BadRequest, Code::InvalidJson, Code::PayloadTooLarge, Code::InvalidRequest])
-            .fails(&[Code::ForeignTenant]),
+            .fails(&[Code::ForeignTenant, Code::UnknownTenant]),
         Operation::new("list_keys", Method::GET, "/api/v1/keys", list_keys)
             .needs(admin)
             .says("Lists API keys", "With those that have ended or were taken back.")
@@ -140,7 +131,7 @@ pub(crate) fn table() -> Group {
             .answers(StatusCode::OK, JSON, schema::<KeyList>, "A page.")
             .fails(&[Code::InvalidQuery]),
         Operation::new("get_own_key", Method::GET, "/api/v1/keys/current", get_own_key)
-            .says("Describes the key that one asks with", "For every key.")
+            .says("Describes the key that one asks with", "For every key. Whoever is logged in has none.")
             .answers(StatusCode::OK, JSON, schema::<KeyInfo>, "The key.")
             .fails(&[Code::UnknownKey]),
         identified("get_key", Method::GET, "/api/v1/keys/{id}", get_key)
@@ -193,6 +184,7 @@ async fn create_key(request: &mut Request, depot: &mut Depot, response: &mut Res
     check_name(&wanted.name)?;
     check_scopes(wanted.scopes, tenant.as_ref(), &caller)?;
     check_device(wanted.device, wanted.scopes)?;
+    check_tenant(&keys, tenant.as_ref()).await?;
     let (secret, prefix, sha256) = Keys::new_secret();
     let key = ApiKey {
         id: format!("key-{}", &Uuid::now_v7().simple().to_string()[8..]),
@@ -206,7 +198,7 @@ async fn create_key(request: &mut Request, depot: &mut Depot, response: &mut Res
         scopes: wanted.scopes,
         device: wanted.device,
         created_at: Timestamp::now(),
-        created_by: Some(caller.key().to_owned()),
+        created_by: Some(caller.id().to_owned()),
         expires_at: check_end(wanted.expires_at)?,
         revoked_at: None,
         last_used_at: None,
@@ -216,7 +208,7 @@ async fn create_key(request: &mut Request, depot: &mut Depot, response: &mut Res
         return Err(Problem::internal("the id or the secret of a new key was there already"));
     }
     keys.reload().await?;
-    tracing::info!(key.id, key.by = caller.key(), "an API key was made");
+    note(&keys, request, depot, Act::KeyCreated, &key).await?;
     response.headers_mut().insert(LOCATION, headers::value(format!("/api/v1/keys/{}", key.id))?);
     body::write(response, StatusCode::CREATED, &NewSecret { key: document(key), secret })
 }
@@ -226,7 +218,7 @@ async fn list_keys(request: &mut Request, depot: &mut Depot, response: &mut Resp
     let keys: Arc<Keys> = state_of(depot)?;
     let caller = Caller::of(depot)?;
     let query = Query::of(request, &["limit", "after"])?;
-    let Limit(limit) = query.one("limit")?.unwrap_or(Limit(100));
+    let limit = query.one::<Limit>("limit")?.unwrap_or_default().0;
     let after: Option<String> = query.one("after")?;
     let mut all = keys.records().keys().await?;
     all.retain(|key| sees(&caller, key));
@@ -247,7 +239,7 @@ async fn list_keys(request: &mut Request, depot: &mut Depot, response: &mut Resp
 async fn get_own_key(depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let keys: Arc<Keys> = state_of(depot)?;
     let caller = Caller::of(depot)?;
-    let key = keys.records().key(caller.key()).await?.ok_or_else(unknown_key)?;
+    let key = keys.records().key(caller.id()).await?.ok_or_else(unknown_key)?;
     body::write(response, StatusCode::OK, &document(key))
 }
 
@@ -282,7 +274,8 @@ async fn change_key(request: &mut Request, depot: &mut Depot, response: &mut Res
         check_not_last(&keys, &key).await?;
         key.expires_at = check_end(expires_at)?;
     }
-    save(&keys, &caller, &key, "an API key was changed").await?;
+    save(&keys, &key).await?;
+    note(&keys, request, depot, Act::KeyChanged, &key).await?;
     body::write(response, StatusCode::OK, &document(key))
 }
 
@@ -303,19 +296,20 @@ async fn rotate_key(request: &mut Request, depot: &mut Depot, response: &mut Res
     let old = std::mem::replace(&mut key.sha256, sha256);
     (key.previous_sha256, key.previous_until) = if grace_s > 0 { (Some(old), Some(until)) } else { (None, None) };
     key.prefix = prefix;
-    save(&keys, &caller, &key, "an API key has a new secret").await?;
+    save(&keys, &key).await?;
+    note(&keys, request, depot, Act::KeyRotated, &key).await?;
     body::write(response, StatusCode::OK, &NewSecret { key: document(key), secret })
 }
 
 #[handler]
 async fn revoke_key(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let keys: Arc<Keys> = state_of(depot)?;
-    let caller = Caller::of(depot)?;
     let mut key = named(request, depot).await?;
     if key.revoked_at.is_none() {
         check_not_last(&keys, &key).await?;
         key.revoked_at = Some(Timestamp::now());
-        save(&keys, &caller, &key, "an API key was taken back").await?;
+        save(&keys, &key).await?;
+        note(&keys, request, depot, Act::KeyRevoked, &key).await?;
     }
     response.status_code(StatusCode::NO_CONTENT);
     Ok(())
@@ -341,16 +335,29 @@ fn not_revoked(key: ApiKey) -> Result<ApiKey, Problem> {
     }
 }
 
-async fn save(keys: &Keys, caller: &Caller, key: &ApiKey, what: &'static str) -> Result<(), Problem> {
+async fn save(keys: &Keys, key: &ApiKey) -> Result<(), Problem> {
     if !keys.records().change_key(key).await? {
         return Err(Problem::new(
             Code::ChangedMeanwhile,
             "Somebody else has changed the key in this moment; try again.",
         ));
     }
-    keys.reload().await?;
-    tracing::info!(key.id, key.by = caller.key(), "{what}");
-    Ok(())
+    Ok(keys.reload().await?)
+}
+
+async fn note(keys: &Keys, request: &Request, depot: &Depot, act: Act, key: &ApiKey) -> Result<(), Problem> {
+    let event = Event::of(request, depot, act).to(&key.id).in_tenant(key.tenant.as_ref());
+    Ok(event.with("scopes", json!(key.scopes)).note(keys.records()).await?)
+}
+
+/// A misspelt tenant would be one that nobody looks after.
+async fn check_tenant(keys: &Keys, tenant: Option<&TenantName>) -> Result<(), Problem> {
+    match tenant {
+        Some(name) if keys.records().tenant(name).await?.is_none() => {
+            Err(Problem::field(Code::UnknownTenant, "tenant", format!("there is no tenant {name}: make it first")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether somebody could still make keys without this one.
@@ -376,17 +383,27 @@ fn check_scopes(scopes: Scopes, tenant: Option<&TenantName>, caller: &Caller) ->
         return Err(invalid("scopes", "must be one at least"));
     }
     if let Some(scope) = scopes.iter().find(|scope| !caller.may(*scope)) {
-        return Err(invalid("scopes", format!("cannot hold {scope}, which the key that you use does not have")));
+        return Err(invalid("scopes", format!("cannot hold {scope}, which you do not have")));
     }
     if let Some(scope) = scopes.iter().find(|scope| tenant.is_some() && !scope.is_for_tenants()) {
-        return Err(invalid("scopes", format!("cannot hold {scope} for a tenant: queues are shared by all")));
+        return Err(invalid("scopes", format!("cannot hold {scope} for a tenant: it concerns what all share")));
     }
     Ok(())
 }
 
 fn check_device(device: bool, scopes: Scopes) -> Result<(), Problem> {
-    let too_much = device && scopes.contains(Scope::KeysAdmin);
-    if too_much { Err(invalid("scopes", "cannot hold keys:admin for a device")) } else { Ok(()) }
+    let beyond = [
+        Scope::JobsWork,
+        Scope::MetricsRead,
+        Scope::KeysAdmin,
+        Scope::UsersAdmin,
+        Scope::AuditRead,
+        Scope::TenantsAdmin,
+    ];
+    match beyond.into_iter().find(|scope| device && scopes.contains(*scope)) {
+        Some(scope) => Err(invalid("scopes", format!("cannot hold {scope} for a device"))),
+        None => Ok(()),
+    }
 }
 
 fn check_rate(rate: Option<String>) -> Result<Option<String>, Problem> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fourmi_kinds::catalogue;
 use fourmi_model::{ParkReason, QueueName, Scope, State};
-use fourmi_queue::{Control, ControlChange, QueueError, Queues};
+use fourmi_queue::{Consumer, Control, ControlChange, QueueError, Queues};
 use jiff::Timestamp;
 use salvo::{
     Depot, Request, Response, handler,
@@ -198,7 +198,8 @@ async fn document(queues: &Queues, name: QueueName) -> Result<QueueDocument, Que
     let parked = if is_parked { queues.parked(&name).await? } else { BTreeMap::new() };
     let Control { paused, cap, slots, limit, .. } = queues.control(&name).await?;
     let workers = queues.workers(&name).await?;
-    let outbox = queues.outbox(&name).await?.map_or((0, 0), |outbox| (outbox.waiting, outbox.dropped));
+    let outbox =
+        queues.outbox(&name, Consumer::Records).await?.map_or((0, 0), |outbox| (outbox.waiting, outbox.dropped));
     Ok(QueueDocument {
         counts,
         parked,

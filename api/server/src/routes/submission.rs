@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use fourmi_blobs::Blobs;
-use fourmi_kinds::{Catalogue, KindInfo};
 use fourmi_model::{
     BlobId, JobId, KEY_LIFE, KEY_LIVES, KindName, LimitName, MAX_LIMITS, MAX_PAYLOAD_BYTES, MAX_TAGS, MAX_UNIQUE,
-    ParentFailure, PolicyOverrides, Priority, Submission, TenantName, Unique, UniqueUntil,
+    ParentFailure, PolicyOverrides, Priority, Submission, TenantName, Unique, UniqueUntil, WebhookTarget,
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -16,8 +15,10 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     caller::Caller,
     headers,
+    kinds::{Kind, Kinds},
     problem::{Code, Problem},
-    routes::{files, kinds::known},
+    routes::{files, jobs::Jobs, webhooks::check_target},
+    trace,
 };
 
 /// The longest tag, in characters.
@@ -92,6 +93,9 @@ pub(super) struct JobSubmission<'a> {
     /// What becomes of it when one of those does not succeed.
     #[serde(default)]
     pub(super) on_parent_failure: ParentFailure,
+    /// Who is told of its end, beside those who are told of every job's.
+    #[serde(default)]
+    pub(super) webhook: Option<WebhookTarget>,
 }
 
 impl JobSubmission<'_> {
@@ -101,14 +105,19 @@ impl JobSubmission<'_> {
     /// The first mistake, by the path of its field.
     pub(super) async fn check(
         self,
-        catalogue: &Catalogue,
-        blobs: &Blobs,
+        kinds: &Kinds,
+        jobs: &Jobs,
         caller: &Caller,
         idempotency_key: Option<String>,
     ) -> Result<(JobId, Submission), Problem> {
-        let kind =
-            catalogue.get(&self.kind).ok_or_else(|| Problem::field(Code::UnknownKind, "kind", known(catalogue)))?;
-        let payload = check_payload(kind, self.payload)?;
+        let tenant = self.tenant(caller)?;
+        let unknown = || Problem::field(Code::UnknownKind, "kind", kinds.in_words(tenant.as_ref()));
+        let kind = kinds.get(tenant.as_ref(), &self.kind).ok_or_else(unknown)?;
+        if kind.is_internal() {
+            let message = format!("the platform itself submits {}, and nobody else", kind.name());
+            return Err(Problem::field(Code::KindInternal, "kind", message));
+        }
+        let payload = check_payload(&kind, self.payload)?;
         self.check_times(Timestamp::now())?;
         self.check_labels()?;
         self.check_limits()?;
@@ -119,28 +128,32 @@ impl JobSubmission<'_> {
             let (path, message) = problem.split_once(' ').unwrap_or(("policy", problem));
             return Err(invalid(path, message));
         }
-        check_files(&payload, blobs, caller).await?;
-        let tenant = self.tenant(caller)?;
+        check_files(&payload, &jobs.blobs, caller).await?;
+        if let Some(target) = &self.webhook {
+            check_target(jobs, caller, target).await?;
+        }
 
-        let mut submission = Submission::new(kind.name.clone(), payload);
-        submission.priority = self.priority.unwrap_or(kind.policy.priority);
+        let mut submission = Submission::new(kind.name().clone(), payload);
+        submission.priority = self.priority.unwrap_or(kind.policy().priority);
         submission.not_before = self.not_before;
         // Callers who do not see each other's jobs must not meet in a key either.
         submission.idempotency_key =
-            idempotency_key.map(|key| if caller.own_only() { format!("{} {key}", caller.key()) } else { key });
+            idempotency_key.map(|key| if caller.own_only() { format!("{} {key}", caller.id()) } else { key });
         submission.key_life = key_life;
         submission.tenant = tenant;
         submission.limits = self.limits;
         submission.unique = self.unique;
-        submission.envelope.schema_version = kind.schema_version;
+        submission.envelope.schema_version = kind.schema_version();
         submission.envelope.policy = self.policy;
-        submission.note(&kind.policy);
-        submission.envelope.submitted_by = Some(caller.key().to_owned());
+        submission.note(kind.policy());
+        submission.envelope.submitted_by = Some(caller.id().to_owned());
         submission.envelope.tags = self.tags;
-        submission.envelope.correlation_id = self.correlation_id;
+        submission.envelope.correlation_id = trace::correlation_id(self.correlation_id);
+        submission.envelope.traceparent = trace::traceparent();
         submission.envelope.deadline = self.deadline;
         submission.envelope.on_parent_failure = self.on_parent_failure;
-        Ok((JobId::new(kind.queue.clone()), submission))
+        submission.envelope.webhook = self.webhook;
+        Ok((JobId::new(kind.queue()), submission))
     }
 
     /// The caller's tenant; the one that is named, if the caller is bound to none.
@@ -241,7 +254,7 @@ pub(super) fn invalid(path: impl Into<String>, message: impl Into<String>) -> Pr
 }
 
 /// The payload in the kind's own writing.
-fn check_payload(kind: &KindInfo, payload: &RawValue) -> Result<Box<RawValue>, Problem> {
+fn check_payload(kind: &Kind, payload: &RawValue) -> Result<Box<RawValue>, Problem> {
     check_size(payload)?;
     let payload = kind.check(payload.get()).map_err(|mistake| {
         let path = if mistake.path.is_empty() { "payload".into() } else { format!("payload.{}", mistake.path) };

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    LimitHits,
     caller::Caller,
     problem::{Code, Problem},
 };
@@ -20,13 +21,19 @@ pub struct Streams(Arc<Inside>);
 
 struct Inside {
     per_key: usize,
+    hits: LimitHits,
     open: Mutex<HashMap<String, usize>>,
 }
 
 impl Streams {
-    /// Allows each key this many.
-    pub fn new(per_key: usize) -> Self {
-        Self(Arc::new(Inside { per_key, open: Mutex::default() }))
+    /// Allows each key this many, and counts those that are refused.
+    pub fn new(per_key: usize, hits: LimitHits) -> Self {
+        Self(Arc::new(Inside { per_key, hits, open: Mutex::default() }))
+    }
+
+    /// How many are open.
+    pub(crate) fn count(&self) -> usize {
+        self.open().values().sum()
     }
 
     /// A place for one more stream, which is free again when the permit is dropped.
@@ -35,12 +42,13 @@ impl Streams {
     /// If the key has as many as it may.
     pub(crate) fn admit(&self, caller: &Caller) -> Result<Permit, Problem> {
         let mut open = self.open();
-        let count = open.get(caller.key()).copied().unwrap_or(0);
+        let count = open.get(caller.id()).copied().unwrap_or(0);
         if count >= self.0.per_key {
+            self.0.hits.count("streams");
             let detail = format!("This key has {count} streams open: close some, or follow many jobs by one stream.");
             return Err(Problem::new(Code::TooManyStreams, detail).retry_after(RETRY_AFTER));
         }
-        open.insert(caller.key().to_owned(), count + 1);
+        open.insert(caller.id().to_owned(), count + 1);
         Ok(Permit { streams: self.clone(), caller: caller.clone() })
     }
 
@@ -55,13 +63,26 @@ pub(crate) struct Permit {
     caller: Caller,
 }
 
+impl Permit {
+    /// Waits until the caller is logged out; a key is not.
+    pub(crate) fn end(&self) -> impl Future<Output = ()> + Send + use<> {
+        let login = self.caller.login().cloned();
+        async move {
+            match login {
+                Some(login) => login.end().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut open = self.streams.open();
-        if let Some(count) = open.get_mut(self.caller.key()) {
+        if let Some(count) = open.get_mut(self.caller.id()) {
             *count -= 1;
             if *count == 0 {
-                open.remove(self.caller.key());
+                open.remove(self.caller.id());
             }
         }
     }
@@ -76,17 +97,18 @@ mod tests {
 
     fn caller(key: &str) -> Caller {
         Caller::new(Rights {
-            key: key.to_owned(),
+            id: key.to_owned(),
             tenant: None,
             own_only: false,
             scopes: Scopes::all(),
             rate_limit: None,
+            login: None,
         })
     }
 
     #[test]
     fn a_key_has_as_many_as_it_may_and_others_have_theirs() {
-        let streams = Streams::new(2);
+        let streams = Streams::new(2, LimitHits::default());
         let (one, other) = (caller("one"), caller("other"));
         let held = [streams.admit(&one).unwrap(), streams.admit(&one).unwrap()];
         assert_eq!(streams.admit(&one).err().unwrap().status(), 429);

@@ -42,7 +42,7 @@ pub(crate) fn last_event_id(headers: &HeaderMap) -> Option<&str> {
     headers.get(LAST_EVENT_ID)?.to_str().ok().map(str::trim)
 }
 
-/// Answers with these events until there are no more or we stop; the permit is given back then.
+/// Answers with these events until there are no more, the caller is logged out or we stop; the permit is given back then.
 ///
 /// The next event is asked for when the last one has gone out, and whoever gives them keeps only the newest news in
 /// between: a slow client costs little memory, and one that is gone is dropped with its stream.
@@ -54,7 +54,8 @@ pub(crate) fn answer(
 ) {
     let opening = SseEvent::default().retry(RETRY);
     let parting = stream::once(parting(stop.clone())).filter_map(std::future::ready);
-    let events = stream::iter([opening]).chain(events).take_until(stop.cancelled_owned()).chain(parting);
+    let events = stream::iter([opening]).chain(events);
+    let events = events.take_until(permit.end()).take_until(stop.cancelled_owned()).chain(parting);
     let events = events.map(move |event| {
         let _until_the_end = &permit;
         Ok::<_, Infallible>(event)

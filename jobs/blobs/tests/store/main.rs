@@ -246,3 +246,24 @@ async fn a_file_from_before_owners_is_nobodys() {
     assert!(!text.contains("tenant") && !text.contains("submitted_by"), "{text}");
     assert_eq!(blobs.get(&blob.id).await.unwrap().unwrap().owner, Owner::default());
 }
+
+#[tokio::test]
+async fn the_files_of_an_owner_are_found() {
+    let (_folder, blobs) = empty_store().await;
+    let of = |who: &str| Owner { tenant: None, submitted_by: Some(who.to_owned()) };
+    let mut theirs = Vec::new();
+    for _ in 0..5 {
+        let put = |who: &str| blobs.put("file", of(who), chunks(b"content"), Expected::default());
+        theirs.push(put("user-1").await.unwrap().id);
+        put("user-2").await.unwrap();
+    }
+    let shared = blobs.share(&theirs[0], &of("user-2")).await.unwrap().unwrap();
+    let sorted = |mut ids: Vec<_>| {
+        ids.sort();
+        ids
+    };
+    assert_eq!(sorted(blobs.submitted_by("user-1").await.unwrap()), sorted(theirs));
+    let others = blobs.submitted_by("user-2").await.unwrap();
+    assert!(others.len() == 6 && others.contains(&shared.id));
+    assert!(blobs.submitted_by("user-3").await.unwrap().is_empty());
+}

@@ -82,6 +82,7 @@ fn take(shared: &Shared, claim: Claim) -> Option<Delivery> {
             run: claim.run,
             attempts: claim.attempts,
             crashes: claim.crashes,
+            waited: claim.waited,
             envelope: Arc::new(envelope),
             stop,
         }),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Shared, Stop};
-use crate::{Lease, QueueError, Run, queues::STEP};
+use crate::{Lease, QueueError, Run};
 
 /// Runs that one call renews at most.
 const BATCH: usize = 500;
@@ -36,22 +36,14 @@ async fn renew_runs(shared: &Shared, runs: &[Run]) -> Result<(), QueueError> {
     Ok(())
 }
 
-/// Every second: takes back expired leases, lets due jobs run, fails those that are too late, trims finished ones. Any process may do it for all.
+/// Keeps house every second.
 pub(super) async fn keep_house(shared: Arc<Shared>, kept: (u64, u64)) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = sweep(&shared, kept).await {
+        if let Err(error) = shared.transitions.keep_house(shared.lease, kept).await {
             tracing::debug!(queue = %shared.queue(), %error, "housekeeping has to wait");
         }
     }
-}
-
-async fn sweep(shared: &Shared, kept: (u64, u64)) -> Result<(), QueueError> {
-    while shared.transitions.reclaim(STEP, shared.lease).await? == STEP {}
-    while shared.transitions.promote(STEP).await? == STEP {}
-    while shared.transitions.expire(STEP).await? == STEP {}
-    while shared.transitions.trim(STEP, kept).await? == STEP {}
-    Ok(())
 }

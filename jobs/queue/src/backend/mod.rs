@@ -85,6 +85,8 @@ pub struct Delivery {
     pub attempts: u32,
     /// Earlier runs that took their process down.
     pub crashes: u32,
+    /// How long it has waited since it could run: since it was accepted, was due, or what it waited for was there.
+    pub waited: Duration,
     /// The part of the job that never changes.
     pub envelope: Arc<Envelope>,
     /// Fires when the run must stop.
@@ -284,6 +286,17 @@ impl Shared {
     }
 }
 
+/// What a worker process may do and does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Jobs that may run at the same time.
+    pub slots: usize,
+    /// Jobs that run.
+    pub busy: usize,
+    /// Runs that are ours: waiting for a slot, running, or being settled.
+    pub held: usize,
+}
+
 /// Steers a backend from outside the worker that polls it; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct BackendHandle(Arc<Shared>);
@@ -316,6 +329,11 @@ impl BackendHandle {
     /// Runs that are ours: waiting for a slot, running, or being settled.
     pub fn held(&self) -> usize {
         lock(&self.0.held).len()
+    }
+
+    /// What the process may do and does.
+    pub fn load(&self) -> Load {
+        Load { slots: self.0.slots.load(SeqCst), busy: self.0.busy.load(SeqCst), held: self.held() }
     }
 
     /// Records how far a run is; coalesced to ten times a second. Progress of a run that is not the newest is dropped.

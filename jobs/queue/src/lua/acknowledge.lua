@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
--- Removes entries from the outbox: their consumer has stored them.
+-- Removes entries from an outbox: its consumer is done with them.
 -- KEYS[1]  {queue}:m
--- ARGV     1 group, then ids of entries
+-- ARGV     1 outbox ('out', 'hooks', 'wire'), then ids of entries
 -- Returns  how many were still there
 -- Cost     O(1) an entry
-redis.call('XACK', q .. 'out', unpack(ARGV))
-return redis.call('XDEL', q .. 'out', unpack(ARGV, 2))
+local outbox = q .. ARGV[1]
+redis.call('XACK', outbox, 'history', unpack(ARGV, 2))
+return redis.call('XDEL', outbox, unpack(ARGV, 2))

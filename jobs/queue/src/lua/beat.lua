@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Notes that a worker process lives, forgets those that no longer do, and says what it is to do.
 -- KEYS[1]  {queue}:m
--- ARGV     1 worker, 2 after which silence (ms) a process is dead, 3 its own slots, 4 '1' if it drains,
---          then fields and values that describe it
+-- ARGV     1 worker, 2 after which silence (ms) a process is dead, 3 its own slots ('': as many as before), 4 '1' if it
+--          drains, then fields and values that describe it
 -- States   none: the runs of a dead process come back when their leases run out
 -- Returns  how many slots it has: its share of the queue's slots if they are set, else its own; '1' if it shall drain
 -- Cost     O(log n); O(n log n) in the number of processes (1,000 at most) if the queue's slots are set
@@ -38,6 +38,9 @@ local function share(total)
 end
 
 local total = redis.call('HGET', meta, 'slots')
-local slots = total and share(tonumber(total)) or tonumber(ARGV[3])
-redis.call('HSET', q .. 'wk:' .. worker, 'slots', slots, unpack(ARGV, 5))
+local key = q .. 'wk:' .. worker
+local own = tonumber(ARGV[3]) or tonumber(redis.call('HGET', key, 'slots') or 0)
+local slots = total and share(tonumber(total)) or own
+redis.call('HSET', key, 'slots', slots, unpack(ARGV, 5))
+redis.call('HSETNX', key, 'start', at) -- Who does not know when it started has done so now.
 return { slots, drains }

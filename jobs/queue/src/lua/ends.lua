@@ -53,6 +53,7 @@ end
 -- too or, if they were read already, what `ties_of` says.
 local function ended(id, state, keep, deadline, ties)
   local index = state == 'failed' and finished.dead or finished.done
+  if state == 'failed' then moved(nil, 'dead') end -- so many jobs have failed for good so far
   index[#index + 1] = text(now + keep)
   index[#index + 1] = id
   if deadline then redis.call('ZREM', q .. 'expiry', id) end
@@ -128,9 +129,10 @@ local function promote(limit)
   return #due
 end
 
--- Puts the whole record of a job that has ended into the outbox, unless its kind wants none of this end. What has
--- several parts is one text, a part a line: nothing in them has lines, and Redis carries one text sooner than many.
-local function record(id)
+-- The whole record of a job that has ended, and whether its kind wants one kept of this end; nothing if it does not and
+-- `always` is not said. What has several parts is one text, a part a line: nothing in them has lines, and Redis carries one
+-- text sooner than many.
+local function record(id, always)
   local job = redis.call('HGETALL', q .. 'j:' .. id)
   local state, history, more
   for n = 1, #job, 2 do
@@ -138,26 +140,51 @@ local function record(id)
     elseif job[n] == 'hist' then history = job[n + 1]
     elseif job[n] == 'more' then more = true end
   end
-  if history == 'n' or (history == 'f' and state ~= 'failed') then return end
+  local wanted = history ~= 'n' and (history ~= 'f' or state == 'failed')
+  if not wanted and not always then return end
   local entry = { 'id', id, 'hash', table.concat(job, '\n'), 'envelope', redis.call('GET', q .. 'b:' .. id) or '' }
   if more then
     local said = redis.call('MGET', q .. 'r:' .. id, q .. 'p:' .. id)
     entry[7], entry[8], entry[9], entry[10] = 'outcome', said[1] or '', 'progress', said[2] or ''
     entry[11], entry[12] = 'tries', table.concat(redis.call('LRANGE', q .. 'tries:' .. id, 0, -1), '\n')
   end
-  redis.call('XADD', q .. 'out', '*', unpack(entry))
+  return entry, wanted
 end
 
--- Records the jobs that have ended if somebody consumes the outbox (field 'out': how many entries it holds at most).
--- The oldest go where it is full, in whole nodes of the stream, and are counted.
-local function fill_outbox()
-  local most = redis.call('HGET', meta, 'out')
-  if not most then return end
+-- Cuts an outbox that holds more than it may: the oldest go, in whole nodes of the stream, and are counted.
+local function cut_outbox(name, most)
+  local dropped = redis.call('XTRIM', q .. name, 'MAXLEN', '~', most, 'LIMIT', 1000)
+  if dropped > 0 then redis.call('HINCRBY', meta, name .. ':dropped', dropped) end
+end
+
+-- Puts the jobs that have ended into the outboxes that somebody consumes: 'out' has those whose kind wants a record of
+-- them, 'hooks' and 'wire' have all. Fields of these names say how many entries each holds at most.
+local function fill_outboxes()
+  local most = redis.call('HMGET', meta, 'out', 'hooks', 'wire')
+  local out, hooks = most[1], most[2]
+  wired = most[3]
+  if not out and not hooks and not wired then return end
   for _, entries in pairs(finished) do
-    for n = 2, #entries, 2 do record(entries[n]) end
+    for n = 2, #entries, 2 do
+      local entry, wanted = record(entries[n], hooks or wired)
+      if out and wanted then redis.call('XADD', q .. 'out', '*', unpack(entry)) end
+      if hooks then redis.call('XADD', q .. 'hooks', '*', unpack(entry)) end
+      if wired then redis.call('XADD', q .. 'wire', '*', unpack(entry)) end
+    end
   end
-  local dropped = redis.call('XTRIM', q .. 'out', 'MAXLEN', '~', most, 'LIMIT', 1000)
-  if dropped > 0 then redis.call('HINCRBY', meta, 'out:dropped', dropped) end
+  if out then cut_outbox('out', out) end
+  if hooks then cut_outbox('hooks', hooks) end
+end
+
+-- Puts the other transitions into the outbox 'wire', those of one call into one entry.
+local function fill_wire()
+  local moves = {}
+  for _, line in ipairs(events) do
+    local state = string.match(line, '^%S+ %d+ (%l+) %d+$')
+    if state and not is_final(state) then moves[#moves + 1] = line end
+  end
+  if #moves > 0 then redis.call('XADD', q .. 'wire', '*', 'moves', table.concat(moves, '\n')) end
+  cut_outbox('wire', wired)
 end
 
 -- Lets go of the keys of unique jobs, unless others have them by now.
@@ -180,9 +207,16 @@ local function commit()
   for index, entries in pairs(finished) do
     if #entries > 0 then redis.call('ZADD', q .. index, unpack(entries)) end
   end
-  if #finished.done > 0 or #finished.dead > 0 then fill_outbox() end
+  if #finished.done > 0 or #finished.dead > 0 then fill_outboxes() end
+  if #events > 0 and wire() then fill_wire() end
   if #events > 0 then redis.call('PUBLISH', q .. 'ev', table.concat(events, '\n')) end
-  if awake then redis.call('PUBLISH', q .. 'wake', '') end
+  if awake or next(woken) then
+    -- Of external jobs: for whom, a tenant and kind a line; an empty one if there may be more for others or later.
+    local names = {}
+    if awake then names[1] = '' end
+    for name in pairs(woken) do names[#names + 1] = name end
+    redis.call('PUBLISH', q .. 'wake', table.concat(names, '\n'))
+  end
   if telling then redis.call('PUBLISH', q .. 'relay', '') end
 end
 

@@ -4,6 +4,9 @@
 -- is in 'ring:<prio>', or it sleeps in 'sleep:<limit>' because that limit has no room. A limit over which lanes sleep is in
 -- 'asleep' with the time when to look at it again.
 -- A lane is named '<tenant>' and then ' <limit>' for each limit that binds its jobs; the one of plain jobs is ''.
+-- In the queue of external jobs every lane is of one kind, '<tenant> kind/<kind> …', and what stands in for the tenant is
+-- '<tenant> kind/<kind>': its lanes are in 'lanes:<prio>:<tenant> kind/<kind>', to which no ring leads. Suspects have a lane
+-- of their own there, whose name holds ' !alone'.
 
 -- The words of a steered queue. They are made when they are first needed: a queue that is not does without.
 local words
@@ -34,7 +37,8 @@ local function steering()
     if not lanes[lane] then
       local names, counting = {}, nil
       for name in string.gmatch(lane, ' (%S+)') do
-        names[#names + 1] = name
+        -- Where the name of a lane says more than its limits, what binds nothing is none.
+        if not by_kind or words.bound(name) then names[#names + 1] = name end
         if (words.bound(name) or {}).c then counting = (counting and counting .. ' ' or '') .. name end
       end
       lanes[lane] = { names = names, counting = counting }
@@ -74,13 +78,23 @@ local function steering()
     for _, id in ipairs(ids) do all[#all + 1] = id end
   end
 
+  -- Whose turn a lane takes part in: its tenant, or its tenant and kind.
+  function words.owner(lane)
+    return string.match(lane, by_kind and '^[^ ]* %S+' or '^[^ ]*')
+  end
+
+  -- Notes that there is something to fetch in a lane.
+  local function wake_for(lane)
+    if by_kind then woken[words.owner(lane)] = true else awake = true end
+  end
+
   -- Lets a lane that has jobs take part in the turns.
   local function into_ring(priority, lane)
-    local tenant = string.match(lane, '^[^ ]*')
-    if redis.call('RPUSH', q .. 'lanes:' .. priority .. ':' .. tenant, lane) == 1 then
-      redis.call('RPUSH', q .. 'ring:' .. priority, tenant)
+    local owner = words.owner(lane)
+    if redis.call('RPUSH', q .. 'lanes:' .. priority .. ':' .. owner, lane) == 1 and not by_kind then
+      redis.call('RPUSH', q .. 'ring:' .. priority, owner)
     end
-    awake = true
+    wake_for(lane)
   end
 
   -- Notes when to look again at a limit over which lanes sleep: when it has its next token; a run that ends wakes them
@@ -144,15 +158,22 @@ local function steering()
   local known = {}
   function words.lane_of(id, tenant, keys, envelope)
     local lane = tenant or ''
+    if by_kind then
+      -- A job that is being pushed, whose envelope is at hand, is no suspect.
+      local suspect = not envelope and redis.call('HEXISTS', q .. 'j:' .. id, 'alone') == 1
+      envelope = envelope or redis.call('GET', q .. 'b:' .. id) or ''
+      lane = lane .. ' kind/' .. (string.match(envelope, '^{"kind":"([^"]+)"') or '?')
+      if suspect then lane = lane .. ' !alone' end
+    end
     if not classes then return lane end
     local function bind(class, name)
       if string.find(classes, ' ' .. class .. ' ', 1, true) and words.bound(name) then lane = lane .. ' ' .. name end
     end
-    local by_kind = string.find(classes, ' kind ', 1, true)
-    local asked = not by_kind and lane .. ' ' .. (keys or '')
+    local of_kind = not by_kind and string.find(classes, ' kind ', 1, true)
+    local asked = not of_kind and lane .. ' ' .. (keys or '')
     if asked and known[asked] then return known[asked] end
     if tenant then bind('tenant', 'tenant/' .. tenant) end
-    if by_kind then
+    if of_kind then
       envelope = envelope or redis.call('GET', q .. 'b:' .. id) or ''
       local kind = string.match(envelope, '^{"kind":"([^"]+)"')
       if kind then bind('kind', 'kind/' .. kind) end
@@ -168,7 +189,7 @@ local function steering()
       redis.call('ZADD', q .. 'lanes', 0, priority .. ' ' .. lane)
       into_ring(priority, lane)
     end
-    awake = true
+    wake_for(lane)
   end
 
   -- Steers the queue from now on: the lanes of plain jobs take part in the turns.
@@ -211,7 +232,7 @@ end
 -- Puts a job at the end (or, given back, at the front) of its lane; a suspect ('alone') among those that run alone.
 local function enlane(id, priority, alone, front)
   priority = priority or 2
-  if alone or not is_steered() then
+  if (alone and not by_kind) or not is_steered() then
     redis.call(front and 'LPUSH' or 'RPUSH', alone and q .. 'suspects' or lane_key(priority, ''), id)
     awake = true
   else

@@ -20,6 +20,10 @@ local at = text(now)
 local counts, events, finished, freed, awake = {}, {}, { done = {}, dead = {} }, {}, false
 local yielded, telling = {}, false
 
+-- The queue of jobs that workers of other systems lease: each names its tenant and its kinds and must find nothing else, so
+-- lanes stand in the turns of their tenant and kind (see lanes.lua). For whom there is more to fetch is in `woken`.
+local by_kind, woken = meta == '{external}:m', {}
+
 -- Notes that a job has gone from one state to another (nil: it was not there).
 local function moved(from, to)
   if from then counts[from] = (counts[from] or 0) - 1 end
@@ -35,6 +39,13 @@ end
 -- The number of the version after this one. A job that has only been accepted has no 'ver': it is 1.
 local function after(version)
   return text((version or 1) + 1)
+end
+
+-- How many entries the outbox 'wire' holds at most, or false if nobody consumes it: it tells of every transition.
+local wired
+local function wire()
+  if wired == nil then wired = redis.call('HGET', meta, 'wire') end
+  return wired
 end
 
 -- Whether the queue is steered, and the classes that it has limits for (' host kind ', or false); see lanes.lua.

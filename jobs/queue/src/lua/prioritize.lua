@@ -16,7 +16,7 @@ for n = 2, #ARGV, 2 do
   if can and (job[4] or '2') ~= priority then
     local version = after(job[2])
     redis.call('HSET', key, 'prio', priority, 'ver', version)
-    if state == 'waiting' and not job[5] then
+    if state == 'waiting' and (by_kind or not job[5]) then
       steer_on()
       enlane(id, priority)
     end

@@ -2,21 +2,22 @@
 -- Accepts jobs.
 -- KEYS[1]  {queue}:m
 -- ARGV     for each job: id, envelope, options. Options are '' for a plain job, else JSON:
---          p priority, t not before (ms), i isolated, e endless, d deadline (ms),
+--          p priority, t not before (ms), x what it is parked for (then t says nothing), i isolated, e endless,
+--          d deadline (ms),
 --          k idempotency key (hashed), h payload (hashed), l life of the key (ms), o history ('f' of failures, 'n' none,
 --          else all), s and f how long to keep it after a success or cancellation and after a failure (ms),
 --          g tenant, m limits that it names (' '-separated), u how it is unique and its key ('s<key>' until it starts,
 --          'f<key>' until it is over, 't<key>' for v ms),
 --          a the jobs that it waits for, y those of them that are over (id, outcome …), r what a failure of theirs does
 --          to it ('r' run, 'w' wait, else cancel), b it is the handle of a batch of so many jobs, which 'dep' has
--- States   none -> waiting | scheduled | blocked
+-- States   none -> waiting | scheduled | parked | blocked
 -- Returns  the time now (ms); then for each job that was not simply accepted, its place (from 1) and why:
 --          '=' this id was accepted before · '=<id>' the key belongs to that equal job ·
 --          '!<id>' the key belongs to that other job · '~<id>' that job is the only one of its like ·
 --          'full' the queue has reached its limit
--- Cost     O(1) a job, O(log n) with a time or in a lane of its own, O(1) for each job that it waits for
-local state = redis.call('HMGET', meta, 'limit', 'n:waiting', 'n:scheduled', 'steer', 'limited')
-steered, classes = state[4], state[5]
+-- Cost     O(1) a job, O(log n) with a time, parked or in a lane of its own, O(1) for each job that it waits for
+local state = redis.call('HMGET', meta, 'limit', 'n:waiting', 'n:scheduled', 'steer', 'limited', 'wire')
+steered, classes, wired = state[4], state[5], state[6]
 local left = math.huge
 if state[1] then left = state[1] - (state[2] or 0) - (state[3] or 0) end
 local plain = { p = 2 }
@@ -58,10 +59,11 @@ for n = 1, #ARGV, 3 do
   end
   if answer == '' and not redis.call('SET', q .. 'b:' .. id, envelope, 'NX') then answer = '=' end
   if answer == '' then
-    left = left - 1
     if options.k then redis.call('SET', q .. 'i:' .. options.k, id .. options.h, 'PX', options.l) end
     local to = (options.t and options.t > now) and 'scheduled' or 'waiting'
+    if options.x then to = 'parked' end
     if options.a or options.b then to = 'blocked' end
+    if to ~= 'parked' then left = left - 1 end
     local key = q .. 'j:' .. id
     redis.call('HSET', key, 'state', to, 'at', at)
     if options.p ~= 2 then redis.call('HSET', key, 'prio', options.p) end
@@ -84,12 +86,15 @@ for n = 1, #ARGV, 3 do
         redis.call('HSET', key, 'uniq', options.u, 'ties', 1)
       end
     end
-    if options.g or options.m or options.u then steer_on() end
+    if options.g or options.m or options.u or by_kind then steer_on() end
     if options.a or options.y or options.b then tie(id, key, options) end
-    if options.t and to ~= 'waiting' then redis.call('HSET', key, 'due', options.t) end
+    if options.t and (to == 'scheduled' or to == 'blocked') then redis.call('HSET', key, 'due', options.t) end
     if to == 'scheduled' then
       redis.call('ZADD', q .. 'later', options.t, id)
       awake = true -- a worker that sleeps until its next due job may have to wake earlier
+    elseif to == 'parked' then
+      redis.call('HSET', key, 'reason', options.x)
+      redis.call('ZADD', q .. 'parked:' .. options.x, at, id)
     elseif to == 'waiting' then
       local lane = options.p .. ' '
       if steered then lane = lane .. steering().lane_of(id, options.g, options.m, envelope) end

@@ -44,6 +44,7 @@ for n = 1, #leases, 2 do
     local said = lost
     if job[8] then
       crashes = crashed(key, crashes, last_sign - job[11])
+      moved(nil, 'crashes')
       if crashes >= 3 then
         to = 'failed'
         said = '{"code":"crashed","class":"internal",'
@@ -62,7 +63,9 @@ for n = 1, #leases, 2 do
     end
     local alone = not job[9]
     if alone then redis.call('HSET', key, 'alone', 1) end
+    moved(nil, 'reclaimed') -- so many leases were taken back so far
     if to == 'waiting' then
+      redis.call('HSET', key, 'due', at)
       enlane(id, job[6], alone, not alone)
     else
       redis.call('HSET', key, 'end', at)

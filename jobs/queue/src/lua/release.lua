@@ -30,6 +30,7 @@ for n = 2, #ARGV, 4 do
       redis.call('ZADD', q .. 'later', now + delay, id)
       awake = true
     else
+      redis.call('HSET', key, 'due', at)
       enlane(id, job[5], job[7], true)
     end
     if ARGV[n + 3] ~= '' then

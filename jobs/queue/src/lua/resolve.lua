@@ -33,6 +33,7 @@ local function go(id, key, version, priority, alone, due)
     redis.call('ZADD', q .. 'later', due, id)
     awake = true
   else
+    redis.call('HSET', key, 'due', at)
     enlane(id, priority, alone)
   end
   moved('blocked', to)

@@ -38,7 +38,7 @@ for n = 2, #ARGV, 2 do
   local moves = wanted and leave(id, key, from, job[5])
   if moves then
     local version = after(job[2])
-    redis.call('HSET', key, 'state', 'waiting', 'ver', version)
+    redis.call('HSET', key, 'state', 'waiting', 'ver', version, 'due', at)
     -- A job that was ended in its lane has its old place again: a second entry would stay there for ever.
     if not job[7] then enlane(id, job[4], job[6]) end
     awake = true

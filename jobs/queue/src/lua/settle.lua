@@ -36,6 +36,7 @@ for n = 1, #ARGV, 6 do
     end
     if outcome == 'crashed' then
       local crashes = crashed(key, past[4], now - past[2])
+      moved(nil, 'crashes') -- so many runs took their process down so far
       redis.call('HSET', key, 'crash', crashes, 'att', past[5] - 1)
       to = crashes >= 3 and 'failed' or 'retrying'
       if to == 'failed' then
@@ -54,6 +55,7 @@ for n = 1, #ARGV, 6 do
     if ties and ties[1] then unhold(id, ties[1]) end
 
     if to == 'retrying' then
+      moved(nil, 'retries') -- so many runs are followed by another so far
       redis.call('HSET', key, 'state', to, 'ver', version, 'due', now + number)
       redis.call('ZADD', q .. 'later', now + number, id)
       awake = true

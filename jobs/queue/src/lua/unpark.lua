@@ -13,7 +13,7 @@ for _, id in ipairs(ids) do
   local job = redis.call('HMGET', key, 'state', 'ver', 'run', 'prio', 'alone')
   if job[1] == 'parked' then
     local version = after(job[2])
-    redis.call('HSET', key, 'state', 'waiting', 'ver', version)
+    redis.call('HSET', key, 'state', 'waiting', 'ver', version, 'due', at)
     enlane(id, job[4], job[5])
     moved('parked', 'waiting')
     event(id, version, 'waiting', job[3] or 0)

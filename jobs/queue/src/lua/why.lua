@@ -16,9 +16,9 @@ if not job[1] then return {} end
 local priority, lane, lanes = job[2] or '2', '', 1
 if is_steered() then
   lane = steering().lane_of(id, job[4], job[5])
-  lanes = redis.call('LLEN', q .. 'lanes:' .. priority .. ':' .. string.match(lane, '^[^ ]*'))
+  lanes = redis.call('LLEN', q .. 'lanes:' .. priority .. ':' .. steering().owner(lane))
 end
-local place = job[3] and q .. 'suspects' or lane_key(priority, lane)
+local place = job[3] and not by_kind and q .. 'suspects' or lane_key(priority, lane)
 local ahead = job[1] == 'waiting' and redis.call('LPOS', place, id, 'MAXLEN', most)
 
 local rivals = {}

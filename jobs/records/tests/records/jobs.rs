@@ -45,6 +45,7 @@ pub(crate) fn record(state: State, version: u64) -> JobRecord {
         on_parent_failure: ParentFailure::Wait,
         parent: Some(relative("media", 2)),
         batch: Some(relative("media", 3)),
+        webhook: None,
         submitted_by: Some("key-7".into()),
         worker: None,
         parked_reason: None,

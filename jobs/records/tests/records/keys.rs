@@ -13,7 +13,7 @@ in_every_database!(
     uses_are_noted_and_never_go_back,
 );
 
-fn key(id: &str) -> ApiKey {
+pub(crate) fn key(id: &str) -> ApiKey {
     ApiKey {
         id: id.to_owned(),
         version: 1,

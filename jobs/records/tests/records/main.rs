@@ -2,10 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod attempts;
+mod audit;
 mod deletion;
 mod jobs;
 mod keys;
+mod kinds;
 mod lists;
+mod one_time;
 mod opening;
+mod people;
+mod people_list;
 mod place;
 mod processes;
+mod sessions;
+mod tenants;
+mod token_keys;
+mod webhooks;

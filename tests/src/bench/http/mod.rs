@@ -1,7 +1,6 @@
 //! The API under load: jobs submitted, read and followed by HTTP.
 
 pub mod bare;
-mod load;
 mod requests;
 mod streams;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fourmi_client::Client;
 use serde_json::json;
 
-use super::load::{Answers, send};
+use crate::bench::load::{Answers, send};
 use crate::{
     Platform, Program,
     bench::{Figure, Goal, Report, quantile},

@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 use tempfile::TempDir;
 
 use super::{Figure, Goal, Report};
-use crate::{Program, RedisServer, eventually_async};
+use crate::{OtlpReceiver, Program, RedisServer, eventually_async};
 
 /// The queue of the jobs that are only counted.
 pub const QUEUE: &str = "bench";
@@ -97,6 +97,7 @@ impl Bench<'_> {
         let lpush = self.redis_itself(report);
         self.enqueue(report, lpush).await;
         self.drain(report, lpush).await;
+        self.traced(report).await;
         self.loaded(report).await;
         self.fairness(report).await;
         self.changes(report).await;
@@ -170,6 +171,32 @@ impl Bench<'_> {
         eprintln!("the sketch{} …", self.suffix);
         let rates: Vec<f64> = (0..3).map(|_| sketch::drain(&self.redis(), JOBS)).collect();
         self.add(report, "sketch_drain", "/s", Goal::None, &rates);
+    }
+
+    /// The drain of a worker that traces one run of a hundred, and of one that traces none. In turns, because the machine is
+    /// not always the same.
+    async fn traced(&self, report: &mut Report) {
+        eprintln!("drain with traces{} …", self.suffix);
+        let collector = OtlpReceiver::start().await;
+        let mut settings = collector.settings().to_vec();
+        settings.push(("OTEL_TRACES_SAMPLER_ARG", "0.01"));
+        let (mut ratios, mut costs) = (Vec::new(), Vec::new());
+        for _ in 0..5 {
+            let (plain, traced) = (self.drain_with(&[]).await, self.drain_with(&settings).await);
+            ratios.push(traced.rate / plain.rate);
+            costs.push(traced.workers_us - plain.workers_us);
+        }
+        assert!(!collector.spans().is_empty(), "runs were traced");
+        self.add(report, "drain_traced_ratio", "x", Goal::AtLeast(0.97), &ratios);
+        self.add(report, "drain_traced_more_cpu", "us/job", Goal::None, &costs);
+    }
+
+    /// The drain of one worker with these settings.
+    async fn drain_with(&self, settings: &[(&'static str, &str)]) -> Drained {
+        let redis = self.redis();
+        let queues = Queues::connect(&redis.url()).await.unwrap();
+        enqueue(&queues, 0..JOBS, How::Bulk, 10_000).await;
+        drain_of(&redis, &queues, JOBS, 1, settings).await
     }
 
     /// A minute of pushing and draining at once; what is over is forgotten on the way, so Redis must not grow.

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use fourmi_model::{JobId, Limit, LimitName, State, Submission, TenantName, Unique, UniqueUntil};
-use fourmi_queue::{Outbox, OutboxConfig, Queues, Transitions};
+use fourmi_queue::{Consumer, Outbox, OutboxConfig, Queues, Transitions};
 use tempfile::TempDir;
 
 use super::{Bench, Drained, Tick, drain_of, enqueue_with, queue};
@@ -131,7 +131,7 @@ fn everything(id: u64) -> Submission {
 /// One worker empties a queue of such jobs; `recorded` if somebody takes them out of the outbox meanwhile.
 async fn drain_forgetting(redis: &RedisServer, job: impl Fn(u64) -> Submission, recorded: bool) -> Drained {
     let queues = Queues::connect(&redis.url()).await.unwrap();
-    let outbox = Outbox::of(&queues, queue(), OutboxConfig::default()).await.unwrap();
+    let outbox = Outbox::of(&queues, queue(), Consumer::Records, OutboxConfig::default()).await.unwrap();
     let taking = recorded.then(|| {
         tokio::spawn(async move {
             loop {

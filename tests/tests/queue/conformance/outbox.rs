@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fourmi_model::{History, JobRecord, Priority, State};
-use fourmi_queue::{Batch, Outbox, OutboxConfig, Outcome, Settlement};
+use fourmi_queue::{Batch, Consumer, Outbox, OutboxConfig, Outcome, QueueEvent, Settlement};
 
 use crate::bench::{Bench, KEEP, error, retrying, submission, succeeded};
 
@@ -33,9 +33,15 @@ async fn the_outbox_holds_all_that_is_known_of_a_finished_job(bench: Bench) {
     let runs = bench.queues.runs(&id).await.unwrap();
     assert_eq!(runs.len(), 1);
     assert_eq!(batch.records, [JobRecord { job: bench.job(&id).await, worker: Some("w1".into()), runs }]);
-    assert_eq!(bench.queues.outbox(&bench.name).await.unwrap().map(|outbox| outbox.waiting), Some(1));
+    assert_eq!(
+        bench.queues.outbox(&bench.name, Consumer::Records).await.unwrap().map(|outbox| outbox.waiting),
+        Some(1)
+    );
     outbox.acknowledge(&batch).await.unwrap();
-    assert_eq!(bench.queues.outbox(&bench.name).await.unwrap().map(|outbox| outbox.waiting), Some(0));
+    assert_eq!(
+        bench.queues.outbox(&bench.name, Consumer::Records).await.unwrap().map(|outbox| outbox.waiting),
+        Some(0)
+    );
 
     // A replay ends once more, under a higher version.
     let id = bench.push_plain().await;
@@ -51,8 +57,64 @@ async fn an_outbox_that_nobody_consumes_is_not_filled(bench: Bench) {
     bench.push_plain().await;
     let (_, run) = bench.fetch_one().await;
     bench.settle(run, succeeded()).await;
-    assert_eq!(bench.queues.outbox(&bench.name).await.unwrap(), None);
+    assert_eq!(bench.queues.outbox(&bench.name, Consumer::Records).await.unwrap(), None);
     assert!(!bench.keys().contains(&bench.key("out")));
+}
+
+async fn the_outbox_of_webhooks_holds_every_end_and_goes_when_it_is_closed(bench: Bench) {
+    let history = bench.outbox(OutboxConfig::default()).await;
+    let config = OutboxConfig::default();
+    let hooks = Outbox::of(&bench.queues, bench.name.clone(), Consumer::Webhooks, config).await.unwrap();
+    hooks.open().await.unwrap();
+    let mut submission = submission();
+    submission.history = History::None;
+    let id = bench.push(submission).await;
+    let (_, run) = bench.fetch_one().await;
+    bench.settle(run, succeeded()).await;
+    assert!(records(&history).await.is_empty());
+    let told: Vec<_> = records(&hooks).await.into_iter().map(|it| it.job).collect();
+    assert_eq!(told, [bench.job(&id).await]);
+
+    bench.push_plain().await;
+    let (_, run) = bench.fetch_one().await;
+    bench.settle(run, succeeded()).await;
+    assert_eq!(bench.queues.outbox(&bench.name, Consumer::Webhooks).await.unwrap().map(|it| it.waiting), Some(1));
+    hooks.close().await.unwrap();
+    assert_eq!(bench.queues.outbox(&bench.name, Consumer::Webhooks).await.unwrap(), None);
+    assert!(!bench.keys().contains(&bench.key("hooks")));
+    assert_eq!(records(&history).await.len(), 1);
+}
+
+async fn the_outbox_of_a_broker_tells_every_transition_in_order(bench: Bench) {
+    let config = OutboxConfig::default();
+    let wire = Outbox::of(&bench.queues, bench.name.clone(), Consumer::Broker, config).await.unwrap();
+    wire.open().await.unwrap();
+    let id = bench.push_plain().await;
+    let (_, run) = bench.fetch_one().await;
+    bench.transitions.progress(&[(run, r#"{"stage":"encode","percent":99}"#.to_owned())]).await.unwrap();
+    bench.settle(run, retrying(Duration::ZERO)).await;
+    bench.queues.retry(&id).await.unwrap();
+    let (_, run) = bench.fetch_one().await;
+    bench.settle(run, succeeded()).await;
+    let batch = wire.take_events(100).await.unwrap();
+    let mut told = Vec::new();
+    let mut versions = Vec::new();
+    for event in &batch.events {
+        let (of, version, state) = match event {
+            QueueEvent::Moved { id, version, state, .. } => (id, *version, *state),
+            QueueEvent::Ended(record) => (&record.job.id, record.job.version, record.job.state),
+        };
+        assert_eq!(*of, id);
+        told.push(state);
+        versions.push(version);
+    }
+    let (waiting, running) = (State::Waiting, State::Running);
+    assert_eq!(told, [waiting, running, State::Retrying, waiting, running, State::Succeeded]);
+    assert!(versions.is_sorted_by(|one, next| one < next), "{versions:?}");
+    let kind = bench.job(&id).await.kind;
+    assert_eq!(wire.kinds(std::slice::from_ref(&id)).await.unwrap().remove(&id), Some(kind));
+    wire.acknowledge_events(&batch).await.unwrap();
+    assert!(wire.take_events(100).await.unwrap().events.is_empty());
 }
 
 async fn the_outbox_holds_what_the_kind_says(bench: Bench) {
@@ -106,7 +168,7 @@ async fn a_full_outbox_drops_the_oldest_and_says_how_many(bench: Bench) {
         let settlements: Vec<_> = runs.map(|(_, run)| Settlement { run, outcome: succeeded() }).collect();
         bench.transitions.settle(&settlements).await.unwrap();
     }
-    let state = bench.queues.outbox(&bench.name).await.unwrap().unwrap();
+    let state = bench.queues.outbox(&bench.name, Consumer::Records).await.unwrap().unwrap();
     assert!((200..400).contains(&state.waiting), "{state:?}");
     assert_eq!(state.waiting + state.dropped, 2_000);
     let batch = outbox.take(1_000).await.unwrap();
@@ -144,12 +206,17 @@ async fn an_entry_of_the_outbox_that_cannot_be_read_does_not_stand_in_the_way(be
     assert_eq!(batch.records[0].job.id, whole);
     assert!(batch.unreadable[0].to_string().contains(&broken.to_string()), "{:?}", batch.unreadable);
     outbox.acknowledge(&batch).await.unwrap();
-    assert_eq!(bench.queues.outbox(&bench.name).await.unwrap().map(|outbox| outbox.waiting), Some(0));
+    assert_eq!(
+        bench.queues.outbox(&bench.name, Consumer::Records).await.unwrap().map(|outbox| outbox.waiting),
+        Some(0)
+    );
 }
 
 promises! {
     the_outbox_holds_all_that_is_known_of_a_finished_job,
     an_outbox_that_nobody_consumes_is_not_filled,
+    the_outbox_of_webhooks_holds_every_end_and_goes_when_it_is_closed,
+    the_outbox_of_a_broker_tells_every_transition_in_order,
     the_outbox_holds_what_the_kind_says,
     what_is_taken_from_the_outbox_and_not_acknowledged_comes_again,
     a_full_outbox_drops_the_oldest_and_says_how_many,

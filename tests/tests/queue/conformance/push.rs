@@ -2,10 +2,12 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use fourmi_model::{JobId, ParentOutcome, Priority, State, Unique, UniqueUntil};
-use fourmi_queue::{Outcome, Pushed, QueueError, Refusal};
+use fourmi_model::{Block, JobId, ParentOutcome, ParkReason, Priority, State, Submission, Unique, UniqueUntil};
+use fourmi_queue::{
+    ActionStep, Cancelled, JobAction, JobFilter, Outcome, Pushed, QueueError, Refusal, Retried, Unparked,
+};
 
-use crate::bench::{Bench, HOUR, keyed, submission};
+use crate::bench::{Bench, HOUR, keyed, submission, succeeded};
 
 async fn concurrent_pushes_are_all_accepted_once(bench: Bench) {
     let pushes = (0..2_000).map(|_| bench.push_plain());
@@ -50,8 +52,13 @@ async fn a_push_says_what_redis_holds(bench: Bench) {
     met.envelope.after = vec![bench.new_id()];
     let over = ParentOutcome { state: State::Succeeded, result: None, error: None, left_out: false };
     met.known_parents = vec![(met.envelope.after[0].clone(), over)];
-    let jobs: Vec<_> =
-        [submission(), rich, later, past, both, met].into_iter().map(|job| (bench.new_id(), job)).collect();
+    let (mut parked, mut tied) = (later.clone(), both.clone());
+    parked.parked = Some(ParkReason::Offline);
+    tied.parked = Some(ParkReason::Offline);
+    let jobs: Vec<_> = [submission(), rich, later, past, both, met, parked, tied]
+        .into_iter()
+        .map(|job| (bench.new_id(), job))
+        .collect();
     for (id, job) in &jobs[..2] {
         let pushed = bench.queues.push(id.clone(), job.clone()).await.unwrap().unwrap();
         assert_eq!(pushed.job(job).unwrap(), bench.job(id).await);
@@ -65,8 +72,98 @@ async fn a_push_says_what_redis_holds(bench: Bench) {
         }
     }
     let states: Vec<State> = futures_util::future::join_all(jobs.iter().map(|(id, _)| bench.state(id))).await;
-    use State::{Blocked, Scheduled, Waiting};
-    assert_eq!(states, [Waiting, Waiting, Scheduled, Waiting, Blocked, Waiting]);
+    use State::{Blocked, Parked, Scheduled, Waiting};
+    assert_eq!(states, [Waiting, Waiting, Scheduled, Waiting, Blocked, Waiting, Parked, Blocked]);
+}
+
+/// A job whose mail server, say, is not set up.
+fn parked() -> Submission {
+    Submission { parked: Some(ParkReason::NotConfigured), ..submission() }
+}
+
+async fn a_job_that_is_born_parked_waits_until_it_is_released(bench: Bench) {
+    // One that is due long ago, one of a tenant whose lane takes turns, one with nothing to say of it.
+    let due = Submission { not_before: Some(jiff::Timestamp::UNIX_EPOCH), ..parked() };
+    let steered = Submission { tenant: Some("acme".parse().unwrap()), priority: Priority::Low, ..parked() };
+    let offline = Submission { parked: Some(ParkReason::Offline), ..submission() };
+    let jobs: Vec<_> = [due, steered, parked(), offline].into_iter().map(|job| (bench.new_id(), job)).collect();
+    let pushed = bench.queues.push_many(&bench.name, &jobs).await.unwrap();
+    assert!(pushed.iter().all(|answer| answer.as_ref().is_ok_and(|pushed| !pushed.existing())));
+    let ids: Vec<&JobId> = jobs.iter().map(|(id, _)| id).collect();
+    assert_eq!((bench.fetch(10).await.len(), bench.transitions.promote(10).await.unwrap()), (0, 0));
+    let counted = bench.queues.parked(&bench.name).await.unwrap();
+    assert_eq!(counted, [(ParkReason::NotConfigured, 3), (ParkReason::Offline, 1)].into());
+    assert_eq!((bench.count(State::Parked).await, bench.count(State::Waiting).await), (4, 0));
+    let filter = JobFilter { parked_reason: Some(ParkReason::NotConfigured), ..JobFilter::default() };
+    let page = bench.queues.list(&bench.name, &filter, None, 10).await.unwrap();
+    let mut listed: Vec<&JobId> = page.jobs.iter().map(|job| &job.id).collect();
+    listed.sort();
+    assert_eq!(listed, ids[..3]);
+    let why = bench.queues.why(ids[0]).await.unwrap().unwrap();
+    assert!(
+        matches!(&why.blocks[0], Block::Parked { parked_reason: ParkReason::NotConfigured, released_by } if !released_by.is_empty()),
+        "{why:?}"
+    );
+
+    let released = bench.queues.unpark(&bench.name, ParkReason::NotConfigured, None).await.unwrap();
+    assert_eq!(released, Unparked { released: 3, next: None });
+    let mut started = bench.fetch(10).await;
+    started.sort_by(|(one, _), (other, _)| one.cmp(other));
+    assert_eq!(started.iter().map(|(id, _)| id).collect::<Vec<_>>(), ids[..3]);
+    let job = bench.job(ids[1]).await;
+    assert_eq!((job.run, job.attempts, job.parked_reason, job.priority), (1, 1, None, Priority::Low));
+    assert_eq!(bench.state(ids[3]).await, State::Parked);
+    for (_, run) in started {
+        assert!(bench.settle(run, succeeded()).await);
+    }
+}
+
+async fn a_job_that_is_born_parked_is_steered_as_others_are(bench: Bench) {
+    let [retried, cancelled, acted] =
+        [bench.push(parked()).await, bench.push(parked()).await, bench.push(parked()).await];
+    assert_eq!(bench.queues.retry(&retried).await.unwrap(), Retried::Waiting);
+    assert_eq!(bench.fetch_one().await.0, retried);
+    assert_eq!(bench.queues.cancel(&cancelled).await.unwrap(), Cancelled::Now);
+    let only = JobFilter { parked_reason: Some(ParkReason::NotConfigured), ..JobFilter::default() };
+    let step = bench.queues.act(&bench.name, JobAction::Cancel, &only, false, None).await.unwrap();
+    assert_eq!(step, ActionStep { matched: 1, done: 1, ..ActionStep::default() });
+    assert_eq!((bench.state(&cancelled).await, bench.state(&acted).await), (State::Cancelled, State::Cancelled));
+    assert!(bench.queues.parked(&bench.name).await.unwrap().is_empty());
+    // Its deadline holds also while it is parked.
+    let mut late = parked();
+    late.envelope.deadline = Some(jiff::Timestamp::UNIX_EPOCH);
+    let late = bench.push(late).await;
+    assert_eq!(bench.transitions.expire(10).await.unwrap(), 1);
+    assert_eq!((bench.state(&late).await, bench.count(State::Parked).await), (State::Failed, 0));
+    assert_eq!(bench.queues.retry(&late).await.unwrap(), Retried::Waiting);
+    assert_eq!(bench.fetch_one().await.0, late);
+}
+
+async fn a_job_that_is_born_parked_is_accepted_once(bench: Bench) {
+    let named = |key: &str, json: &str| Submission { parked: Some(ParkReason::Offline), ..keyed(key, json) };
+    let first = bench.push(named("k", "{}")).await;
+    let again = bench.queues.push(bench.new_id(), named("k", "{}")).await.unwrap().unwrap();
+    assert_eq!(again, Pushed { id: first.clone(), accepted_at: None, is_like: false });
+    let other = bench.queues.push(bench.new_id(), named("k", r#"{"a":1}"#)).await.unwrap();
+    assert_eq!(other, Err(Refusal::IdempotencyConflict(first.clone())));
+    assert!(bench.queues.push(first, parked()).await.unwrap().unwrap().existing());
+
+    let unique = Some(Unique { until: UniqueUntil::Started, by: Vec::new() });
+    let only = bench.push(Submission { unique: unique.clone(), ..parked() }).await;
+    let like = Submission { unique, ..submission() };
+    let second = bench.queues.push(bench.new_id(), like.clone()).await.unwrap().unwrap();
+    assert_eq!(second, Pushed { id: only.clone(), accepted_at: None, is_like: true });
+    bench.queues.unpark(&bench.name, ParkReason::NotConfigured, None).await.unwrap();
+    assert_eq!(bench.fetch_one().await.0, only);
+    assert!(!bench.queues.push(bench.new_id(), like).await.unwrap().unwrap().existing(), "it has started");
+}
+
+async fn a_queue_at_its_limit_does_not_count_parked_jobs(bench: Bench) {
+    let _: u64 = bench.redis.ask(redis::cmd("HSET").arg(bench.key("m")).arg("limit").arg(1));
+    let jobs = [parked(), submission(), parked()].map(|job| (bench.new_id(), job));
+    let answers = bench.queues.push_many(&bench.name, &jobs).await.unwrap();
+    assert!(answers[0].is_ok() && answers[1].is_ok());
+    assert!(matches!(answers[2], Err(Refusal::QueueFull { .. })), "it is full");
 }
 
 async fn pushing_the_same_id_twice_is_safe(bench: Bench) {
@@ -145,6 +242,10 @@ async fn keys_of_another_layout_are_not_touched(bench: Bench) {
 
 promises! {
     a_push_says_what_redis_holds,
+    a_job_that_is_born_parked_waits_until_it_is_released,
+    a_job_that_is_born_parked_is_steered_as_others_are,
+    a_job_that_is_born_parked_is_accepted_once,
+    a_queue_at_its_limit_does_not_count_parked_jobs,
     concurrent_pushes_are_all_accepted_once,
     ten_thousand_jobs_in_one_call_get_an_answer_each,
     pushing_the_same_id_twice_is_safe,

@@ -25,8 +25,8 @@ use fourmi_model::{
     Unique, UniqueUntil,
 };
 use fourmi_queue::{
-    ActionStep, Cancelled, DeadAction, JobFilter, Lease, Outbox, OutboxConfig, Outcome, Pushed, QueueError, Queues,
-    Refusal, Retried, Run, Settlement, Transitions,
+    ActionStep, Cancelled, Consumer, DeadAction, JobFilter, Lease, Outbox, OutboxConfig, Outcome, Pushed, QueueError,
+    Queues, Refusal, Retried, Run, Settlement, Transitions,
 };
 use fourmi_tests::RedisServer;
 use proptest::{
@@ -232,7 +232,7 @@ impl World {
         let (mut jobs, mut expected) = (Vec::new(), Vec::new());
         let clock = jiff::Timestamp::now();
         for new in new {
-            let NewJob { again, priority, delay, deadline, isolated, endless, key, history, keep, .. } = new;
+            let NewJob { again, priority, delay, parked, deadline, isolated, endless, key, history, keep, .. } = new;
             let known: Vec<Number> = self.model.jobs.keys().copied().collect();
             let number = again.and_then(|back| newest(&known, back)).unwrap_or_else(|| {
                 self.made += 1;
@@ -246,6 +246,7 @@ impl World {
                 submission.retention = Retention { done: hours(done), failed: hours(failed) };
             }
             submission.not_before = delay.map(|delay| clock + hours(delay));
+            submission.parked = parked;
             // In the middle of an hour, so that it is never now.
             submission.envelope.deadline =
                 deadline.map(|after| clock + jiff::SignedDuration::from_millis(after * HOUR_MS - HOUR_MS / 2));
@@ -269,6 +270,7 @@ impl World {
                 number,
                 priority,
                 delay,
+                parked,
                 deadline,
                 isolated,
                 endless,
@@ -633,7 +635,8 @@ impl World {
 
     /// The first call opens the outbox.
     async fn record(&mut self, limit: u64) -> Checked {
-        let outbox = Outbox::of(&self.queues, queue(), OutboxConfig::default()).await.map_err(failed)?;
+        let outbox =
+            Outbox::of(&self.queues, queue(), Consumer::Records, OutboxConfig::default()).await.map_err(failed)?;
         let batch = outbox.take(limit).await.map_err(failed)?;
         outbox.acknowledge(&batch).await.map_err(failed)?;
         self.model.consumed = true;

@@ -88,6 +88,8 @@ pub(super) struct NewJob {
     pub(super) again: Option<usize>,
     pub(super) priority: usize,
     pub(super) delay: Option<i64>,
+    /// It is parked from the start.
+    pub(super) parked: Option<ParkReason>,
     pub(super) deadline: Option<i64>,
     pub(super) isolated: bool,
     pub(super) endless: bool,
@@ -140,6 +142,7 @@ prop_compose! {
         again in weighted(0.1, pick()),
         priority in prop_oneof![3 => Just(2), 1 => 0..4_usize],
         delay in weighted(0.2, 0..4_i64),
+        parked in weighted(0.1, reason()),
         deadline in weighted(0.2, -1..6_i64),
         isolated in any::<bool>(),
         endless in any::<bool>(),
@@ -152,7 +155,9 @@ prop_compose! {
             Just(Until::Started), Just(Until::Finished), (1..5_i64).prop_map(Until::Hours),
         ]),
     ) -> NewJob {
-        NewJob { again, priority, delay, deadline, isolated, endless, key, history, keep, tenant, limits, unique }
+        NewJob {
+            again, priority, delay, parked, deadline, isolated, endless, key, history, keep, tenant, limits, unique,
+        }
     }
 }
 

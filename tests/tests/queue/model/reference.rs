@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fourmi_model::{History, State};
+use fourmi_model::{History, ParkReason, State};
 
 use super::operation::{KEYS, Until};
 
@@ -115,6 +115,7 @@ pub(super) struct Submitted {
     pub(super) number: Number,
     pub(super) priority: usize,
     pub(super) delay: Option<i64>,
+    pub(super) parked: Option<ParkReason>,
     pub(super) deadline: Option<i64>,
     pub(super) isolated: bool,
     pub(super) endless: bool,
@@ -189,8 +190,13 @@ impl Reference {
         }
         let delay = new.delay.filter(|delay| *delay > 0);
         let deadline = new.deadline.map(|hours| self.clock + hours);
+        let state = match (new.parked, delay) {
+            (Some(_), _) => State::Parked,
+            (None, Some(_)) => State::Scheduled,
+            (None, None) => State::Waiting,
+        };
         let job = Job {
-            state: if delay.is_some() { State::Scheduled } else { State::Waiting },
+            state,
             run: 0,
             attempts: 0,
             crashes: 0,
@@ -201,7 +207,7 @@ impl Reference {
             deadline,
             expiry: deadline.unwrap_or(0),
             due: self.clock + delay.unwrap_or(0),
-            reason: "",
+            reason: new.parked.map_or("", ParkReason::as_str),
             worker: 0,
             cancel: false,
             alone: false,
@@ -218,7 +224,7 @@ impl Reference {
             held: Vec::new(),
         };
         self.jobs.insert(new.number, job);
-        if delay.is_none() {
+        if state == State::Waiting {
             self.line(new.number).push(new.number);
         }
         Answer::Accepted

@@ -14,8 +14,11 @@ use std::{
 
 use fourmi_model::{Artifact, BlobId, Failure, JobId, LogEntry, Parent, Progress};
 use fourmi_queue::{Stop, StopSignal};
+use fourmi_settings::{Environment, Logging};
+use fourmi_telemetry::logging;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 use super::{FromChild, Order, ToChild};
 use crate::{
@@ -50,6 +53,10 @@ fn run(handlers: &Handlers) -> io::Result<()> {
     let order: Order = serde_json::from_str(&first)?;
     let handler = handlers.get(order.kind.as_str()).ok_or_else(|| io::Error::other("an unknown kind"))?;
 
+    let logging = Logging::read(&Environment::of(order.about.settings.clone())).map_err(io::Error::other)?;
+    logging::init_child(&logging);
+    let span = order.about.run.span(&order.kind);
+
     let stop = StopSignal::default();
     let (listener, signal) = (voice.clone(), stop.clone());
     std::thread::spawn(move || listen(&listener, &signal));
@@ -59,7 +66,7 @@ fn run(handlers: &Handlers) -> io::Result<()> {
     let context = Context::new(order.about, true, RunFolder::borrowed(order.scratch), voice.clone(), stop);
     // Two threads, so that what is fetched can be passed on by one and taken by the other.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let ended = runtime.block_on(handler.run(&order.payload, context));
+    let ended = runtime.block_on(handler.run(&order.payload, context).instrument(span));
     voice.end(ended)?;
     // Blocking work that was left behind must not hold the process.
     runtime.shutdown_background();
@@ -195,7 +202,14 @@ impl State {
 
 impl Host for Voice {
     fn progress(&self, progress: Progress) {
-        self.lock().progress = Some(progress);
+        let mut state = self.lock();
+        let begins = state.progress.as_ref().is_some_and(|unsent| unsent.stage != progress.stage);
+        if begins {
+            // Of a short stage there is nothing but its end. A parent that cannot hear has died.
+            let _ = state.send_reports();
+        }
+        state.progress = Some(progress);
+        drop(state);
         self.reported.notify_one();
     }
 

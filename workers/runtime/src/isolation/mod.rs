@@ -3,7 +3,8 @@
 //!
 //! The child is this same binary, started with [`ARGUMENT`]. It speaks lines of JSON: orders arrive on its standard
 //! input, words go out on what was its standard output. It gets no environment, no credentials, and no descriptors but
-//! these. What it writes to standard error is logged, and its last lines explain a crash.
+//! these. Its log goes to standard error, marked, for that of the worker; what else it
+//! writes there is logged, and the last lines explain a crash.
 
 pub(crate) mod child;
 pub(crate) mod parent;

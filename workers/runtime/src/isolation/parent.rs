@@ -14,6 +14,7 @@ use std::{
 
 use fourmi_model::{ErrorClass, Failure, LogEntry, Policy};
 use fourmi_queue::{Stop, StopSignal};
+use fourmi_telemetry::{logging, process};
 use nix::{
     sys::{
         resource::{Resource, setrlimit},
@@ -28,10 +29,11 @@ use tokio::{
     task::JoinHandle,
     time::{interval, sleep, timeout},
 };
+use tracing::Instrument;
 
 use super::{ARGUMENT, Crash, FromChild, Order, ToChild};
 use crate::{
-    context::Host,
+    context::{Host, TRACEPARENT},
     dispatch::{RunEnd, timed_out},
     handler::Ended,
 };
@@ -45,8 +47,8 @@ const MEMORY_RESERVE: u64 = 256 * 1024 * 1024;
 /// The longest line that a child may say: a result is the longest.
 const LONGEST_LINE: u64 = 4 * 1024 * 1024;
 
-/// Of so many processes the memory is added up.
-const MOST_DESCENDANTS: usize = 64;
+/// The longest piece of standard error that is one line of the log.
+const LONGEST_LOG_LINE: u64 = 16 * 1024;
 
 /// Lines of standard error that are kept to explain a crash.
 const LAST_LINES: usize = 20;
@@ -59,7 +61,7 @@ pub(crate) async fn run(
     host: Arc<dyn Host>,
     stop: &StopSignal,
 ) -> RunEnd {
-    let mut child = match spawn(memory_bytes) {
+    let mut child = match spawn(memory_bytes, order.about.traceparent.as_deref()) {
         Ok(child) => child,
         Err(error) => {
             let failure = Failure::retry("spawn_failed", "no process could be started for the run");
@@ -71,7 +73,7 @@ pub(crate) async fn run(
         return RunEnd::Ended(Err(Failure::retry("spawn_failed", "the process of the run has no pipes")));
     };
     let group = Group::of(&child);
-    let last_words = tokio::spawn(follow_stderr(stderr, order.about.run.id.to_string()));
+    let last_words = tokio::spawn(follow_stderr(stderr).in_current_span());
     let talk = converse(order, stdin, stdout, host);
     let death = watch(&group, memory_bytes, policy, stop, talk).await;
     // Whatever happened: nothing of the group is left.
@@ -94,7 +96,7 @@ enum Talked {
     Stopped,
 }
 
-fn spawn(memory_bytes: u64) -> io::Result<Child> {
+fn spawn(memory_bytes: u64, traceparent: Option<&str>) -> io::Result<Child> {
     // Not `current_exe`: after a deploy that may name another program, or none.
     let mut command = Command::new("/proc/self/exe");
     command
@@ -103,6 +105,7 @@ fn spawn(memory_bytes: u64) -> io::Result<Child> {
         .env_clear()
         // Fewer heaps: a child with a handful of threads must not reserve hundreds of megabytes.
         .env("MALLOC_ARENA_MAX", "2")
+        .envs(traceparent.map(|context| (TRACEPARENT, context)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -127,16 +130,6 @@ fn spawn(memory_bytes: u64) -> io::Result<Child> {
     command.spawn()
 }
 
-fn resident_pages(process: i32) -> Option<u64> {
-    std::fs::read_to_string(format!("/proc/{process}/statm")).ok()?.split(' ').nth(1)?.parse().ok()
-}
-
-fn children(process: i32) -> Vec<i32> {
-    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    let started = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    started.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
-}
-
 /// The child and whatever it has started.
 struct Group(Option<Pid>);
 
@@ -154,16 +147,7 @@ impl Group {
 
     /// Resident memory of the child and of all that it has started, in bytes.
     fn memory(&self) -> Option<u64> {
-        let mut family = vec![self.0?.as_raw()];
-        let mut pages = 0;
-        // Those who come are few: a program that the handler started, and perhaps a helper of that.
-        while let Some(one) = family.pop() {
-            pages += resident_pages(one).unwrap_or(0);
-            if family.len() < MOST_DESCENDANTS {
-                family.extend(children(one));
-            }
-        }
-        (pages > 0).then_some(pages * 4096)
+        process::resident_memory(self.0?.as_raw())
     }
 }
 
@@ -328,15 +312,18 @@ fn crash(status: io::Result<ExitStatus>, last_words: String) -> Crash {
     Crash { code: "process_died", message, last_words }
 }
 
-/// Logs what the child writes to standard error and keeps the last lines.
-async fn follow_stderr(stderr: ChildStderr, job: String) -> VecDeque<String> {
+/// Takes over the log of the child, logs what else it writes to standard error, and keeps the last lines of that.
+async fn follow_stderr(stderr: ChildStderr) -> VecDeque<String> {
     let mut last = VecDeque::with_capacity(LAST_LINES);
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
-    while let Ok(1..) = (&mut reader).take(4096).read_until(b'\n', &mut line).await {
+    while let Ok(1..) = (&mut reader).take(LONGEST_LOG_LINE).read_until(b'\n', &mut line).await {
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();
         line.clear();
-        tracing::debug!(job.id = %job, "{text}");
+        if logging::take_over(&text) {
+            continue;
+        }
+        tracing::debug!("{text}");
         if last.len() == LAST_LINES {
             last.pop_front();
         }
