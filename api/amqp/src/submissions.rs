@@ -140,11 +140,17 @@ async fn try_to_take(broker: &Broker, door: &Door) -> anyhow::Result<()> {
     let inbox = Inbox { messages: consumer.await?, door, waiting: Vec::new(), failures: 0 };
     let told = stream::try_unfold(inbox, async |mut inbox| Ok(inbox.hand_on().await?.map(|told| (told, inbox))));
     // In order into the API, one batch after the other; what it said of one is answered while it has the next.
-    told.map_ok(|told| answer(broker, told)).try_buffered(ANSWERED_AT_ONCE).try_collect().await
+    let told = told.map_ok(|told| answer(broker, told)).try_buffered(ANSWERED_AT_ONCE);
+    told.try_for_each(acknowledge).await
 }
 
-/// What the API has said of a message: the answer to whom it may concern, or why it can become no job.
-type Told = (Delivery, Result<Value, Poison>);
+/// What the API has said of messages.
+struct Told {
+    /// Each with the answer to whom it may concern, or why it can become no job.
+    messages: Vec<(Delivery, Result<Value, Poison>)>,
+    /// Whether it has said its last word of every message that came before the last of these.
+    is_all: bool,
+}
 
 /// The messages on their way into the API.
 struct Inbox<'a> {
@@ -158,36 +164,36 @@ struct Inbox<'a> {
 
 impl Inbox<'_> {
     /// Hands on the next messages; gives those of which the API has said its last word.
-    async fn hand_on(&mut self) -> anyhow::Result<Option<Vec<Told>>> {
-        let mut told = Vec::new();
+    async fn hand_on(&mut self) -> anyhow::Result<Option<Told>> {
+        let mut messages = Vec::new();
         if self.waiting.is_empty() {
             let Some(batch) = self.batch().await? else { return Ok(None) };
             for delivery in batch {
                 match read(&delivery) {
                     Ok(text) => self.waiting.push(Submission { delivery, text }),
-                    Err(poison) => told.push((delivery, Err(poison))),
+                    Err(poison) => messages.push((delivery, Err(poison))),
                 }
             }
         } else {
             sleep(BACKOFF.delay(self.failures, rand::random())).await;
         }
         if self.waiting.is_empty() {
-            return Ok(Some(told));
+            return Ok(Some(Told { messages, is_all: true }));
         }
         let answers = self.door.submit(&self.waiting).await;
         for (submission, answer) in std::mem::take(&mut self.waiting).into_iter().zip(answers) {
             match answer.id {
                 Some(id) => {
                     let reply = json!({ "id": id, "replayed": answer.idempotency_replayed });
-                    told.push((submission.delivery, Ok(reply)));
+                    messages.push((submission.delivery, Ok(reply)));
                 }
                 // The queue is full, Redis is away: what is held here keeps more from coming.
                 None if matches!(answer.status, 429 | 500..) => self.waiting.push(submission),
-                None => told.push((submission.delivery, Err(Poison::of(answer.error.as_ref())))),
+                None => messages.push((submission.delivery, Err(Poison::of(answer.error.as_ref())))),
             }
         }
         self.failures = if self.waiting.is_empty() { 0 } else { self.failures + 1 };
-        Ok(Some(told))
+        Ok(Some(Told { messages, is_all: self.waiting.is_empty() }))
     }
 
     /// The next messages: the first, and what comes right after it.
@@ -210,15 +216,27 @@ impl Inbox<'_> {
     }
 }
 
-/// Tells who waits for replies, puts what can become no job where dead letters go, and then acknowledges all.
-async fn answer(broker: &Broker, told: Vec<Told>) -> anyhow::Result<()> {
-    let replies = told.iter().map(async |(delivery, said)| match said {
+/// Tells who waits for replies, and puts what can become no job where dead letters go.
+async fn answer(broker: &Broker, told: Told) -> anyhow::Result<Told> {
+    let replies = told.messages.iter().map(async |(delivery, said)| match said {
         Ok(reply) => Ok(reply_to(broker, delivery, reply).await?.into_iter().collect()),
         Err(poison) => bury(broker, delivery, poison).await,
     });
     let confirms: Vec<Vec<PublisherConfirm>> = try_join_all(replies).await?;
     confirmed(confirms.into_iter().flatten()).await?;
-    try_join_all(told.iter().map(|(delivery, _)| delivery.ack(BasicAckOptions::default()))).await?;
+    Ok(told)
+}
+
+/// Says that messages are answered; those that came before them are.
+async fn acknowledge(told: Told) -> anyhow::Result<()> {
+    let Told { messages, is_all } = told;
+    // One word for all of them, where the broker could not take it to mean others as well.
+    let last = messages.iter().map(|(delivery, _)| delivery).max_by_key(|delivery| delivery.delivery_tag);
+    if let Some(last) = last.filter(|_| is_all) {
+        last.ack(BasicAckOptions { multiple: true }).await?;
+    } else {
+        try_join_all(messages.iter().map(|(delivery, _)| delivery.ack(BasicAckOptions::default()))).await?;
+    }
     Ok(())
 }
 

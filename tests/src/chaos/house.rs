@@ -27,6 +27,7 @@ use super::{
     journal::{Journal, now},
     proxy::{Line, Proxy},
     submitter::{self, Task},
+    work::QUEUE,
 };
 use crate::RedisServer;
 
@@ -64,19 +65,26 @@ struct Place {
     /// Somebody has hit the process that is there.
     hit: AtomicBool,
     closing: AtomicBool,
+    /// What a process is told that starts while the place closes, because the one before could not end what it had begun;
+    /// `None` if others do so.
+    to_end: Option<&'static str>,
+    /// Nobody comes any more.
+    closed: AtomicBool,
     troubles: Arc<Journal>,
 }
 
 impl Place {
     /// Starts a process, and another one whenever it has ended, until the place is closed.
     async fn keep(self: Arc<Self>) {
-        while !self.closing.load(SeqCst) {
+        let mut ended_well = false;
+        while !self.closing.load(SeqCst) || (self.to_end.is_some() && !ended_well) {
             self.hit.store(false, SeqCst);
             let mut child = self.start();
             let pid = child.id().unwrap_or_default();
             self.pid.store(pid, SeqCst);
             let status = child.wait().await.unwrap();
             self.pid.store(0, SeqCst);
+            ended_well = status.success();
             remove_what_faketime_left(pid);
             if !self.hit.load(SeqCst) && !self.closing.load(SeqCst) {
                 let what = Trouble::UnexpectedExit { pid, process: self.name.clone(), how: status.to_string() };
@@ -88,6 +96,7 @@ impl Place {
                 sleep(Duration::from_millis(20)).await;
             }
         }
+        self.closed.store(true, SeqCst);
     }
 
     fn start(&self) -> Child {
@@ -95,6 +104,7 @@ impl Place {
         // This very program, also when a build has put another one in its place.
         Command::new("/proc/self/exe")
             .args(&self.arguments)
+            .args(self.to_end.filter(|_| self.closing.load(SeqCst)))
             .env_clear()
             .envs(self.environment.iter().cloned())
             .env("REDIS_URL", format!("redis://{}", self.proxy.address))
@@ -143,14 +153,14 @@ impl House {
             let environment = worker_environment(options, folder, number);
             let arguments = vec!["worker".to_owned()];
             let name = format!("worker-{number}");
-            workers.push(place(name, arguments, environment, folder, &socket, &troubles).await);
+            workers.push(place(name, arguments, environment, None, folder, &socket, &troubles).await);
         }
         for number in 0..options.submitters {
             let name = format!("submitter-{number}");
             let journal = folder.join(format!("{name}.jsonl"));
             let mut arguments = vec!["submitter".to_owned()];
             arguments.extend(Task::arguments(&journal, &folder.join("effects.jsonl"), number, options.seed));
-            submitters.push(place(name, arguments, Vec::new(), folder, &socket, &troubles).await);
+            submitters.push(place(name, arguments, Vec::new(), Some(Task::TO_END), folder, &socket, &troubles).await);
         }
         let keepers = workers.iter().chain(&submitters).map(|place| tokio::spawn(place.clone().keep())).collect();
         let redis_url = redis.url();
@@ -260,6 +270,11 @@ impl House {
         self.redis().folder().to_owned()
     }
 
+    /// How many jobs are over of whose end somebody is still to be told.
+    pub(super) fn untold(&self) -> u64 {
+        redis::cmd("ZCARD").arg(format!("{{{QUEUE}}}:relay")).query(&mut self.redis().connection()).unwrap()
+    }
+
     /// Keys that do not end by themselves.
     pub(super) fn keys_that_stay(&self) -> Vec<String> {
         let mut redis = self.redis().connection();
@@ -285,7 +300,7 @@ async fn close(places: &[Arc<Place>]) {
         place.signal(Signal::SIGTERM);
     }
     let ended = async {
-        while places.iter().any(|place| place.pid().is_some()) {
+        while places.iter().any(|place| !place.closed.load(SeqCst)) {
             sleep(Duration::from_millis(20)).await;
         }
     };
@@ -296,6 +311,7 @@ async fn place(
     name: String,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    to_end: Option<&'static str>,
     folder: &Path,
     socket: &Path,
     troubles: &Arc<Journal>,
@@ -310,6 +326,8 @@ async fn place(
         away_ms: AtomicU64::new(0),
         hit: AtomicBool::new(false),
         closing: AtomicBool::new(false),
+        to_end,
+        closed: AtomicBool::new(false),
         troubles: troubles.clone(),
     })
 }

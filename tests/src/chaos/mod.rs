@@ -114,7 +114,7 @@ async fn let_it_happen(options: Options) -> bool {
     house.suffer(&plan).await;
     println!("Nothing goes wrong any more; waiting for the queue to come to rest …");
     house.end_submitters().await;
-    let stuck = rest(&queues).await;
+    let stuck = rest(&house, &queues).await;
     house.end_workers().await;
     stalls.abort();
 
@@ -162,17 +162,20 @@ fn open_folder(options: &Options) -> PathBuf {
     std::path::absolute(folder).unwrap()
 }
 
-/// Waits until no job is unfinished, for as long as something happens; says what is left if nothing does.
-async fn rest(queues: &Queues) -> Option<String> {
+/// Waits until no job is unfinished and nobody waits for news, for as long as something happens; says what is left if
+/// nothing does.
+async fn rest(house: &House, queues: &Queues) -> Option<String> {
     let mut last: (Instant, BTreeMap<State, u64>) = (Instant::now(), BTreeMap::new());
     loop {
         if let Some(counts) = submitter::unfinished(queues).await {
             let left: BTreeMap<_, _> = counts.iter().filter(|(state, jobs)| !state.is_final() && **jobs > 0).collect();
-            if left.is_empty() {
+            let untold = house.untold();
+            if left.is_empty() && untold == 0 {
                 return None;
             }
             if last.0.elapsed() > PATIENCE {
-                return Some(format!("nothing happens any more, and these jobs are left: {left:?}"));
+                let left = format!("{left:?}; of the end of {untold} jobs somebody has not heard");
+                return Some(format!("nothing happens any more, and these jobs are left: {left}"));
             }
             if counts != last.1 {
                 last = (Instant::now(), counts);

@@ -96,9 +96,14 @@ pub struct Task {
     /// Of its random numbers.
     #[arg(long)]
     seed: u64,
+    /// Submits nothing new: only what an earlier process had no answer for.
+    #[arg(long)]
+    to_end: bool,
 }
 
 impl Task {
+    pub(super) const TO_END: &str = "--to-end";
+
     pub(super) fn arguments(journal: &Path, effects: &Path, number: usize, seed: u64) -> Vec<String> {
         let [journal, effects] = [journal, effects].map(|path| path.display().to_string());
         ["--journal", &journal, "--effects", &effects, "--number", &number.to_string(), "--seed", &seed.to_string()]
@@ -110,7 +115,7 @@ impl Task {
 /// Submits until it is asked to stop, and then until everything has an answer.
 pub(super) async fn run(task: Task) {
     let mut stop = tokio::signal::unix::signal(SignalKind::terminate()).unwrap();
-    let (stopping, stopped) = tokio::sync::watch::channel(false);
+    let (stopping, stopped) = tokio::sync::watch::channel(task.to_end);
     tokio::spawn(async move {
         stop.recv().await;
         stopping.send_replace(true);

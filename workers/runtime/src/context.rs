@@ -9,6 +9,7 @@ use fourmi_kinds::JobKind;
 use fourmi_model::{Artifact, BlobId, Failure, JobId, KindName, LogEntry, LogLevel, Parent, Progress};
 use fourmi_queue::{Delivery, Stop, StopSignal};
 use fourmi_settings::Environment;
+use fourmi_telemetry::traces::TraceContext;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tracing::Span;
@@ -34,7 +35,7 @@ struct Inner {
     scratch: RunFolder,
     rooms: Rooms,
     settings: Environment,
-    traceparent: Option<String>,
+    trace: Option<TraceContext>,
     /// Whether the run has a process of its own.
     isolated: bool,
     host: Arc<dyn Host>,
@@ -76,7 +77,7 @@ pub(crate) struct About {
     /// Variables of the worker's environment that its kinds read.
     pub(crate) settings: Vec<(String, String)>,
     /// Where what it starts belongs in a trace.
-    pub(crate) traceparent: Option<String>,
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// The side of a context that differs between the worker process and a child.
@@ -145,10 +146,10 @@ pub(crate) struct NewFile {
 
 impl Context {
     pub(crate) fn new(about: About, isolated: bool, scratch: RunFolder, host: Arc<dyn Host>, stop: StopSignal) -> Self {
-        let About { run, rooms, settings, traceparent } = about;
+        let About { run, rooms, settings, trace } = about;
         let settings = Environment::of(settings);
         let furthest = Mutex::new(0.0);
-        Self { inner: Arc::new(Inner { run, scratch, rooms, settings, traceparent, isolated, host, stop, furthest }) }
+        Self { inner: Arc::new(Inner { run, scratch, rooms, settings, trace, isolated, host, stop, furthest }) }
     }
 
     /// The job.
@@ -207,8 +208,8 @@ impl Context {
     /// A program that works for this run, in `folder`, and dies with it.
     pub fn program(&self, program: &Path, folder: &Path) -> Program {
         let program = Program::new(program, folder, !self.inner.isolated);
-        match &self.inner.traceparent {
-            Some(context) => program.env(TRACEPARENT, context),
+        match self.inner.trace {
+            Some(context) => program.env(TRACEPARENT, context.to_string()),
             None => program,
         }
     }

@@ -149,9 +149,9 @@ impl House {
             owner: OnceCell::new(),
             watch: watch.cloned(),
         });
-        let traceparent = watch.and_then(|watch| watch.traceparent());
+        let trace = watch.and_then(|watch| watch.trace_context());
         let (run, settings) = (RunInfo::of(delivery), self.settings.clone());
-        let about = About { run, rooms: rooms.clone(), settings, traceparent };
+        let about = About { run, rooms: rooms.clone(), settings, trace };
         match policy.isolation {
             Isolation::InProcess => {
                 let context = Context::new(about, false, folder, host, delivery.stop.clone());

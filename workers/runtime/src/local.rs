@@ -138,8 +138,8 @@ impl Host for LocalHost {
     fn enqueue(&self, job: NewJob) -> BoxFuture<'_, Result<JobId, Failure>> {
         Box::pin(async move {
             let (id, mut submission) = job.submission(&self.id, &self.envelope);
-            if let Some(context) = self.watch.as_ref().and_then(|watch| watch.traceparent()) {
-                submission.envelope.traceparent = Some(context);
+            if let Some(context) = self.watch.as_ref().and_then(|watch| watch.trace_context()) {
+                submission.envelope.traceparent = Some(context.to_string());
             }
             let run = Run { job: self.id.uuid(), number: self.run };
             let noted = self.transitions.note_child(run, &id).await.map_err(|error| queue_failure(&error))?;

@@ -53,8 +53,8 @@ impl Watch {
     }
 
     /// The context of what the run does, for other processes.
-    pub(crate) fn traceparent(&self) -> Option<String> {
-        Some(self.trace.as_ref()?.context.to_string())
+    pub(crate) fn trace_context(&self) -> Option<TraceContext> {
+        Some(self.trace.as_ref()?.context)
     }
 }
 
@@ -66,7 +66,7 @@ struct RunTrace {
 }
 
 struct Open {
-    /// `None` after the end of the run.
+    /// `None` if it is not recorded, and after the end of the run.
     run: Option<Span>,
     stage: Option<(String, Span)>,
 }
@@ -75,7 +75,12 @@ impl RunTrace {
     fn start(tracer: &Tracer, delivery: &Delivery) -> Self {
         let Delivery { id, envelope, .. } = delivery;
         let parent = envelope.traceparent.as_deref().and_then(|text| text.parse().ok());
-        let mut run = tracer.run(format!("run {}", envelope.kind), id.uuid(), delivery.run, parent);
+        let mut run = tracer.run(envelope.kind.as_str(), id.uuid(), delivery.run, parent);
+        let context = run.context();
+        let trace = |run| Self { tracer: tracer.clone(), context, open: Mutex::new(Open { run, stage: None }) };
+        if !run.is_recorded() {
+            return trace(None);
+        }
         run.set("job.id", id.to_string());
         run.set("job.kind", envelope.kind.as_str());
         run.set("job.queue", id.queue().as_str());
@@ -85,8 +90,7 @@ impl RunTrace {
         if let Some(id) = &envelope.correlation_id {
             run.set("correlation.id", id.as_str());
         }
-        let context = run.context();
-        Self { tracer: tracer.clone(), context, open: Mutex::new(Open { run: Some(run), stage: None }) }
+        trace(Some(run))
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {

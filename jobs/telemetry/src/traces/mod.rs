@@ -127,13 +127,14 @@ impl Tracer {
 
     /// The span of a run of a job, inside the one of the context that the job came with; without one it is in a trace whose id is
     /// the job's. It is linked with the span of the run before it.
-    pub fn run(&self, name: String, job: Uuid, run: u64, parent: Option<TraceContext>) -> Span {
+    pub fn run(&self, kind: &str, job: Uuid, run: u64, parent: Option<TraceContext>) -> Span {
         let context = parent.unwrap_or_else(|| self.root(job.as_u128()));
-        let mut span = self.open(name.into(), SpanKind::Consumer, context.with_span(run_span(job, run)), parent);
-        if let Some((recorded, _)) = &mut span.recorded
-            && run > 1
-        {
-            recorded.links.push(context.with_span(run_span(job, run - 1)));
+        let mut span = self.open("run".into(), SpanKind::Consumer, context.with_span(run_span(job, run)), parent);
+        if let Some((recorded, _)) = &mut span.recorded {
+            recorded.name = format!("run {kind}").into();
+            if run > 1 {
+                recorded.links.push(context.with_span(run_span(job, run - 1)));
+            }
         }
         span
     }
@@ -195,6 +196,11 @@ impl Span {
         self.context
     }
 
+    /// Whether somebody will see it; otherwise there is no need to say anything of it.
+    pub fn is_recorded(&self) -> bool {
+        self.recorded.is_some()
+    }
+
     /// Notes something of it.
     pub fn set(&mut self, name: &'static str, value: impl Into<Value>) {
         if let Some((recorded, _)) = &mut self.recorded {
@@ -233,7 +239,7 @@ mod tests {
     fn runs_of_a_job_are_in_one_trace_and_linked() {
         let (tracer, mut words) = tracer(1.0);
         let job = Uuid::now_v7();
-        let contexts = [1, 2].map(|run| tracer.run("run".to_owned(), job, run, None).context());
+        let contexts = [1, 2].map(|run| tracer.run("a", job, run, None).context());
         assert!(contexts[0] != contexts[1] && contexts[0].with_span(1) == contexts[1].with_span(1));
         let links = [(); 2].map(|()| match words.try_recv().unwrap() {
             Word::Ended(ended) => ended.links,
@@ -254,7 +260,7 @@ mod tests {
         // Of jobs too, whose ids are made one after the other and alike.
         let (some, _words) = tracer(0.1);
         let jobs: Vec<Uuid> = (0..20_000).map(|_| Uuid::now_v7()).collect();
-        let is_sampled = |job: &&Uuid| some.run("run".to_owned(), **job, 1, None).context().is_sampled();
+        let is_sampled = |job: &&Uuid| some.run("a", **job, 1, None).context().is_sampled();
         let sampled = jobs.iter().filter(is_sampled).count();
         assert!((1_700..2_300).contains(&sampled), "{sampled}");
 

@@ -14,7 +14,7 @@ use std::{
 
 use fourmi_model::{ErrorClass, Failure, LogEntry, Policy};
 use fourmi_queue::{Stop, StopSignal};
-use fourmi_telemetry::{logging, process};
+use fourmi_telemetry::{logging, process, traces::TraceContext};
 use nix::{
     sys::{
         resource::{Resource, setrlimit},
@@ -61,7 +61,7 @@ pub(crate) async fn run(
     host: Arc<dyn Host>,
     stop: &StopSignal,
 ) -> RunEnd {
-    let mut child = match spawn(memory_bytes, order.about.traceparent.as_deref()) {
+    let mut child = match spawn(memory_bytes, order.about.trace) {
         Ok(child) => child,
         Err(error) => {
             let failure = Failure::retry("spawn_failed", "no process could be started for the run");
@@ -96,7 +96,7 @@ enum Talked {
     Stopped,
 }
 
-fn spawn(memory_bytes: u64, traceparent: Option<&str>) -> io::Result<Child> {
+fn spawn(memory_bytes: u64, trace: Option<TraceContext>) -> io::Result<Child> {
     // Not `current_exe`: after a deploy that may name another program, or none.
     let mut command = Command::new("/proc/self/exe");
     command
@@ -105,7 +105,7 @@ fn spawn(memory_bytes: u64, traceparent: Option<&str>) -> io::Result<Child> {
         .env_clear()
         // Fewer heaps: a child with a handful of threads must not reserve hundreds of megabytes.
         .env("MALLOC_ARENA_MAX", "2")
-        .envs(traceparent.map(|context| (TRACEPARENT, context)))
+        .envs(trace.map(|context| (TRACEPARENT, context.to_string())))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
