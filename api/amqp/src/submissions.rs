@@ -137,7 +137,7 @@ async fn try_to_take(broker: &Broker, door: &Door) -> anyhow::Result<()> {
     let options = BasicConsumeOptions::default();
     let queue = broker.amqp.queue.as_str();
     let consumer = broker.incoming.basic_consume(queue.into(), "fourmi".into(), options, FieldTable::default());
-    let inbox = Inbox { messages: consumer.await?, door, waiting: Vec::new(), failures: 0 };
+    let inbox = Inbox { next: Batch::of(consumer.await?), door, waiting: Vec::new(), failures: 0 };
     let told = stream::try_unfold(inbox, async |mut inbox| Ok(inbox.hand_on().await?.map(|told| (told, inbox))));
     // In order into the API, one batch after the other; what it said of one is answered while it has the next.
     let told = told.map_ok(|told| answer(broker, told)).try_buffered(ANSWERED_AT_ONCE);
@@ -154,7 +154,7 @@ struct Told {
 
 /// The messages on their way into the API.
 struct Inbox<'a> {
-    messages: Consumer,
+    next: Batch,
     door: &'a Door,
     /// Messages that the API has taken in hand and not accepted.
     waiting: Vec<Submission>,
@@ -167,9 +167,9 @@ impl Inbox<'_> {
     async fn hand_on(&mut self) -> anyhow::Result<Option<Told>> {
         let mut messages = Vec::new();
         if self.waiting.is_empty() {
-            let Some(batch) = self.batch().await? else { return Ok(None) };
-            for delivery in batch {
-                match read(&delivery) {
+            let Some(read) = self.next.take().await? else { return Ok(None) };
+            for (delivery, read) in read {
+                match read {
                     Ok(text) => self.waiting.push(Submission { delivery, text }),
                     Err(poison) => messages.push((delivery, Err(poison))),
                 }
@@ -180,7 +180,7 @@ impl Inbox<'_> {
         if self.waiting.is_empty() {
             return Ok(Some(Told { messages, is_all: true }));
         }
-        let answers = self.door.submit(&self.waiting).await;
+        let answers = self.next.read_while(self.door.submit(&self.waiting)).await;
         for (submission, answer) in std::mem::take(&mut self.waiting).into_iter().zip(answers) {
             match answer.id {
                 Some(id) => {
@@ -195,24 +195,71 @@ impl Inbox<'_> {
         self.failures = if self.waiting.is_empty() { 0 } else { self.failures + 1 };
         Ok(Some(Told { messages, is_all: self.waiting.is_empty() }))
     }
+}
 
-    /// The next messages: the first, and what comes right after it.
-    async fn batch(&mut self) -> anyhow::Result<Option<Vec<Delivery>>> {
-        let Some(first) = self.messages.next().await else { return Ok(None) };
-        let mut batch = vec![first?];
-        let mut bytes = batch[0].data.len();
-        let until = Instant::now() + LINGER;
-        while batch.len() < BATCH && bytes < LARGEST_BATCH {
-            match timeout_at(until, self.messages.next()).await {
-                Ok(Some(message)) => {
-                    let message = message?;
-                    bytes += message.data.len();
-                    batch.push(message);
-                }
-                Ok(None) | Err(_) => break,
+/// The messages that are handed on together: the first, and what comes right after it.
+struct Batch {
+    messages: Consumer,
+    /// What has come, and what it says.
+    read: Vec<(Delivery, Result<String, Poison>)>,
+    bytes: usize,
+    /// Whether nothing comes any more, and why.
+    end: Option<Result<(), lapin::Error>>,
+}
+
+impl Batch {
+    fn of(messages: Consumer) -> Self {
+        Self { messages, read: Vec::new(), bytes: 0, end: None }
+    }
+
+    /// The next messages; none if nothing comes any more.
+    async fn take(&mut self) -> anyhow::Result<Option<Vec<(Delivery, Result<String, Poison>)>>> {
+        // Those that came while others were handed on have waited for more already.
+        let linger = if self.read.is_empty() { LINGER } else { Duration::ZERO };
+        if self.read.is_empty() {
+            self.read_next().await;
+        }
+        let until = Instant::now() + linger;
+        while self.has_room() && timeout_at(until, self.read_next()).await.is_ok() {}
+        self.bytes = 0;
+        let read = std::mem::take(&mut self.read);
+        match self.end.take() {
+            Some(Err(error)) => Err(error.into()),
+            Some(Ok(())) if read.is_empty() => Ok(None),
+            end => {
+                self.end = end;
+                Ok(Some(read))
             }
         }
-        Ok(Some(batch))
+    }
+
+    /// Waits for something else, and reads the next messages meanwhile.
+    async fn read_while<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = std::pin::pin!(other);
+        while self.has_room() {
+            tokio::select! {
+                done = &mut other => return done,
+                () = self.read_next() => {}
+            }
+        }
+        other.await
+    }
+
+    fn has_room(&self) -> bool {
+        self.end.is_none() && self.read.len() < BATCH && self.bytes < LARGEST_BATCH
+    }
+
+    /// Reads a message, if one comes. Nothing is lost if it is given up.
+    async fn read_next(&mut self) {
+        match self.messages.next().await {
+            Some(Ok(delivery)) => {
+                self.bytes += delivery.data.len();
+                let said = read(&delivery);
+                self.read.push((delivery, said));
+            }
+            Some(Err(error)) => self.end = Some(Err(error)),
+            None => self.end = Some(Ok(())),
+        }
     }
 }
 

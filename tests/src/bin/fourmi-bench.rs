@@ -26,7 +26,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum What {
     /// Doors for other systems: webhooks, AMQP, jobs that are leased and settled by HTTP.
-    Doors,
+    Doors {
+        /// One of them alone.
+        #[arg(long)]
+        only: Option<bench::doors::Door>,
+    },
     /// The API, beside a bare handler that does one LPUSH.
     Http,
     /// Extraction of sound, beside the ffmpeg program.
@@ -77,7 +81,7 @@ fn main() -> ExitCode {
             runtime().block_on(bench::http::bare::serve());
             return ExitCode::SUCCESS;
         }
-        What::Doors => runtime().block_on(bench::doors::run(report())),
+        What::Doors { only } => runtime().block_on(bench::doors::run(report(), only)),
         What::Media => runtime().block_on(bench::media::run(report())),
         What::People => runtime().block_on(bench::people::run(report())),
         What::Queue { full } => runtime().block_on(bench::queue::run(report(), full)),

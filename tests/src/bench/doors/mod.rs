@@ -7,6 +7,7 @@ mod webhooks;
 
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use serde_json::json;
 
 use crate::{Platform, bench::Report};
@@ -17,12 +18,29 @@ pub(super) const LIMITS: (&str, &str) = ("FOURMI_RATE_LIMITS", "submit=off,read=
 /// How long a measurement may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Measures the doors.
-pub async fn run(mut report: Report) -> Report {
-    webhooks::run(&mut report).await;
-    amqp::run(&mut report).await;
-    http_workers::run(&mut report).await;
-    metrics::run(&mut report).await;
+/// A door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Door {
+    /// Messages to webhooks.
+    Webhooks,
+    /// Submissions from a broker and events to it.
+    Amqp,
+    /// Jobs that are leased and settled by HTTP.
+    HttpWorkers,
+    /// A scrape.
+    Metrics,
+}
+
+/// Measures the doors, or one of them.
+pub async fn run(mut report: Report, only: Option<Door>) -> Report {
+    for door in Door::value_variants().iter().filter(|door| only.is_none_or(|only| only == **door)) {
+        match door {
+            Door::Webhooks => webhooks::run(&mut report).await,
+            Door::Amqp => amqp::run(&mut report).await,
+            Door::HttpWorkers => http_workers::run(&mut report).await,
+            Door::Metrics => metrics::run(&mut report).await,
+        }
+    }
     report
 }
 
