@@ -66,6 +66,13 @@ impl Platform {
         self.workers.push(worker);
     }
 
+    /// A scheduler, which stops with its platform.
+    pub fn scheduler(&self) -> Program {
+        let scheduler = Program::start("fourmi-schedules", &[], self.settings.clone());
+        scheduler.wait_for_line("ready");
+        scheduler
+    }
+
     /// A messaging worker, which stops with its platform.
     pub fn messaging_worker(&self) -> Program {
         let worker = Program::start("fourmi-messaging", &[], self.settings.clone());

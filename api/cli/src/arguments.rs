@@ -123,6 +123,9 @@ pub(crate) enum Command {
     /// Make tenants, change them or look at them
     #[command(subcommand)]
     Tenants(commands::tenants::TenantsCommand),
+    /// Do something again and again: by a cron expression, or every so often
+    #[command(subcommand)]
+    Schedules(commands::schedules::SchedulesCommand),
     /// Tell apps of the ends of jobs, and look at what they were told
     #[command(subcommand)]
     Webhooks(commands::webhooks::WebhooksCommand),

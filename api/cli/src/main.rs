@@ -66,6 +66,7 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Keys(command) => commands::keys::run(session, command).await,
         Command::Users(command) => commands::users::run(session, command).await,
         Command::Tenants(command) => commands::tenants::run(session, command).await,
+        Command::Schedules(command) => commands::schedules::run(session, command).await,
         Command::Webhooks(command) => commands::webhooks::run(session, command).await,
         Command::Audit(arguments) => commands::audit::run(session, arguments).await,
         Command::Flows(command) => commands::flows::run(session, command).await,

@@ -19,6 +19,7 @@ mod pages;
 mod patience;
 mod resumable;
 mod scale;
+mod schedules;
 #[cfg(test)]
 mod scripted;
 mod sse;
@@ -44,6 +45,7 @@ pub use flows::{Flow, FlowAccepted, FlowEdge, FlowJob, FlowMember};
 pub use keys::{KeyChange, NewKey};
 pub use limits::LimitsDocument;
 pub use scale::ScaleChange;
+pub use schedules::ScheduleForm;
 pub use submit::{JobHandle, Raw, Submit};
 pub use tenants::{KindUsage, NewTenant, TenantChange, TenantDetails, TenantInQueue, TenantUsage};
 pub use upload::Upload;

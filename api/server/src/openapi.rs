@@ -281,13 +281,15 @@ mod tests {
 
     use super::*;
     use crate::routes::{
-        audit, auth, docs, files, health, jobs, keys, kinds, metrics, queues, tenants, users, webhooks, work, workers,
+        audit, auth, docs, files, health, jobs, keys, kinds, metrics, queues, schedules, tenants, users, webhooks,
+        work, workers,
     };
 
     fn all() -> Vec<Group> {
         vec![
             jobs::table(),
             files::table(),
+            schedules::table(),
             webhooks::table(),
             kinds::table(),
             work::table(),

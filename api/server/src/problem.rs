@@ -82,6 +82,7 @@ codes! {
     UnknownUser = NOT_FOUND "unknown_user", "There is no such person";
     UnknownSession = NOT_FOUND "unknown_session", "There is no such session";
     UnknownWebhook = NOT_FOUND "unknown_webhook", "There is no such webhook";
+    UnknownSchedule = NOT_FOUND "unknown_schedule", "There is no such schedule";
     TenantNotFound = NOT_FOUND "unknown_tenant", "There is no such tenant";
     KindNotFound = NOT_FOUND "unknown_kind", "There is no such kind of job";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed", "This address does not know this method";
@@ -104,6 +105,7 @@ codes! {
     SecondFactorMissing = CONFLICT "second_factor_missing", "There is no second factor";
     WebhookDisabled = CONFLICT "webhook_disabled", "The webhook is disabled";
     TooManyWebhooks = CONFLICT "too_many_webhooks", "There are as many webhooks as there may be";
+    TooManySchedules = CONFLICT "too_many_schedules", "There are as many schedules as there may be";
     ChangedMeanwhile = CONFLICT "changed_meanwhile", "Somebody else has changed it in this moment";
     UniqueConflict = CONFLICT "unique_conflict", "Another job of its like is there, which the key does not see";
     NotOver = CONFLICT "not_over", "The job is not over";

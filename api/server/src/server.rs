@@ -32,7 +32,7 @@ use crate::{
         files::{self, Files},
         health,
         jobs::{self, Jobs},
-        keys as key_routes, kinds, metrics, queues, tenants, users, webhooks,
+        keys as key_routes, kinds, metrics, queues, schedules, tenants, users, webhooks,
         work::{self, Work},
         workers,
     },
@@ -168,6 +168,7 @@ impl Server {
         let groups = vec![
             jobs::group(Arc::clone(&jobs)),
             files::group(files),
+            schedules::group(Arc::clone(&jobs)),
             webhooks::group(jobs, hooks),
             kinds::group(kinds),
             work::group(Arc::new(work)),

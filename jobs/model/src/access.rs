@@ -61,6 +61,8 @@ scopes! {
     TenantsAdmin = "tenants:admin",
     /// Making, changing and trying webhooks, and reading what they were told.
     WebhooksWrite = "webhooks:write",
+    /// Making, changing and deleting schedules, and running them now.
+    SchedulesWrite = "schedules:write",
     /// The state and progress of a job by its id, without what it holds: for keys that anybody may see.
     PublicRead = "public:read",
 }

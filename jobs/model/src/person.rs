@@ -79,6 +79,7 @@ impl Role {
             Scope::FilesWrite,
             Scope::FilesRead,
             Scope::WebhooksWrite,
+            Scope::SchedulesWrite,
         ];
         match self {
             Self::User => own.into_iter().collect(),

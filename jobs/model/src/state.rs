@@ -1,4 +1,5 @@
-//! The closed sets of words: where a job is in its life, what it waits for, how urgent it is, how grave a line of its log.
+//! The closed sets of words: where a job is in its life, what it waits for, how urgent it is, what becomes of ticks, how grave a
+//! line of a log.
 
 use std::{fmt, str::FromStr};
 
@@ -142,6 +143,50 @@ impl ParentFailure {
     /// Whether it is what holds if nothing is said.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+words! {
+    /// What a schedule does at a tick while the job of an earlier one is not over.
+    #[derive(Default)]
+    Overlap {
+        /// Both run.
+        #[default]
+        Allow = "allow",
+        /// The tick makes no job.
+        Skip = "skip",
+        /// One job waits until the one that runs is over; while one waits, a tick makes none.
+        QueueOne = "queue_one",
+        /// The earlier job is cancelled.
+        CancelOld = "cancel_old",
+    }
+}
+
+words! {
+    /// What a schedule does about ticks for which nobody was there: they are more than a minute late.
+    #[derive(Default)]
+    Missed {
+        /// Nothing.
+        Skip = "skip",
+        /// One job, for the newest of them.
+        #[default]
+        Once = "once",
+        /// A job for each, of the newest ones up to a limit.
+        All = "all",
+    }
+}
+
+words! {
+    /// What became of a tick.
+    FireOutcome {
+        /// It has made a job.
+        Fired = "fired",
+        /// It has made none, because the job of an earlier one was not over.
+        Skipped = "skipped",
+        /// It has made none, because nobody was there in time.
+        Missed = "missed",
+        /// It has made none, because the queue refused it; `error` says why.
+        Refused = "refused",
     }
 }
 

@@ -284,6 +284,16 @@ impl Queues {
         outbox::state(&self.link, queue, consumer).await
     }
 
+    /// The time by the clock of Redis, which is that of every queue.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn time(&self) -> Result<Timestamp, QueueError> {
+        let (seconds, microseconds): (i64, i32) = self.link.query(&redis::cmd("TIME")).await?;
+        Timestamp::new(seconds, microseconds.saturating_mul(1_000))
+            .map_err(|error| QueueError::Corrupt(format!("the time: {error}")))
+    }
+
     /// How Redis is, asked now.
     ///
     /// # Errors

@@ -86,6 +86,11 @@ impl<'a> Columns<'a> {
         ms.map(|ms| Timestamp::from_millisecond(ms).map_err(|error| self.corrupt(column, error))).transpose()
     }
 
+    /// JSON that must be there.
+    pub(crate) fn needed_json<T: DeserializeOwned>(&self, column: &str) -> Result<T, RecordsError> {
+        self.json(column)?.ok_or_else(|| self.corrupt(column, "it is missing"))
+    }
+
     pub(crate) fn json<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, RecordsError> {
         let text = self.text(column)?;
         text.map(|text| serde_json::from_str(&text).map_err(|error| self.corrupt(column, error))).transpose()

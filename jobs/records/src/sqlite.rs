@@ -32,7 +32,7 @@ const BUSY: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 /// In the order in which they are applied. A step that was released is never changed.
-const STEPS: [(&str, &str); 11] = [
+const STEPS: [(&str, &str); 12] = [
     ("jobs", include_str!("../migrations/sqlite/0001_jobs.sql")),
     ("tenants", include_str!("../migrations/sqlite/0002_tenants.sql")),
     ("flows", include_str!("../migrations/sqlite/0003_flows.sql")),
@@ -44,6 +44,7 @@ const STEPS: [(&str, &str); 11] = [
     ("metrics", include_str!("../migrations/sqlite/0009_metrics.sql")),
     ("webhooks", include_str!("../migrations/sqlite/0010_webhooks.sql")),
     ("kinds", include_str!("../migrations/sqlite/0011_kinds.sql")),
+    ("schedules", include_str!("../migrations/sqlite/0012_schedules.sql")),
 ];
 
 /// An open file.

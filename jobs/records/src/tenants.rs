@@ -204,6 +204,7 @@ impl Records {
                 if sqlx::query(REMOVE_WEBHOOKS).bind(name.as_str()).execute(&mut *db).await?.rows_affected() > 0 {
                     sqlx::query(webhooks::CHANGED).execute(&mut *db).await?;
                 }
+                sqlx::query("DELETE FROM schedules WHERE tenant = $1").bind(name.as_str()).execute(&mut *db).await?;
                 // Nobody could register or remove them any more.
                 sqlx::query("DELETE FROM kinds WHERE tenant = $1").bind(name.as_str()).execute(&mut *db).await?;
                 sqlx::query("UPDATE kind_changes SET number = number + 1").execute(&mut *db).await?;

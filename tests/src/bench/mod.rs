@@ -6,6 +6,7 @@ mod load;
 pub mod media;
 pub mod people;
 pub mod queue;
+pub mod schedules;
 
 use serde::Serialize;
 

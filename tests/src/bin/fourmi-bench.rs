@@ -43,6 +43,8 @@ enum What {
         #[arg(long)]
         full: bool,
     },
+    /// Schedules: how late they are when many are due at once, and what they cost at rest.
+    Schedules,
     /// That bare handler (`REDIS_URL`), until it is stopped.
     #[command(hide = true)]
     Bare,
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
         What::Media => runtime().block_on(bench::media::run(report())),
         What::People => runtime().block_on(bench::people::run(report())),
         What::Queue { full } => runtime().block_on(bench::queue::run(report(), full)),
+        What::Schedules => runtime().block_on(bench::schedules::run(report())),
         What::Worker => return worker(),
         What::Client(client) => {
             runtime().block_on(run_client(client));

@@ -57,6 +57,16 @@ rotate_webhook            webhook  401    200+ 404  200+  404      404     200+
 test_webhook              webhook  401    202  404  202   404      404     202
 list_deliveries           webhook  401    200  404  200   404      404     200
 redeliver                 webhook  401    202  404  202   404      404     202
+create_schedule           -        401    201  201  201   201      201     201
+list_schedules            schedule 401    200+ 200- 200+  200-     200-    200+
+get_schedule              schedule 401    200+ 404  200+  404      404     200+
+replace_schedule          schedule 401    200+ 404  200+  404      404     200+
+delete_schedule           schedule 401    204  404  204   404      404     204
+pause_schedule            schedule 401    200+ 404  200+  404      404     200+
+resume_schedule           schedule 401    200+ 404  200+  404      404     200+
+run_schedule              schedule 401    202  404  202   404      404     202
+list_ticks                schedule 401    200  404  200   404      404     200
+list_fires                schedule 401    200  404  200   404      404     200
 list_kinds                -        401    200  200  200   200      200     200
 get_kind                  -        401    200  200  200   200      200     200
 register_kind             -        401    403  403  201   403      201     201
@@ -267,6 +277,10 @@ impl House {
                 let made = answer_of(self.of_owner("POST", "/webhooks").json(&webhook())).await;
                 made["webhook"]["id"].as_str().unwrap().to_owned()
             }
+            "schedule" => {
+                let wanted = schedule(&format!("of the owner {}", self.number()));
+                id_of(self.of_owner("POST", "/schedules").json(&wanted)).await
+            }
             "kind" => {
                 let name = format!("x.kind{}", self.number());
                 self.register(&name).await;
@@ -399,6 +413,11 @@ fn webhook() -> Value {
     json!({"url": "https://example.org/hooks", "events": []})
 }
 
+fn schedule(name: &str) -> Value {
+    let source = json!({"source": {"url": "https://example.org/a.mp3"}});
+    json!({"name": name, "cron": "@yearly", "job": {"kind": "audio.extract", "payload": source}})
+}
+
 /// The same as a job of a flow.
 fn named() -> Value {
     let mut job = later();
@@ -436,6 +455,7 @@ fn unknown(about: &str) -> &'static str {
         "kind" => "x.nothing",
         "session" => "session-00000000000000000000000000000001",
         "webhook" => "hook-00000000000000000000000000000001",
+        "schedule" => "schedule-00000000000000000000000000000001",
         _ => "nowhere",
     }
 }
@@ -487,6 +507,7 @@ fn body(operation: &str, about: &str, n: usize, double: Option<&Person>) -> Valu
         "change_key" => json!({"name": "app"}),
         "rotate_key" => json!({}),
         "rotate_token_keys" => json!({}),
+        "create_schedule" | "replace_schedule" => schedule(&format!("number {n}")),
         "create_webhook" => webhook(),
         "change_webhook" => json!({"description": "the app"}),
         "rotate_webhook" => json!({}),

@@ -16,6 +16,7 @@ mod keys;
 mod lists;
 mod people;
 mod records;
+mod schedules;
 mod site;
 mod streams;
 mod uploads;

@@ -20,6 +20,7 @@ pub(crate) mod parked;
 pub(crate) mod queues;
 pub(crate) mod sample;
 pub(crate) mod scale;
+pub(crate) mod schedules;
 pub(crate) mod submit;
 pub(crate) mod submit_many;
 pub(crate) mod tenants;

@@ -195,7 +195,8 @@ pub(crate) async fn watch(
     Ok(follow::tell_end(&job))
 }
 
-fn payload(text: &str) -> anyhow::Result<Value> {
+/// The payload that an argument stands for.
+pub(crate) fn payload(text: &str) -> anyhow::Result<Value> {
     let (text, place) = match text.strip_prefix('@') {
         Some(path) => {
             let text = std::fs::read_to_string(path)

@@ -39,6 +39,8 @@ const API_STARTS_WITHIN: Duration = Duration::from_secs(60);
 const API_GRACE: Duration = Duration::from_secs(10);
 /// What a worker needs beyond its drain time: to give jobs back and to say good-bye.
 const WORKER_MARGIN: Duration = Duration::from_secs(15);
+/// What a scheduler has not noted the next one does again, to no effect.
+const SCHEDULES_GRACE: Duration = Duration::from_secs(5);
 
 /// The processes of a platform.
 pub(crate) struct Platform {
@@ -46,6 +48,7 @@ pub(crate) struct Platform {
     json: bool,
     redis: Group,
     api: Group,
+    schedules: Group,
     workers: Group,
     surroundings: Surroundings,
     events: UnboundedReceiver<Event>,
@@ -65,6 +68,7 @@ impl Platform {
             json,
             redis: Group::new(),
             api: Group::new(),
+            schedules: Group::new(),
             workers: Group::new(),
             surroundings: Surroundings { output, events },
             events: heard,
@@ -85,7 +89,7 @@ impl Platform {
         &self.settings.data
     }
 
-    /// Starts Redis and the API; returns when the API answers.
+    /// Starts Redis, the API and the scheduler; returns when the API answers.
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
         let redis_url = self.start_redis().await?;
         self.environment =
@@ -93,7 +97,10 @@ impl Platform {
         let mut api = self.spec("api", "fourmi-api", API_GRACE)?;
         api.environment.push((table::LISTEN.name, self.settings.address.to_string().into()));
         self.api.keep_running(api, self.surroundings.clone());
-        self.until_api_answers().await
+        self.until_api_answers().await?;
+        let schedules = self.spec("schedules", "fourmi-schedules", SCHEDULES_GRACE)?;
+        self.schedules.keep_running(schedules, self.surroundings.clone());
+        Ok(())
     }
 
     /// Starts as many workers as there shall be.
@@ -323,6 +330,7 @@ impl Platform {
         let output = self.surroundings.output.clone();
         let steps = [
             (&mut self.workers, format!("stopping the workers; running jobs have {} s", drain.as_secs())),
+            (&mut self.schedules, "stopping the scheduler".to_owned()),
             (&mut self.api, "stopping the API".to_owned()),
             (&mut self.redis, "stopping Redis".to_owned()),
         ];

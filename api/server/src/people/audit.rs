@@ -47,6 +47,9 @@ pub(crate) enum Act {
     WebhookRotated,
     WebhookDeleted,
     WebhookDisabled,
+    ScheduleCreated,
+    ScheduleChanged,
+    ScheduleDeleted,
 }
 
 impl Act {
@@ -85,6 +88,9 @@ impl Act {
             Self::WebhookRotated => "webhook.rotated",
             Self::WebhookDeleted => "webhook.deleted",
             Self::WebhookDisabled => "webhook.disabled",
+            Self::ScheduleCreated => "schedule.created",
+            Self::ScheduleChanged => "schedule.changed",
+            Self::ScheduleDeleted => "schedule.deleted",
         }
     }
 }

@@ -30,6 +30,7 @@ mod promote;
 pub mod queues;
 mod resumable;
 mod scale;
+pub mod schedules;
 mod submission;
 pub mod tenants;
 mod upload;

@@ -15,6 +15,7 @@ mod people;
 mod people_list;
 mod place;
 mod processes;
+mod schedules;
 mod sessions;
 mod tenants;
 mod token_keys;

@@ -27,7 +27,7 @@ fn name(text: &str) -> TenantName {
     text.parse().unwrap()
 }
 
-fn tenant(text: &str) -> Tenant {
+pub(crate) fn tenant(text: &str) -> Tenant {
     Tenant {
         name: name(text),
         version: 1,

@@ -357,7 +357,7 @@ pub(in crate::bench) fn resident(pid: u32) -> f64 {
 }
 
 /// Processor time of all threads of a process so far, in seconds; to the hundredth.
-fn cpu_of(pid: u32) -> f64 {
+pub(super) fn cpu_of(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
