@@ -160,7 +160,7 @@ impl Scheduler {
             let (firing, made) = match Self::stand(schedule, now) {
                 Ok(stand) if is_suspended => (stand.skip_all("the tenant is suspended", now), Vec::new()),
                 Ok(stand) => self.decide(place, schedule, stand, earlier, now).await?,
-                Err(firing) => (firing, Vec::new()),
+                Err(firing) => (*firing, Vec::new()),
             };
             firings.push(firing);
             making.extend(made);
@@ -185,7 +185,7 @@ impl Scheduler {
     }
 
     /// Where a schedule stands and what has come of it, if it can be read.
-    fn stand(schedule: &Schedule, now: Timestamp) -> Result<Stand, Firing> {
+    fn stand(schedule: &Schedule, now: Timestamp) -> Result<Stand, Box<Firing>> {
         let tick = schedule.standing.next_tick.unwrap_or(now);
         let mut firing = Firing {
             id: schedule.id.clone(),
@@ -209,7 +209,7 @@ impl Scheduler {
                 firing.then.next_tick = Some(tick);
                 firing.then.due_at = now.checked_add(LATER).ok();
                 firing.fires.push(fire(tick, FireOutcome::Refused, now, Some(error)));
-                Err(firing)
+                Err(Box::new(firing))
             }
         }
     }
@@ -295,6 +295,11 @@ fn note(firing: &mut Firing, making: &Making, answer: Result<Pushed, Refusal>, n
                 firing.then.due_at = now.checked_add(retry_after.max(NAP)).ok();
             }
             tracing::warn!(schedule = %firing.id, "the queue has no room for the job of a tick; trying again");
+            return;
+        }
+        Err(refusal) => {
+            let error = Some(refusal.to_string());
+            firing.fires.push(fire(making.tick, FireOutcome::Refused, now, error));
             return;
         }
     };

@@ -8,39 +8,54 @@ use serde::{Deserialize, Serialize};
 use crate::{Client, ClientError};
 
 /// A schedule to be made, or as it is to be.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ScheduleForm {
     /// Its name, of which a tenant has one.
     pub name: String,
     /// A cron expression of five fields, of six with seconds first, or a nickname such as `@daily`. Either this or `every_s`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
     /// Seconds between two ticks.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every_s: Option<u32>,
     /// The IANA time zone in which the expression is read.
+    #[serde(default = "utc")]
     pub time_zone: String,
     /// How many seconds a job may be made after its tick.
+    #[serde(default)]
     pub jitter_s: u32,
     /// No tick is before this time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts_at: Option<Timestamp>,
     /// No tick is after this time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
     /// What it does while the job of an earlier tick is not over.
+    #[serde(default)]
     pub overlap: Overlap,
     /// What it does about ticks for which nobody was there.
+    #[serde(default)]
     pub missed: Missed,
     /// How many of those make a job, if all may.
+    #[serde(default = "ten")]
     pub missed_limit: u32,
     /// Whether it makes no jobs.
+    #[serde(default)]
     pub paused: bool,
     /// The tenant whose jobs it makes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantName>,
     /// The job that it makes.
     pub job: ScheduledJob,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+const fn ten() -> u32 {
+    10
 }
 
 impl ScheduleForm {
@@ -50,13 +65,13 @@ impl ScheduleForm {
             name: name.to_owned(),
             cron: None,
             every_s: None,
-            time_zone: "UTC".to_owned(),
+            time_zone: utc(),
             jitter_s: 0,
             starts_at: None,
             ends_at: None,
             overlap: Overlap::default(),
             missed: Missed::default(),
-            missed_limit: 10,
+            missed_limit: ten(),
             paused: false,
             tenant: None,
             job,

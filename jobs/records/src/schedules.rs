@@ -86,7 +86,8 @@ WHERE id = $1 AND version = $2 AND NOT EXISTS ( \
   SELECT 1 FROM schedules other WHERE other.tenant = schedules.tenant AND other.name = $3 AND other.id <> $1)";
 
 /// Every schedule whose job is to be made, the longest due first.
-const DUE: &str = "SELECT * FROM schedules WHERE due_at <= $1 ORDER BY due_at, id LIMIT $2";
+const DUE: &str = "\
+SELECT * FROM schedules WHERE due_at <= $1 AND next_tick IS NOT NULL ORDER BY due_at, id LIMIT $2";
 
 const NEXT_DUE: &str = "SELECT min(due_at) AS due_at, '' AS id FROM schedules WHERE due_at IS NOT NULL";
 
@@ -94,6 +95,10 @@ const NEXT_DUE: &str = "SELECT min(due_at) AS due_at, '' AS id FROM schedules WH
 const MOVE_ON: &str = "\
 UPDATE schedules SET next_tick = $4, due_at = $5, last_fired_at = coalesce($6, last_fired_at), last_job = coalesce($7, last_job) \
 WHERE id = $1 AND version = $2 AND next_tick = $3";
+
+/// A job that was made by who came too late to move on: the next tick must know of it.
+const MADE: &str = "\
+UPDATE schedules SET last_fired_at = $2, last_job = $3 WHERE id = $1 AND (last_fired_at IS NULL OR last_fired_at < $2)";
 
 /// A job that was made is never taken for none, whoever comes last.
 const NOTE_FIRE: &str = "\
@@ -268,6 +273,9 @@ SELECT $1 AS id, (SELECT count(*) FROM schedules WHERE tenant = $1) AS own, (SEL
             for &place in &order {
                 let firing = &firings[place];
                 moved[place] = query_of!(move_on(firing)).execute(&mut *db).await?.rows_affected() > 0;
+                if let Some(made) = made(firing).filter(|_| !moved[place]) {
+                    query_of!(made).execute(&mut *db).await?;
+                }
                 for fire in &firing.fires {
                     query_of!(note_fire(&firing.id, fire)).execute(&mut *db).await?;
                 }
@@ -329,6 +337,11 @@ fn move_on(firing: &Firing) -> Statement {
         .with(firing.then.due_at)
         .with(firing.then.last_fired_at)
         .with(firing.then.last_job.as_ref().map(ToString::to_string).as_deref())
+}
+
+fn made(firing: &Firing) -> Option<Statement> {
+    let (tick, job) = (firing.then.last_fired_at?, firing.then.last_job.as_ref()?);
+    Some(Statement::of(MADE).with(firing.id.as_str()).with(tick).with(&*job.to_string()))
 }
 
 fn note_fire(id: &ScheduleId, fire: &ScheduleFire) -> Statement {

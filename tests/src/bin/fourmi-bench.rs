@@ -42,6 +42,9 @@ enum What {
         /// Also what takes minutes: the cost with a million jobs waiting.
         #[arg(long)]
         full: bool,
+        /// Only what traces cost.
+        #[arg(long, conflicts_with = "full")]
+        traces: bool,
     },
     /// Schedules: how late they are when many are due at once, and what they cost at rest.
     Schedules,
@@ -86,7 +89,8 @@ fn main() -> ExitCode {
         What::Doors { only } => runtime().block_on(bench::doors::run(report(), only)),
         What::Media => runtime().block_on(bench::media::run(report())),
         What::People => runtime().block_on(bench::people::run(report())),
-        What::Queue { full } => runtime().block_on(bench::queue::run(report(), full)),
+        What::Queue { traces: true, .. } => runtime().block_on(bench::queue::traces(report())),
+        What::Queue { full, .. } => runtime().block_on(bench::queue::run(report(), full)),
         What::Schedules => runtime().block_on(bench::schedules::run(report())),
         What::Worker => return worker(),
         What::Client(client) => {

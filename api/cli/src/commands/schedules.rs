@@ -1,6 +1,6 @@
 //! `fourmi schedules`: what is done again and again.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -41,6 +41,8 @@ pub(crate) enum SchedulesCommand {
     Show(OneSchedule),
     /// Change when a schedule is due, what it does then, or the payload of its job
     Change(ChangeArguments),
+    /// Make the schedules that a file lists: what is missing is made, what differs is changed
+    Apply(ApplyArguments),
     /// Make no jobs until the schedule is resumed
     Pause(OneSchedule),
     /// Make jobs again, from the next tick on
@@ -136,6 +138,16 @@ pub(crate) struct ChangeArguments {
     when: When,
 }
 
+/// Schedules that are kept in a file.
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArguments {
+    /// The file: a JSON array of schedules, each as the API takes it
+    file: PathBuf,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
 /// Which ticks to show.
 #[derive(Debug, Args)]
 pub(crate) struct NextArguments {
@@ -205,6 +217,7 @@ pub(crate) async fn run(session: &Session, command: SchedulesCommand) -> anyhow:
             }
             tell(session, &client.replace_schedule(&id, &form).await?, "is changed")?;
         }
+        SchedulesCommand::Apply(arguments) => apply(session, &client, &arguments).await?,
         SchedulesCommand::Pause(OneSchedule { schedule }) => pause(session, &client, &schedule, true).await?,
         SchedulesCommand::Resume(OneSchedule { schedule }) => pause(session, &client, &schedule, false).await?,
         SchedulesCommand::Run(OneSchedule { schedule }) => {
@@ -244,6 +257,72 @@ fn form(arguments: CreateArguments) -> anyhow::Result<ScheduleForm> {
         return Err(Stop::usage("say when it is due: --cron '0 2 * * *', or --every 15m"));
     }
     Ok(form)
+}
+
+/// What is done about a schedule of a file.
+#[derive(Debug, Clone, PartialEq)]
+enum Step {
+    Create(ScheduleForm),
+    Change(ScheduleId, ScheduleForm),
+    Keep(ScheduleForm),
+}
+
+impl Step {
+    fn words(&self) -> (&'static str, &str) {
+        match self {
+            Self::Create(form) => ("created", &form.name),
+            Self::Change(_, form) => ("changed", &form.name),
+            Self::Keep(form) => ("unchanged", &form.name),
+        }
+    }
+}
+
+/// What makes `known` what is wanted.
+fn steps(wanted: Vec<ScheduleForm>, mut known: Vec<ScheduleInfo>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for form in wanted {
+        let is_it =
+            |info: &ScheduleInfo| info.name == form.name && (form.tenant.is_none() || info.tenant == form.tenant);
+        let step = match known.iter().position(is_it) {
+            None => Step::Create(form),
+            Some(place) => {
+                let info = known.remove(place);
+                let (id, tenant) = (info.id.clone(), form.tenant.clone().or_else(|| info.tenant.clone()));
+                let is_same = ScheduleForm::from(info) == ScheduleForm { tenant, ..form.clone() };
+                if is_same { Step::Keep(form) } else { Step::Change(id, form) }
+            }
+        };
+        steps.push(step);
+    }
+    steps
+}
+
+async fn apply(session: &Session, client: &Client, arguments: &ApplyArguments) -> anyhow::Result<()> {
+    let path = arguments.file.display();
+    let text = std::fs::read_to_string(&arguments.file)
+        .map_err(|error| Stop::usage(format!("{path} cannot be read: {error}")))?;
+    let wanted: Vec<ScheduleForm> = serde_json::from_str(&text)
+        .map_err(|error| Stop::usage(format!("{path} is no JSON array of schedules: {error}")))?;
+    let steps = steps(wanted, client.schedules(None).await?);
+    let mut said = Vec::new();
+    for step in &steps {
+        if !arguments.dry_run {
+            let done = match step {
+                Step::Create(form) => client.create_schedule(form).await.map(drop),
+                Step::Change(id, form) => client.replace_schedule(id, form).await.map(drop),
+                Step::Keep(_) => Ok(()),
+            };
+            done.with_context(|| format!("schedule {}", step.words().1))?;
+        }
+        let (what, name) = step.words();
+        if session.json() {
+            said.push(json!({ "name": name, "outcome": what }));
+        } else {
+            let would = if arguments.dry_run && what != "unchanged" { "would be " } else { "" };
+            print::line(&format!("{} {would}{what}", print::one_line(name)))?;
+        }
+    }
+    if session.json() { print::json(&json!({ "schedules": said, "dry_run": arguments.dry_run })) } else { Ok(()) }
 }
 
 /// The schedule of a name or an id.
@@ -408,6 +487,25 @@ mod tests {
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_file_is_applied_by_what_differs() {
+        let job: ScheduledJob = serde_json::from_value(json!({ "kind": "x.report", "payload": {} })).unwrap();
+        let form = |name: &str| ScheduleForm { every_s: Some(60), ..ScheduleForm::new(name, job.clone()) };
+        let info = |name: &str| -> ScheduleInfo {
+            let mut info = serde_json::to_value(form(name)).unwrap();
+            info["id"] = json!(ScheduleId::random());
+            info["tenant"] = json!("acme");
+            info["created_at"] = json!("2026-01-01T00:00:00Z");
+            info["created_by"] = json!("key-1");
+            serde_json::from_value(info).unwrap()
+        };
+        let known = vec![info("same"), info("other"), info("of others")];
+        let other = ScheduleForm { every_s: Some(90), ..form("other") };
+        let wanted = vec![form("same"), other.clone(), form("new")];
+        let expected = [Step::Keep(form("same")), Step::Change(known[1].id.clone(), other), Step::Create(form("new"))];
+        assert_eq!(steps(wanted, known), expected);
     }
 
     #[test]

@@ -85,6 +85,13 @@ pub async fn run(mut report: Report, full: bool) -> Report {
     report
 }
 
+/// Measures only what traces cost a worker.
+pub async fn traces(mut report: Report) -> Report {
+    let bench = Bench { options: &["--appendonly", "no", "--appendfsync", "no"], suffix: "", full: false };
+    bench.traced(&mut report).await;
+    report
+}
+
 /// What is measured with one way of keeping Redis's data.
 struct Bench<'a> {
     options: &'a [&'a str],

@@ -47,7 +47,7 @@ struct ScheduleList {
 #[derive(Serialize, JsonSchema)]
 struct TickList {
     /// The ticks, in order; none if it is over. Of one that is paused those that would be.
-    #[schemars(with = "Vec<String>", inner(extend("format" = "date-time")))]
+    #[schemars(with = "Vec<String>", extend("items" = {"type": "string", "format": "date-time"}))]
     ticks: Vec<Timestamp>,
 }
 
