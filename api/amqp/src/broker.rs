@@ -60,7 +60,9 @@ impl Broker {
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let table = FieldTable::default;
         self.incoming.queue_declare(queue.as_str().into(), QueueDeclareOptions::durable(), table()).await?;
-        self.outgoing.exchange_declare(events.as_str().into(), ExchangeKind::Topic, durable, table()).await?;
+        if let Some(events) = events {
+            self.outgoing.exchange_declare(events.as_str().into(), ExchangeKind::Topic, durable, table()).await?;
+        }
         self.outgoing.exchange_declare(dead.as_str().into(), ExchangeKind::Fanout, durable, table()).await?;
         // Without a queue the exchange would lose what comes to it.
         self.outgoing.queue_declare(dead.as_str().into(), QueueDeclareOptions::durable(), table()).await?;

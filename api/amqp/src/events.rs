@@ -35,19 +35,19 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The word that stands for the kind of a job that the queue has forgotten.
 const FORGOTTEN: &str = "unknown";
 
-/// Publishes events until the connection breaks; gives why.
-pub(crate) async fn publish(broker: &Broker, outboxes: &[Outbox]) -> anyhow::Error {
-    let publishing = outboxes.iter().map(|outbox| Box::pin(publish_all(broker, outbox)));
+/// Publishes events to an exchange until the connection breaks; gives why.
+pub(crate) async fn publish(broker: &Broker, exchange: &str, outboxes: &[Outbox]) -> anyhow::Error {
+    let publishing = outboxes.iter().map(|outbox| Box::pin(publish_all(broker, exchange, outbox)));
     select_all(publishing).await.0
 }
 
-async fn publish_all(broker: &Broker, outbox: &Outbox) -> anyhow::Error {
+async fn publish_all(broker: &Broker, exchange: &str, outbox: &Outbox) -> anyhow::Error {
     let mut way = Way::default();
     let mut dropped = None;
     loop {
         let published = async {
             way.make_room().await?;
-            publish_batch(broker, outbox, &mut dropped).await
+            publish_batch(broker, exchange, outbox, &mut dropped).await
         };
         match published.await {
             Ok(None) => sleep(POLL).await,
@@ -104,6 +104,7 @@ impl Published {
 /// Publishes the next batch, if there is one. Until it is confirmed it stays in the outbox.
 async fn publish_batch(
     broker: &Broker,
+    exchange: &str,
     outbox: &Outbox,
     dropped: &mut Option<u64>,
 ) -> anyhow::Result<Option<Published>> {
@@ -127,7 +128,7 @@ async fn publish_batch(
     ids.dedup();
     let kinds = outbox.kinds(&ids).await?;
     let messages: Vec<Message> = batch.events.iter().map(|event| Message::of(event, &kinds)).collect();
-    let confirms = try_join_all(messages.iter().map(|message| message.publish(broker))).await?;
+    let confirms = try_join_all(messages.iter().map(|message| message.publish(broker, exchange))).await?;
     Ok(Some(Published { batch, confirms }))
 }
 
@@ -160,13 +161,13 @@ impl Message {
     }
 
     /// What is published side by side goes out in the order in which it was begun.
-    async fn publish(&self, broker: &Broker) -> Result<PublisherConfirm, lapin::Error> {
+    async fn publish(&self, broker: &Broker, exchange: &str) -> Result<PublisherConfirm, lapin::Error> {
         let properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_message_id(self.id.as_str().into())
             .with_type(self.kind_of_event.as_str().into())
             .with_app_id("fourmi".into());
-        broker.publish(&broker.amqp.events, &self.key, properties, self.body.as_bytes()).await
+        broker.publish(exchange, &self.key, properties, self.body.as_bytes()).await
     }
 
     fn new(job: &JobId, version: u64, kind: &str, state: &str, at: Timestamp, data: Value) -> Self {

@@ -4,7 +4,7 @@ mod broker;
 mod events;
 mod submissions;
 
-use std::{process::ExitCode, time::Duration};
+use std::{future::pending, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -51,12 +51,12 @@ fn run(close: bool) -> anyhow::Result<()> {
     let ended = runtime.block_on(async {
         let outboxes = outboxes(&environment).await?;
         if close {
-            for outbox in &outboxes {
-                outbox.close().await?;
-            }
-            return Ok(());
+            return close_all(&outboxes).await;
         }
         let amqp = Amqp::read(&environment)?;
+        if amqp.events.is_none() {
+            close_all(&outboxes).await?;
+        }
         let client = ClientSettings::read(&environment)?;
         let door = Door::new(&client.url, client.key.load()?.expose())?;
         let mut interrupts = signal(SignalKind::interrupt())?;
@@ -71,6 +71,14 @@ fn run(close: bool) -> anyhow::Result<()> {
     });
     runtime.shutdown_background();
     ended
+}
+
+/// From now on nothing is put aside for events.
+async fn close_all(outboxes: &[Outbox]) -> anyhow::Result<()> {
+    for outbox in outboxes {
+        outbox.close().await?;
+    }
+    Ok(())
 }
 
 async fn outboxes(environment: &Environment) -> anyhow::Result<Vec<Outbox>> {
@@ -92,11 +100,17 @@ async fn bridge(amqp: &Amqp, door: &Door, outboxes: &[Outbox]) {
     loop {
         match Broker::connect(amqp).await {
             Ok(broker) => {
-                tracing::info!(queue = amqp.queue, events = amqp.events, "ready");
+                tracing::info!(queue = amqp.queue, events = amqp.events.as_deref().unwrap_or("off"), "ready");
                 failures = 0;
+                let publishing = async {
+                    match &amqp.events {
+                        Some(exchange) => events::publish(&broker, exchange, outboxes).await,
+                        None => pending().await,
+                    }
+                };
                 let broken = tokio::select! {
                     broken = submissions::take(&broker, door) => broken,
-                    broken = events::publish(&broker, outboxes) => broken,
+                    broken = publishing => broken,
                 };
                 tracing::warn!(
                     error = format_args!("{broken:#}"),

@@ -254,8 +254,8 @@ pub struct Amqp {
     pub url: Secret,
     /// The queue that submissions are taken from.
     pub queue: String,
-    /// The topic exchange that events are published to.
-    pub events: String,
+    /// The topic exchange that events are published to; `None` if none are.
+    pub events: Option<String>,
     /// The exchange, and the queue behind it, where messages go that can become no job.
     pub dead: String,
 }
@@ -285,14 +285,12 @@ impl Amqp {
     }
 
     fn names(environment: &Environment) -> Result<Self, SettingError> {
-        let name = |setting| {
-            let is_name = |text: &str| (1..=200).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
-            environment.parsed(setting, |text| is_name(text).then(|| text.to_owned()))
-        };
+        let is_name = |text: &str| (1..=200).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
+        let name = |setting| environment.parsed(setting, |text| is_name(text).then(|| text.to_owned()));
         Ok(Self {
             url: Secret::new(""),
             queue: name(&table::AMQP_QUEUE)?,
-            events: name(&table::AMQP_EVENTS)?,
+            events: Some(name(&table::AMQP_EVENTS)?).filter(|events| events != "off"),
             dead: name(&table::AMQP_DEAD)?,
         })
     }

@@ -141,8 +141,8 @@ settings! {
     AMQP_URL = "AMQP_URL", default "", form "a URL such as amqp://user:password@127.0.0.1:5672/vhost (amqps for TLS)", UrlPassword;
     /// Queue of the broker that submissions are taken from.
     AMQP_QUEUE = "FOURMI_AMQP_QUEUE", default "fourmi.jobs", form "a name of 1 to 200 visible ASCII characters, such as fourmi.jobs", Public;
-    /// Topic exchange of the broker that events are published to.
-    AMQP_EVENTS = "FOURMI_AMQP_EVENTS", default "fourmi.events", form "a name of 1 to 200 visible ASCII characters, such as fourmi.events", Public;
+    /// Topic exchange of the broker that events are published to; `off`: none are.
+    AMQP_EVENTS = "FOURMI_AMQP_EVENTS", default "fourmi.events", form "off, or a name of 1 to 200 visible ASCII characters, such as fourmi.events", Public;
     /// Exchange and queue of the broker where messages go that can become no job.
     AMQP_DEAD = "FOURMI_AMQP_DEAD", default "fourmi.dead", form "a name of 1 to 200 visible ASCII characters, such as fourmi.dead", Public;
     /// Hosts on the inside that jobs may fetch from and send to, separated by commas; all others of the inside are refused.

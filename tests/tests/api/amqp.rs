@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use fourmi_queue::{Consumer::Broker as BrokerEvents, Queues};
 use fourmi_tests::{Platform, Program, RabbitServer, eventually_async};
 use futures_util::StreamExt;
 use lapin::{
@@ -47,8 +48,14 @@ impl Pier {
 }
 
 fn bridge(platform: &Platform, rabbit: &RabbitServer) -> Program {
+    bridge_to(platform, rabbit, "fourmi.events")
+}
+
+/// A bridge that publishes events to this exchange.
+fn bridge_to(platform: &Platform, rabbit: &RabbitServer, events: &str) -> Program {
     let mut settings = platform.settings().to_vec();
     settings.extend([("AMQP_URL", rabbit.url()), ("FOURMI_URL", platform.url().to_owned())]);
+    settings.push(("FOURMI_AMQP_EVENTS", events.to_owned()));
     let bridge = Program::start("fourmi-amqp", &[], settings);
     bridge.wait_for_line("ready");
     bridge
@@ -120,7 +127,7 @@ fn named(id: &str) -> BasicProperties {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_become_jobs_once_and_events_tell_what_becomes_of_them() {
-    let pier = Pier::build().await;
+    let mut pier = Pier::build().await;
     let peer = Peer::of(&pier.rabbit).await;
     peer.bind("news", "job.media.audio.extract.*").await;
     peer.declare("replies").await;
@@ -149,6 +156,18 @@ async fn messages_become_jobs_once_and_events_tell_what_becomes_of_them() {
     let id = ended.properties.message_id().as_ref().unwrap().to_string();
     assert_eq!((id.as_str(), event["id"].as_str()), (&*format!("{job}.2"), Some(&*id)));
     assert!(event["data"].get("payload").is_none());
+
+    // A bridge that publishes no events takes submissions all the same, and nothing is put aside for it.
+    let settings = pier.platform.settings();
+    let redis = &settings.iter().find(|(name, _)| *name == "REDIS_URL").unwrap().1;
+    let queues = Queues::connect(redis).await.unwrap();
+    let media = "media".parse().unwrap();
+    assert!(queues.outbox(&media, BrokerEvents).await.unwrap().is_some());
+    pier.bridge.kill();
+    pier.bridge = bridge_to(&pier.platform, &pier.rabbit, "off");
+    assert!(peer.publish(named("order-8").with_reply_to("replies".into()), body.as_bytes()).await);
+    assert_eq!(json_of(&next(&mut replies).await)["replayed"], false);
+    assert_eq!(queues.outbox(&media, BrokerEvents).await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,8 +37,8 @@ impl Watch {
         if let Some(metrics) = &self.metrics {
             metrics.is_in(stage);
         }
-        if let Some(trace) = &self.trace {
-            trace.is_in(stage);
+        if let Some(RunTrace { context, spans: Some(spans) }) = &self.trace {
+            spans.is_in(stage, *context);
         }
     }
 
@@ -47,8 +47,8 @@ impl Watch {
         if let Some(metrics) = &self.metrics {
             metrics.ended(outcome);
         }
-        if let Some(trace) = &self.trace {
-            trace.ended(outcome);
+        if let Some(RunTrace { spans: Some(spans), .. }) = &self.trace {
+            spans.ended(outcome);
         }
     }
 
@@ -58,15 +58,21 @@ impl Watch {
     }
 }
 
-/// The spans of a run.
+/// Where a run is in a trace.
 struct RunTrace {
-    tracer: Tracer,
     context: TraceContext,
+    /// `None` if nobody will see them.
+    spans: Option<Spans>,
+}
+
+/// The spans of a run.
+struct Spans {
+    tracer: Tracer,
     open: Mutex<Open>,
 }
 
 struct Open {
-    /// `None` if it is not recorded, and after the end of the run.
+    /// `None` after the end of the run.
     run: Option<Span>,
     stage: Option<(String, Span)>,
 }
@@ -77,9 +83,8 @@ impl RunTrace {
         let parent = envelope.traceparent.as_deref().and_then(|text| text.parse().ok());
         let mut run = tracer.run(envelope.kind.as_str(), id.uuid(), delivery.run, parent);
         let context = run.context();
-        let trace = |run| Self { tracer: tracer.clone(), context, open: Mutex::new(Open { run, stage: None }) };
         if !run.is_recorded() {
-            return trace(None);
+            return Self { context, spans: None };
         }
         run.set("job.id", id.to_string());
         run.set("job.kind", envelope.kind.as_str());
@@ -90,21 +95,25 @@ impl RunTrace {
         if let Some(id) = &envelope.correlation_id {
             run.set("correlation.id", id.as_str());
         }
-        trace(Some(run))
+        let open = Mutex::new(Open { run: Some(run), stage: None });
+        Self { context, spans: Some(Spans { tracer: tracer.clone(), open }) }
     }
+}
 
+impl Spans {
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_in(&self, stage: &str) {
+    /// The run, which has this context, says in which stage it is.
+    fn is_in(&self, stage: &str, context: TraceContext) {
         let mut open = self.open();
         if open.run.is_none() || open.stage.as_ref().is_some_and(|(name, _)| name == stage) {
             return;
         }
         // The one before ends first.
         open.stage = None;
-        let span = self.tracer.span(stage.to_owned(), SpanKind::Internal, Some(self.context));
+        let span = self.tracer.span(stage.to_owned(), SpanKind::Internal, Some(context));
         open.stage = Some((stage.to_owned(), span));
     }
 

@@ -23,6 +23,13 @@ if state[1] then left = state[1] - (state[2] or 0) - (state[3] or 0) end
 local plain = { p = 2 }
 local answers, lanes = { now }, {}
 
+-- What the hash of a job begins with.
+local fields
+local function note(field, value)
+  fields[#fields + 1] = field
+  fields[#fields + 1] = value
+end
+
 -- Notes what a job waits for. Should the other jobs never hear of it, the sweep finds it after ten seconds.
 local function tie(id, key, options)
   redis.call('HSET', key, 'ties', 1, 'more', 1)
@@ -65,35 +72,40 @@ for n = 1, #ARGV, 3 do
     if options.a or options.b then to = 'blocked' end
     if to ~= 'parked' then left = left - 1 end
     local key = q .. 'j:' .. id
-    redis.call('HSET', key, 'state', to, 'at', at)
-    if options.p ~= 2 then redis.call('HSET', key, 'prio', options.p) end
-    if options.i then redis.call('HSET', key, 'iso', 1) end
-    if options.e then redis.call('HSET', key, 'endless', 1) end
-    if options.o then redis.call('HSET', key, 'hist', options.o) end
-    if options.s then redis.call('HSET', key, 'keep:done', options.s, 'keep:failed', options.f) end
+    fields = { 'state', to, 'at', at }
+    if options.p ~= 2 then note('prio', options.p) end
+    if options.i then note('iso', 1) end
+    if options.e then note('endless', 1) end
+    if options.o then note('hist', options.o) end
+    if options.s then
+      note('keep:done', options.s)
+      note('keep:failed', options.f)
+    end
     if options.d then
-      redis.call('HSET', key, 'deadline', options.d)
+      note('deadline', options.d)
       redis.call('ZADD', q .. 'expiry', options.d, id)
     end
-    if options.g then redis.call('HSET', key, 'grp', options.g) end
-    if options.m then redis.call('HSET', key, 'keys', options.m) end
+    if options.g then note('grp', options.g) end
+    if options.m then note('keys', options.m) end
     if options.u then
       local like = string.sub(options.u, 2)
       if options.v then
         redis.call('SET', q .. 'u:' .. like, 't' .. id, 'PX', options.v)
       else
         redis.call('SET', q .. 'u:' .. like, string.sub(options.u, 1, 1) .. id)
-        redis.call('HSET', key, 'uniq', options.u, 'ties', 1)
+        note('uniq', options.u)
+        note('ties', 1)
       end
     end
+    if options.t and (to == 'scheduled' or to == 'blocked') then note('due', options.t) end
+    if to == 'parked' then note('reason', options.x) end
+    redis.call('HSET', key, unpack(fields))
     if options.g or options.m or options.u or by_kind then steer_on() end
     if options.a or options.y or options.b then tie(id, key, options) end
-    if options.t and (to == 'scheduled' or to == 'blocked') then redis.call('HSET', key, 'due', options.t) end
     if to == 'scheduled' then
       redis.call('ZADD', q .. 'later', options.t, id)
       awake = true -- a worker that sleeps until its next due job may have to wake earlier
     elseif to == 'parked' then
-      redis.call('HSET', key, 'reason', options.x)
       redis.call('ZADD', q .. 'parked:' .. options.x, at, id)
     elseif to == 'waiting' then
       local lane = options.p .. ' '

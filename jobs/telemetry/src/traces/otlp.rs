@@ -4,13 +4,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fourmi_settings::Secret;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
 use serde_json::json;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
 
-use super::{Ended, Value, Word};
+use super::{Ended, TraceContext, Value, Word};
 
 /// Spans that one request carries at most.
 const BATCH: usize = 512;
@@ -41,11 +42,12 @@ impl Collector {
             all.insert(HeaderName::try_from(name)?, value);
         }
         let http = reqwest::Client::builder().default_headers(all).timeout(PATIENCE).build()?;
-        let of_process = [
-            attribute("service.name", &program.into()),
-            attribute("service.version", &env!("CARGO_PKG_VERSION").into()),
-            attribute("process.pid", &u64::from(std::process::id()).into()),
+        let of_process: [(&str, Value); 3] = [
+            ("service.name", program.into()),
+            ("service.version", env!("CARGO_PKG_VERSION").into()),
+            ("process.pid", u64::from(std::process::id()).into()),
         ];
+        let of_process = of_process.each_ref().map(|(name, value)| attribute(name, value));
         let resource = json!({ "attributes": of_process });
         Ok(Self { http, url: format!("{endpoint}/v1/traces"), resource, failing: false })
     }
@@ -78,9 +80,9 @@ impl Collector {
     }
 
     async fn send(&mut self, spans: &[Ended]) {
-        let scope = json!({ "name": "fourmi", "version": env!("CARGO_PKG_VERSION") });
-        let scope_spans = json!({ "scope": scope, "spans": spans.iter().map(document).collect::<Vec<_>>() });
-        let request = json!({ "resourceSpans": [{ "resource": self.resource, "scopeSpans": [scope_spans] }] });
+        let scope = Scope { name: "fourmi", version: env!("CARGO_PKG_VERSION") };
+        let scope_spans = [ScopeSpans { scope, spans: spans.iter().map(SpanDocument::of).collect() }];
+        let request = Request { resource_spans: [ResourceSpans { resource: &self.resource, scope_spans }] };
         let answer = self.http.post(&self.url).json(&request).send().await;
         match answer.and_then(reqwest::Response::error_for_status) {
             Ok(_) => self.failing = false,
@@ -93,37 +95,104 @@ impl Collector {
     }
 }
 
-fn attribute(name: &str, value: &Value) -> serde_json::Value {
-    let value = match value {
-        // Numbers of 64 bits are texts in JSON.
-        Value::Number(number) => json!({ "intValue": number.to_string() }),
-        Value::Text(text) => json!({ "stringValue": text }),
-    };
-    json!({ "key": name, "value": value })
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    resource_spans: [ResourceSpans<'a>; 1],
 }
 
-fn document(span: &Ended) -> serde_json::Value {
-    let id = |span: u64| format!("{span:016x}");
-    let trace = |trace: u128| format!("{trace:032x}");
-    let links = span.links.iter().map(|link| json!({ "traceId": trace(link.trace()), "spanId": id(link.span()) }));
-    let attributes = span.attributes.iter().map(|(name, value)| attribute(name, value));
-    let mut document = json!({
-        "traceId": trace(span.context.trace()),
-        "spanId": id(span.context.span()),
-        "name": span.name,
-        "kind": span.kind as u8,
-        "startTimeUnixNano": nanoseconds(span.started),
-        "endTimeUnixNano": nanoseconds(span.ended),
-        "attributes": attributes.collect::<Vec<_>>(),
-        "links": links.collect::<Vec<_>>(),
-    });
-    if let Some(parent) = span.parent {
-        document["parentSpanId"] = json!(id(parent));
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceSpans<'a> {
+    resource: &'a serde_json::Value,
+    scope_spans: [ScopeSpans<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct ScopeSpans<'a> {
+    scope: Scope,
+    spans: Vec<SpanDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct Scope {
+    name: &'static str,
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SpanDocument<'a> {
+    trace_id: String,
+    span_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_span_id: Option<String>,
+    name: &'a str,
+    kind: u8,
+    // Numbers of 64 bits are texts in JSON.
+    start_time_unix_nano: String,
+    end_time_unix_nano: String,
+    attributes: Vec<Attribute<'a>>,
+    links: Vec<LinkDocument>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status<'a>>,
+}
+
+#[derive(Serialize)]
+struct Attribute<'a> {
+    key: &'a str,
+    value: AnyValue<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum AnyValue<'a> {
+    IntValue(String),
+    StringValue(&'a str),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LinkDocument {
+    trace_id: String,
+    span_id: String,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    code: u8,
+    message: &'a str,
+}
+
+/// The status of a span that has failed (`STATUS_CODE_ERROR`).
+const ERROR: u8 = 2;
+
+fn attribute<'a>(key: &'a str, value: &'a Value) -> Attribute<'a> {
+    let value = match value {
+        Value::Number(number) => AnyValue::IntValue(number.to_string()),
+        Value::Text(text) => AnyValue::StringValue(text),
+    };
+    Attribute { key, value }
+}
+
+impl<'a> SpanDocument<'a> {
+    fn of(span: &'a Ended) -> Self {
+        let id = |span: u64| format!("{span:016x}");
+        let trace = |trace: u128| format!("{trace:032x}");
+        let link = |link: &TraceContext| LinkDocument { trace_id: trace(link.trace()), span_id: id(link.span()) };
+        Self {
+            trace_id: trace(span.context.trace()),
+            span_id: id(span.context.span()),
+            parent_span_id: span.parent.map(id),
+            name: &span.name,
+            kind: span.kind as u8,
+            start_time_unix_nano: nanoseconds(span.started),
+            end_time_unix_nano: nanoseconds(span.ended),
+            attributes: span.attributes.iter().map(|(name, value)| attribute(name, value)).collect(),
+            links: span.links.iter().map(link).collect(),
+            status: span.error.as_deref().map(|message| Status { code: ERROR, message }),
+        }
     }
-    if let Some(error) = &span.error {
-        document["status"] = json!({ "code": 2, "message": error });
-    }
-    document
 }
 
 fn nanoseconds(time: SystemTime) -> String {

@@ -26,19 +26,21 @@ const AT_ONCE: usize = 1_000;
 
 /// Measures a bridge that finds a full queue, and then full outboxes.
 pub(super) async fn run(report: &mut Report) {
-    let (mut incoming, mut outgoing) = (Vec::new(), Vec::new());
+    let (mut incoming, mut both, mut outgoing) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let rabbit = RabbitServer::start();
         let platform = Platform::with(&[LIMITS], 0).await;
         let mut settings = platform.settings().to_vec();
         settings.extend([("AMQP_URL", rabbit.url()), ("FOURMI_URL", platform.url().to_owned())]);
-        let bridge = || {
-            let bridge = Program::start("fourmi-amqp", &[], settings.clone());
+        let bridge = |events: &str| {
+            let mut settings = settings.clone();
+            settings.push(("FOURMI_AMQP_EVENTS", events.to_owned()));
+            let bridge = Program::start("fourmi-amqp", &[], settings);
             bridge.wait_for_line("ready");
             bridge
         };
-        // It declares the queue and opens the outboxes.
-        let mut first = bridge();
+        // It declares the queue.
+        let mut first = bridge("off");
         first.kill();
         let connection = Connection::connect(&rabbit.url(), ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
@@ -46,26 +48,38 @@ pub(super) async fn run(report: &mut Report) {
         let source = json!({"source": {"url": "https://example.org/a.mp3"}});
         let body =
             json!({"kind": "audio.extract", "payload": source, "not_before": "2099-01-01T00:00:00Z"}).to_string();
-        for start in (0..MESSAGES).step_by(AT_ONCE) {
-            let mut confirms = Vec::new();
-            for number in start..start + AT_ONCE {
-                let properties =
-                    BasicProperties::default().with_delivery_mode(2).with_message_id(format!("m-{number}").into());
-                let options = BasicPublishOptions::default();
-                let sent = channel.basic_publish("".into(), "fourmi.jobs".into(), options, body.as_bytes(), properties);
-                confirms.push(sent.await.unwrap());
+        let publish = async |round: &str| {
+            for start in (0..MESSAGES).step_by(AT_ONCE) {
+                let mut confirms = Vec::new();
+                for number in start..start + AT_ONCE {
+                    let id = format!("{round}-{number}");
+                    let properties = BasicProperties::default().with_delivery_mode(2).with_message_id(id.into());
+                    let options = BasicPublishOptions::default();
+                    let sent =
+                        channel.basic_publish("".into(), "fourmi.jobs".into(), options, body.as_bytes(), properties);
+                    confirms.push(sent.await.unwrap());
+                }
+                assert!(join_all(confirms).await.into_iter().all(|confirm| confirm.unwrap().is_ack()));
             }
-            assert!(join_all(confirms).await.into_iter().all(|confirm| confirm.unwrap().is_ack()));
-        }
+        };
         let scheduled = async || platform.get("/queues/media").await["counts"]["scheduled"].as_u64().unwrap();
+        let taken = async |jobs: usize| {
+            let started = Instant::now();
+            eventually_async("all are jobs", async || (scheduled().await >= jobs as u64).then_some(())).await;
+            MESSAGES as f64 / started.elapsed().as_secs_f64()
+        };
 
-        let mut second = bridge();
-        let started = Instant::now();
-        eventually_async("all are jobs", async || (scheduled().await >= MESSAGES as u64).then_some(())).await;
-        incoming.push(MESSAGES as f64 / started.elapsed().as_secs_f64());
+        publish("alone").await;
+        let mut second = bridge("off");
+        incoming.push(taken(MESSAGES).await);
+        second.kill();
+        // The same, while an event of each job is published.
+        publish("both").await;
+        let mut third = bridge("fourmi.events");
+        both.push(taken(2 * MESSAGES).await);
+        third.kill();
 
         // Events of the ends of these jobs, with nobody to publish them yet.
-        second.kill();
         let declared = channel.queue_declare("news".into(), QueueDeclareOptions::durable(), FieldTable::default());
         declared.await.unwrap();
         let bind = QueueBindOptions::default();
@@ -75,13 +89,14 @@ pub(super) async fn run(report: &mut Report) {
         super::end_many(&platform, 0).await;
         let consume = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let mut news = channel.basic_consume("news".into(), "".into(), consume, FieldTable::default()).await.unwrap();
-        let _third = bridge();
+        let _fourth = bridge("fourmi.events");
         let started = Instant::now();
-        for _ in 0..MESSAGES {
+        for _ in 0..2 * MESSAGES {
             tokio::time::timeout(PATIENCE, news.next()).await.unwrap().unwrap().unwrap();
         }
-        outgoing.push(MESSAGES as f64 / started.elapsed().as_secs_f64());
+        outgoing.push(2.0 * MESSAGES as f64 / started.elapsed().as_secs_f64());
     }
     report.add(&Figure::of("amqp_in_per_s", "/s", Goal::AtLeast(10_000.0), &incoming));
+    report.add(&Figure::of("amqp_in_with_events_per_s", "/s", Goal::None, &both));
     report.add(&Figure::of("amqp_out_per_s", "/s", Goal::AtLeast(10_000.0), &outgoing));
 }
