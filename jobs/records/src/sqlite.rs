@@ -28,6 +28,9 @@ use crate::{
 /// moment, such as a process that ends, or a backup.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// A transaction that begins by reading could not wait for another writer.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
 /// Readers do not wait for each other or for a writer.
 const READERS: u32 = 4;
 
@@ -89,8 +92,14 @@ impl Sqlite {
     /// Begins a change when it is this process's turn, which lasts until the first of the two is dropped.
     pub(crate) async fn begin(&self) -> Result<(Turn, Transaction<'static, sqlx::Sqlite>), RecordsError> {
         let turn = self.turns.take().await.map_err(sqlx::Error::Io)?;
-        // A transaction that begins by reading could not wait for another writer.
-        Ok((turn, self.writer.begin_with("BEGIN IMMEDIATE").await?))
+        match self.writer.begin_with(BEGIN).await {
+            // When the disk is full SQLite undoes a change by itself, and sqlx takes it for one that goes on.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.writer.acquire().await?.detach().close_hard().await?;
+                Ok((turn, self.writer.begin_with(BEGIN).await?))
+            }
+            begun => Ok((turn, begun?)),
+        }
     }
 
     pub(crate) fn pools(&self) -> [&SqlitePool; 2] {
@@ -143,5 +152,28 @@ impl Drop for Turn {
     fn drop(&mut self) {
         // If the system refuses, the lock ends with the process.
         let _ = self.0.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_full_disk_has_undone_is_in_nobodys_way() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("records.db")).await.unwrap();
+        let insert = |id: String| sqlx::query("INSERT INTO deleted_jobs (id, deleted_at) VALUES ($1, 0)").bind(id);
+        let (turn, mut transaction) = sqlite.begin().await.unwrap();
+        // As large as it is and no larger, for this connection.
+        sqlx::query("PRAGMA max_page_count = 1").execute(&mut *transaction).await.unwrap();
+        let full = insert("x".repeat(1_000_000)).execute(&mut *transaction).await.unwrap_err();
+        assert!(full.to_string().contains("full"), "{full}");
+        drop((transaction, turn));
+        for n in 0..4 {
+            let (_turn, mut transaction) = sqlite.begin().await.unwrap();
+            insert(format!("{n}")).execute(&mut *transaction).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
     }
 }

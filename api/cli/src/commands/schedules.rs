@@ -312,7 +312,10 @@ async fn apply(session: &Session, client: &Client, arguments: &ApplyArguments) -
                 Step::Change(id, form) => client.replace_schedule(id, form).await.map(drop),
                 Step::Keep(_) => Ok(()),
             };
-            done.with_context(|| format!("schedule {}", step.words().1))?;
+            if done.is_err() {
+                print::to_stderr(&format!("{} could not be applied:", print::one_line(step.words().1)));
+            }
+            done?;
         }
         let (what, name) = step.words();
         if session.json() {
