@@ -91,10 +91,7 @@ impl Timetable {
                 let next = cron.find_next_occurrence(&time.to_zoned(self.zone.clone()), false).ok()?.timestamp();
                 (next > time).then_some(next)?
             }
-            Repetition::Every { first, step } if time < *first => {
-                let _ = step;
-                *first
-            }
+            Repetition::Every { first, .. } if time < *first => *first,
             Repetition::Every { first, step } => {
                 let passed = time.duration_since(*first).as_millis() / step.as_millis();
                 let ms = i64::try_from((passed + 1) * step.as_millis()).ok()?;
