@@ -6,8 +6,9 @@ use anyhow::Context as _;
 use clap::Parser;
 use fourmi_queue::Queues;
 use fourmi_records::Records;
-use fourmi_schedules::Scheduler;
-use fourmi_settings::{Data, Database, Environment, Logging, Metrics, Redis};
+use fourmi_retention::{Disks, Reserve};
+use fourmi_schedules::{Scheduler, add_chores};
+use fourmi_settings::{Data, Database, Environment, Keep, Logging, Metrics, Redis};
 use fourmi_telemetry::{logging, metrics::Listener};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -56,7 +57,12 @@ async fn serve(environment: &Environment) -> anyhow::Result<()> {
         Some(url) => Records::connect(url.expose()).await.context("DATABASE_URL")?,
         None => Records::open(&data.records()).await?,
     };
-    let scheduler = Arc::new(Scheduler::new(records, queues.clone()));
+    if Keep::sees_to_itself(environment)? {
+        add_chores(&records, queues.time().await?).await?;
+    }
+    let reserve = Reserve::new(Keep::read(environment)?.free_bytes);
+    let disks = Disks::new(reserve, [data.folder().to_owned(), data.files()]);
+    let scheduler = Arc::new(Scheduler::new(records, queues.clone(), disks));
     if let Some(listener) = listener {
         tracing::info!(address = %listener.address()?, "figures can be read");
         let counting = Arc::clone(&scheduler);

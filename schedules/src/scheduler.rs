@@ -1,10 +1,15 @@
 //! Makes the jobs of ticks that have come.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use fourmi_model::{FireOutcome, JobId, Overlap, ParentFailure, QueueName, ScheduleFire, Submission, TenantName};
 use fourmi_queue::{Pushed, QueueError, Queues, Refusal};
 use fourmi_records::{Firing, Records, RecordsError, Schedule, Standing};
+use fourmi_retention::{Disks, goes_on_when_full};
 use fourmi_timetable::{OrderForm, Ordered, Tick, Timetable};
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
@@ -24,6 +29,9 @@ const NAP: Duration = Duration::from_secs(1);
 
 /// How long a schedule that cannot be read, or whose kind's queue does not say when, waits for the next try.
 const LATER: Duration = Duration::from_secs(60);
+
+/// How long ticks wait for the next try that found no room on the disk.
+const HELD: Duration = Duration::from_secs(5);
 
 /// How often ticks are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
@@ -49,6 +57,9 @@ pub enum StepError {
 pub struct Scheduler {
     records: Records,
     queues: Queues,
+    disks: Disks,
+    /// Whether one of the disks was full at the last look.
+    was_full: AtomicBool,
     metrics: Metrics,
 }
 
@@ -77,12 +88,21 @@ impl Stand {
         firing.fires.extend(ticks.into_iter().map(|tick| fire(tick, FireOutcome::Skipped, now, Some(why.to_owned()))));
         firing
     }
+
+    /// Lets all ticks wait, also those that were missed: nothing has become of them yet.
+    fn hold(self, now: Timestamp) -> Firing {
+        let Self { mut firing, .. } = self;
+        firing.then.next_tick = Some(firing.tick);
+        firing.then.due_at = now.checked_add(HELD).ok();
+        firing.fires.clear();
+        firing
+    }
 }
 
 impl Scheduler {
-    /// A scheduler over these records and queues.
-    pub fn new(records: Records, queues: Queues) -> Self {
-        Self { records, queues, metrics: Metrics::default() }
+    /// A scheduler over these records and queues, which makes nothing but chores while one of the disks is full.
+    pub fn new(records: Records, queues: Queues, disks: Disks) -> Self {
+        Self { records, queues, disks, was_full: AtomicBool::new(false), metrics: Metrics::default() }
     }
 
     /// What it counts.
@@ -154,11 +174,15 @@ impl Scheduler {
     /// Deals with the ticks of these schedules that have come.
     async fn fire(&self, due: &[Schedule], suspended: &[TenantName], now: Timestamp) -> Result<Vec<Firing>, StepError> {
         let earlier = try_join_all(due.iter().map(|schedule| self.earlier(schedule))).await?;
+        let has_room = self.has_room().await;
         let (mut firings, mut making) = (Vec::new(), Vec::new());
         for (place, (schedule, earlier)) in due.iter().zip(earlier).enumerate() {
             let is_suspended = schedule.tenant.as_ref().is_some_and(|tenant| suspended.contains(tenant));
             let (firing, made) = match Self::stand(schedule, now) {
                 Ok(stand) if is_suspended => (stand.skip_all("the tenant is suspended", now), Vec::new()),
+                Ok(stand) if !has_room && !goes_on_when_full(schedule.job.kind.as_str()) => {
+                    (stand.hold(now), Vec::new())
+                }
                 Ok(stand) => self.decide(place, schedule, stand, earlier, now).await?,
                 Err(firing) => (*firing, Vec::new()),
             };
@@ -173,6 +197,17 @@ impl Scheduler {
             note(&mut firings[making.schedule], &making, answer, now);
         }
         Ok(firings)
+    }
+
+    /// Whether there is room on the disks for new jobs.
+    async fn has_room(&self) -> bool {
+        let are_full = self.disks.are_full().await;
+        match (self.was_full.swap(are_full, Ordering::Relaxed), are_full) {
+            (false, true) => tracing::warn!("a disk is full: ticks wait until there is room"),
+            (true, false) => tracing::info!("there is room on the disks again: ticks make jobs"),
+            _ => {}
+        }
+        !are_full
     }
 
     /// How far the newest job of a schedule is, if it matters.

@@ -43,6 +43,8 @@ impl Platform {
             ("FOURMI_LISTEN", "127.0.0.1:0".to_owned()),
             ("FOURMI_LEASE_MS", "1500".to_owned()),
             ("NO_COLOR", "1".to_owned()),
+            // Chores come when a test asks for them.
+            ("FOURMI_MAINTENANCE", "off".to_owned()),
         ];
         // Where scripts/setup has put it; without it, it is looked for in PATH.
         all.extend(std::env::var("FOURMI_YTDLP").map(|path| ("FOURMI_YTDLP", path)));
@@ -80,6 +82,13 @@ impl Platform {
         worker
     }
 
+    /// A maintenance worker, which stops with its platform.
+    pub fn maintenance_worker(&self) -> Program {
+        let worker = Program::start("fourmi-maintenance", &[], self.settings.clone());
+        worker.wait_for_line("ready");
+        worker
+    }
+
     /// Starts another media worker, with this much room in its scratch folder.
     pub fn add_worker_with_room(&mut self, kibibytes: u32) {
         let kept = self.data().join("kept");
@@ -95,10 +104,17 @@ impl Platform {
         self.answers_again();
     }
 
-    /// Starts the API again, with this much room for files.
+    /// Starts the API again, with this much room for files, all of which may be used.
     pub fn restart_api_with_files(&mut self, kibibytes: u32) {
+        self.restart_api_with_reserve(kibibytes, "0");
+    }
+
+    /// Starts the API again, with this much room for files, of which so much is left free (`FOURMI_KEEP_FREE_BYTES`).
+    pub fn restart_api_with_reserve(&mut self, kibibytes: u32, reserve: &str) {
         let files = self.data().join("files");
-        self.api = Program::start_on_small_disk("fourmi-api", &files, kibibytes, self.settings_with_port());
+        let mut settings = self.settings_with_port();
+        settings.push(("FOURMI_KEEP_FREE_BYTES", reserve.to_owned()));
+        self.api = Program::start_on_small_disk("fourmi-api", &files, kibibytes, settings);
         self.answers_again();
     }
 

@@ -95,6 +95,13 @@ impl Program {
         self.child.id()
     }
 
+    /// Where a path of its own lies that others see otherwise: on its [small disk](Self::start_on_small_disk).
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        let mut inside = PathBuf::from(format!("/proc/{}/root", self.pid()));
+        inside.extend(path.components().skip(1));
+        inside
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();

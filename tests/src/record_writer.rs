@@ -87,7 +87,7 @@ impl RecordWriter {
                 "payload": {"text": "x".repeat(500)},
             });
             let job = serde_json::from_value(job).context("a job")?;
-            Ok(JobRecord { job, worker: None, runs: Vec::new() })
+            Ok(JobRecord { job, worker: None, waited_ms: None, runs: Vec::new() })
         };
         (0..BATCH).map(record).collect()
     }

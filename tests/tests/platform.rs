@@ -555,11 +555,8 @@ async fn the_dead_letter_is_listed_replayed_and_purged_over_http() {
     assert_eq!(hand.post(purge, json!({})).await, json!({"matched": 1, "done": 1, "next": null}));
     let gone = hand.platform.request("GET", &format!("/jobs/{broken}")).send().await.unwrap();
     assert_eq!(problem(gone, 404).await, "unknown_job");
-    let queues = hand.platform.get("/queues").await;
-    assert_eq!(
-        (&queues["queues"][0]["counts"]["failed"], &queues["queues"][0]["counts"]["waiting"]),
-        (&json!(0), &json!(2))
-    );
+    let counts = hand.platform.get("/queues/media").await["counts"].clone();
+    assert_eq!((&counts["failed"], &counts["waiting"]), (&json!(0), &json!(2)));
 
     assert_eq!(hand.refused("/queues/nothing/dead/purge", json!({}), 404).await, "unknown_queue");
     assert_eq!(hand.refused(purge, json!({"cursor": "x"}), 400).await, "invalid_cursor");
@@ -574,8 +571,8 @@ async fn the_dead_letter_is_listed_replayed_and_purged_over_http() {
 async fn parked_jobs_are_counted_listed_and_released_over_http() {
     let hand = ByHand::start().await;
     let [offline, missing] = [hand.park(ParkReason::Offline).await, hand.park(ParkReason::NotConfigured).await];
-    let queues = hand.platform.get("/queues").await;
-    assert_eq!(queues["queues"][0]["parked"], json!({"not_configured": 1, "offline": 1}));
+    let queue = hand.platform.get("/queues/media").await;
+    assert_eq!(queue["parked"], json!({"not_configured": 1, "offline": 1}));
     let list = hand.platform.get("/jobs?parked_reason=offline").await;
     assert_eq!((list["jobs"].as_array().unwrap().len(), &list["jobs"][0]["id"]), (1, &json!(offline)));
     assert_eq!(list["jobs"][0]["parked_reason"], "offline");

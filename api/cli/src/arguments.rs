@@ -11,7 +11,7 @@ use crate::{commands, up};
 const EXIT_CODES: &str = "\
 Exit codes:
     0  done; the job succeeded
-    1  the job failed; some of many jobs or people were refused; the platform could not start
+    1  the job failed; some of many jobs or people were refused; the platform could not start, or does not work
     2  wrong arguments, a wrong setting, or a local file that cannot be read or written
     3  the job was cancelled
     4  the API cannot be reached, or refused
@@ -111,6 +111,8 @@ pub(crate) enum Command {
     Workers(commands::workers::WorkersArguments),
     /// Let a worker process end once its jobs have
     Drain(commands::workers::OneWorker),
+    /// Show how many jobs ended, how well, and how long they waited and ran
+    Stats(commands::stats::StatsArguments),
     /// Look at limits of queues and weights of tenants, or set them
     #[command(subcommand)]
     Limits(commands::limits::LimitsCommand),
@@ -131,6 +133,9 @@ pub(crate) enum Command {
     Webhooks(commands::webhooks::WebhooksCommand),
     /// Show who did what that concerns security, newest first
     Audit(commands::audit::AuditArguments),
+    /// Delete what is old, add up statistics, try every part or measure the machine, now
+    #[command(subcommand)]
+    Maintenance(commands::maintenance::MaintenanceCommand),
     /// Submit jobs that wait for each other, or show such
     #[command(subcommand)]
     Flows(commands::flows::FlowsCommand),

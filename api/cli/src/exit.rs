@@ -134,6 +134,7 @@ fn explain(error: &anyhow::Error) -> String {
             ("unknown_user", _) => "`fourmi users list` lists the people.",
             ("unknown_tenant", _) => "`fourmi tenants list` lists the tenants, and `fourmi tenants create` makes one.",
             ("not_retryable", _) => "Jobs that failed, were cancelled or wait for their time can be run again.",
+            ("disk_full", _) => "`fourmi maintenance run retention --only files --days 30`, say, makes room.",
             (_, 429 | 502..=504) => "Try again in a moment.",
             _ => "",
         },

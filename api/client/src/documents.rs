@@ -127,6 +127,9 @@ pub struct KindDocument {
     /// Whether only the platform itself submits its jobs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub internal: bool,
+    /// Whether only those submit its jobs who steer the queues of the whole platform.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub operators_only: bool,
     /// JSON Schema of the payload.
     pub payload_schema: Value,
     /// JSON Schema of the result.

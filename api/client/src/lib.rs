@@ -23,6 +23,7 @@ mod schedules;
 #[cfg(test)]
 mod scripted;
 mod sse;
+mod stats;
 mod steps;
 mod submit;
 mod tenants;
@@ -46,6 +47,7 @@ pub use keys::{KeyChange, NewKey};
 pub use limits::LimitsDocument;
 pub use scale::ScaleChange;
 pub use schedules::ScheduleForm;
+pub use stats::StatsQuery;
 pub use submit::{JobHandle, Raw, Submit};
 pub use tenants::{KindUsage, NewTenant, TenantChange, TenantDetails, TenantInQueue, TenantUsage};
 pub use upload::Upload;

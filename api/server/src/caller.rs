@@ -92,6 +92,11 @@ impl Caller {
         self.0.tenant.is_none() && !self.0.own_only
     }
 
+    /// Whether it steers the queues of the whole platform.
+    pub(crate) fn is_operator(&self) -> bool {
+        self.sees_all() && self.may(Scope::QueuesAdmin)
+    }
+
     /// Whether it sees this job.
     pub(crate) fn sees_job(&self, job: &Job) -> bool {
         self.sees(job.tenant.as_ref(), job.submitted_by.as_deref())

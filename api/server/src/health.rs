@@ -7,12 +7,15 @@ use std::{
 };
 
 use fourmi_kinds::catalogue;
-use fourmi_model::QueueName;
+use fourmi_model::{HealthStatus, QueueName};
 use fourmi_queue::{Queues, RedisHealth};
 use fourmi_records::Records;
+use fourmi_retention::{Reserve, room};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::{sync::Mutex, time::timeout};
+
+use crate::disk::Disk;
 
 /// For how long an answer stands.
 const FRESH: Duration = Duration::from_secs(1);
@@ -20,28 +23,14 @@ const FRESH: Duration = Duration::from_secs(1);
 /// The longest that a part may take to answer.
 const LONGEST: Duration = Duration::from_millis(1_500);
 
-/// Room for files below which the platform is not well: a twentieth of the disk, or this many bytes.
-const LITTLE_ROOM: u64 = 1 << 30;
-
-/// How something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Status {
-    /// It is not there, and need not be.
-    NotConfigured,
-    /// It works.
-    Ok,
-    /// It works, but not as it should.
-    Degraded,
-    /// It does not work.
-    Down,
-}
+/// Room for files below which the platform is not well.
+const LITTLE_ROOM: Reserve = Reserve::new(1 << 30);
 
 /// How a part of the platform is.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Part {
     /// The part.
-    pub(crate) status: Status,
+    pub(crate) status: HealthStatus,
     /// How long it takes to answer, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latency_ms: Option<f64>,
@@ -54,7 +43,7 @@ pub(crate) struct Part {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Report {
     /// The platform as a whole.
-    pub(crate) status: Status,
+    pub(crate) status: HealthStatus,
     /// Redis, which holds the jobs.
     pub(crate) redis: Part,
     /// The database of what jobs leave behind.
@@ -71,7 +60,7 @@ pub(crate) struct QueueWorkers {
     /// The queue.
     pub(crate) queue: QueueName,
     /// `degraded` if jobs wait and nobody runs them; `not_configured` if nobody does and none wait.
-    pub(crate) status: Status,
+    pub(crate) status: HealthStatus,
     /// Processes that live.
     pub(crate) processes: usize,
     /// Jobs that they may run at the same time.
@@ -94,12 +83,13 @@ struct Parts {
     queues: Queues,
     records: Records,
     files: PathBuf,
+    disk: Disk,
 }
 
 impl Checkup {
     /// Of these parts; `files` is the folder of the files.
-    pub fn new(queues: Queues, records: Records, files: PathBuf) -> Self {
-        Self { parts: Arc::new(Parts { queues, records, files }), newest: Arc::default() }
+    pub fn new(queues: Queues, records: Records, files: PathBuf, disk: Disk) -> Self {
+        Self { parts: Arc::new(Parts { queues, records, files, disk }), newest: Arc::default() }
     }
 
     /// How the platform is, or was less than a second ago.
@@ -120,7 +110,8 @@ impl Parts {
         let workers = workers.unwrap_or_default();
         let others = [records.status, files.status].into_iter().chain(workers.iter().map(|queue| queue.status));
         // Without records and files jobs still run.
-        let others = others.max().map_or(Status::Ok, |worst| worst.clamp(Status::Ok, Status::Degraded));
+        let others =
+            others.max().map_or(HealthStatus::Ok, |worst| worst.clamp(HealthStatus::Ok, HealthStatus::Degraded));
         Report { status: redis.status.max(others), redis, records, files, workers }
     }
 
@@ -135,7 +126,9 @@ impl Parts {
     async fn records(&self) -> Part {
         let asked = Instant::now();
         match timeout(LONGEST, self.records.ping()).await {
-            Ok(Ok(_)) => Part { status: Status::Ok, latency_ms: Some(milliseconds(asked.elapsed())), detail: None },
+            Ok(Ok(_)) => {
+                Part { status: HealthStatus::Ok, latency_ms: Some(milliseconds(asked.elapsed())), detail: None }
+            }
             Ok(Err(error)) => down("the records", &error),
             Err(_) => down("the records", &"no answer"),
         }
@@ -145,11 +138,15 @@ impl Parts {
         let folder = self.files.clone();
         let asked = Instant::now();
         match timeout(LONGEST, tokio::task::spawn_blocking(move || room(&folder))).await {
-            Ok(Ok(Ok((free, all)))) => {
-                let little = free < LITTLE_ROOM.min(all / 20);
-                let status = if little { Status::Degraded } else { Status::Ok };
-                let detail = Some(format!("{} MiB free", free >> 20));
-                Part { status, latency_ms: Some(milliseconds(asked.elapsed())), detail }
+            Ok(Ok(Ok(room))) => {
+                let is_full = self.disk.is_full();
+                let is_tight = is_full || room.free < LITTLE_ROOM.of(room);
+                let why = if is_full { "; a disk is full: new jobs and files are refused" } else { "" };
+                Part {
+                    status: if is_tight { HealthStatus::Degraded } else { HealthStatus::Ok },
+                    latency_ms: Some(milliseconds(asked.elapsed())),
+                    detail: Some(format!("{} MiB free{why}", room.free >> 20)),
+                }
             }
             Ok(Ok(Err(error))) => down("the folder of files", &error),
             _ => down("the folder of files", &"no answer"),
@@ -163,9 +160,9 @@ impl Parts {
             let (Ok(workers), Ok(counts)) = timeout(LONGEST, asked).await.ok()? else { return None };
             let waiting = counts.0.get(&fourmi_model::State::Waiting).copied().unwrap_or(0);
             let status = match (workers.is_empty(), waiting) {
-                (false, _) => Status::Ok,
-                (true, 0) => Status::NotConfigured,
-                (true, _) => Status::Degraded,
+                (false, _) => HealthStatus::Ok,
+                (true, 0) => HealthStatus::NotConfigured,
+                (true, _) => HealthStatus::Degraded,
             };
             let (slots, busy) = workers.iter().fold((0, 0), |(slots, busy), it| (slots + it.slots, busy + it.busy));
             all.push(QueueWorkers { queue, status, processes: workers.len(), slots, busy });
@@ -174,18 +171,11 @@ impl Parts {
     }
 }
 
-/// Bytes that are free for us, and all.
-pub(crate) fn room(folder: &std::path::Path) -> std::io::Result<(u64, u64)> {
-    nix::unistd::access(folder, nix::unistd::AccessFlags::W_OK)?;
-    let disk = nix::sys::statvfs::statvfs(folder)?;
-    Ok((disk.blocks_available() * disk.fragment_size(), disk.blocks() * disk.fragment_size()))
-}
-
 fn judge(health: &RedisHealth) -> Part {
     // From nine tenths on, jobs are refused.
     let full = health.max_memory.is_some_and(|most| health.used_memory >= most / 10 * 9);
     Part {
-        status: if full { Status::Degraded } else { Status::Ok },
+        status: if full { HealthStatus::Degraded } else { HealthStatus::Ok },
         latency_ms: Some(milliseconds(health.latency)),
         detail: full.then(|| "its memory is nearly full: new jobs are refused".to_owned()),
     }
@@ -195,7 +185,7 @@ fn judge(health: &RedisHealth) -> Part {
 fn down(what: &str, why: &dyn std::fmt::Display) -> Part {
     tracing::warn!(%why, "{what}: not well");
     Part {
-        status: Status::Down,
+        status: HealthStatus::Down,
         latency_ms: None,
         detail: Some("it does not answer as it should; the log says why".to_owned()),
     }

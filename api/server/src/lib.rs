@@ -6,6 +6,7 @@ mod body;
 mod caller;
 mod checksum;
 mod content;
+mod disk;
 mod disposition;
 mod docs_page;
 mod door;
@@ -36,6 +37,7 @@ mod tus;
 mod webhooks;
 
 pub use auth::Admission;
+pub use disk::Disk;
 pub use door::Doorkeeper;
 pub use health::Checkup;
 pub use keys::Keys;

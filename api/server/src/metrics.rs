@@ -7,6 +7,7 @@ use fourmi_kinds::catalogue;
 use fourmi_model::{QueueName, State};
 use fourmi_queue::{Figures, OutboxState, Queues, Totals};
 use fourmi_records::{Connections, Records};
+use fourmi_retention::{Room, room};
 use fourmi_telemetry::metrics::{ANSWER_SECONDS, Labels, Snapshot};
 use futures_util::future::join_all;
 use prometheus_client::{
@@ -17,7 +18,7 @@ use prometheus_client::{
 use salvo::http::Method;
 use tokio::time::{Instant, timeout};
 
-use crate::{health::room, sse::Streams};
+use crate::sse::Streams;
 
 /// The longest that a part may take to answer.
 const LONGEST: Duration = Duration::from_millis(1_500);
@@ -115,9 +116,9 @@ impl Monitor {
             add_queues(&mut snapshot, &queues);
         }
         add_records(&mut snapshot, records, parts.records.connections());
-        if let Some((free, all)) = room {
-            snapshot.gauge("fourmi_files_free_bytes", "Room for files", free as f64);
-            snapshot.gauge("fourmi_files_size_bytes", "Size of the disk of the files", all as f64);
+        if let Some(room) = room {
+            snapshot.gauge("fourmi_files_free_bytes", "Room for files", room.free as f64);
+            snapshot.gauge("fourmi_files_size_bytes", "Size of the disk of the files", room.all as f64);
         }
         snapshot.page(&parts.counted)
     }
@@ -140,7 +141,7 @@ impl Parts {
         Some(asked.elapsed())
     }
 
-    async fn room(&self) -> Option<(u64, u64)> {
+    async fn room(&self) -> Option<Room> {
         let folder = self.files.clone();
         timeout(LONGEST, tokio::task::spawn_blocking(move || room(&folder))).await.ok()?.ok()?.ok()
     }

@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document, made from the table of routes and the types that they read and write.
 
-use fourmi_kinds::Catalogue;
+use fourmi_kinds::{Audience, Catalogue};
 use salvo::http::StatusCode;
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -119,7 +119,7 @@ fn add_submissions(schemas: &mut Map<String, Value>, kinds: &Catalogue) {
     for kind in kinds.iter() {
         hoist(schemas, &format!("{}.payload", kind.name), kind.payload_schema.as_value());
         hoist(schemas, &format!("{}.result", kind.name), kind.result_schema.as_value());
-        if kind.internal {
+        if kind.audience == Audience::Platform {
             continue;
         }
         let mut submission = general.clone();
@@ -265,7 +265,9 @@ fn failure(status: u16, codes: &[Code], problem: &Value) -> Value {
     });
     let header = match StatusCode::from_u16(status).unwrap_or_default() {
         StatusCode::UNAUTHORIZED => "WWW-Authenticate",
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => "Retry-After",
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE => {
+            "Retry-After"
+        }
         StatusCode::RANGE_NOT_SATISFIABLE => "Content-Range",
         _ => return response,
     };
@@ -281,8 +283,8 @@ mod tests {
 
     use super::*;
     use crate::routes::{
-        audit, auth, docs, files, health, jobs, keys, kinds, metrics, queues, schedules, tenants, users, webhooks,
-        work, workers,
+        audit, auth, docs, files, health, jobs, keys, kinds, metrics, queues, schedules, stats, tenants, users,
+        webhooks, work, workers,
     };
 
     fn all() -> Vec<Group> {
@@ -290,6 +292,7 @@ mod tests {
             jobs::table(),
             files::table(),
             schedules::table(),
+            stats::table(),
             webhooks::table(),
             kinds::table(),
             work::table(),

@@ -69,6 +69,7 @@ codes! {
     RegistrationClosed = FORBIDDEN "registration_closed", "People cannot make accounts for themselves";
     RoleTooHigh = FORBIDDEN "role_too_high", "The role may do what the caller may not";
     KindInternal = FORBIDDEN "kind_internal", "Only the platform itself submits jobs of this kind";
+    KindOperatorsOnly = FORBIDDEN "kind_operators_only", "Only operators of the platform submit jobs of this kind";
     LinkInvalid = FORBIDDEN "link_invalid", "The link is not one that was given out";
     LinkExpired = FORBIDDEN "link_expired", "The time of the link is over";
     NotFound = NOT_FOUND "not_found", "There is nothing at this address";
@@ -139,7 +140,7 @@ codes! {
     Internal = INTERNAL_SERVER_ERROR "internal", "Something went wrong on our side";
     RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable", "The jobs cannot be reached just now";
     RecordsUnavailable = SERVICE_UNAVAILABLE "records_unavailable", "What is recorded cannot be reached just now";
-    DiskFull = INSUFFICIENT_STORAGE "disk_full", "There is no room left for files";
+    DiskFull = INSUFFICIENT_STORAGE "disk_full", "There is no room left on the disk";
 }
 
 /// An error as callers see it, and what only the log is told.
@@ -255,6 +256,11 @@ impl Problem {
             .inside(inside)
     }
 
+    /// There is no room on a disk.
+    pub(crate) fn disk_full(detail: &str) -> Self {
+        Self::new(Code::DiskFull, detail).retry_after(Duration::from_secs(10))
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.code.status()
@@ -363,7 +369,7 @@ impl From<BlobError> for Problem {
         match &error {
             BlobError::TooLarge { .. } => Self::new(Code::FileTooLarge, sentence(&error)),
             BlobError::ChecksumMismatch { .. } => Self::new(Code::ChecksumMismatch, sentence(&error)),
-            BlobError::DiskFull => Self::new(Code::DiskFull, "Nothing was kept of the file.").inside(error),
+            BlobError::DiskFull => Self::disk_full("Nothing was kept of the file.").inside(error),
             BlobError::Source(cause) if let Some(mistake) = Mistake::of(cause) => {
                 Self::new(Code::InvalidForm, mistake.to_string())
             }
@@ -391,7 +397,7 @@ impl From<UploadError> for Problem {
             }
             UploadError::Blob(BlobError::Source(cause)) if is_timeout(&cause) => Self::new(Code::RequestTimeout, KEPT),
             UploadError::Blob(BlobError::Source(_)) => Self::new(Code::UploadIncomplete, KEPT),
-            UploadError::Blob(error @ BlobError::DiskFull) => Self::new(Code::DiskFull, KEPT).inside(error),
+            UploadError::Blob(error @ BlobError::DiskFull) => Self::disk_full(KEPT).inside(error),
             UploadError::Blob(error) => error.into(),
             other => Self::internal(other),
         }

@@ -7,10 +7,11 @@ use fourmi_blobs::Blobs;
 use fourmi_kinds::catalogue;
 use fourmi_queue::{External, OutboxConfig, Queues, Watcher, relay_all};
 use fourmi_records::Records;
+use fourmi_retention::{Disks, Keeper, Reserve};
 use fourmi_secrets::Secrets;
 use fourmi_settings::{
-    Data, Database, Door, Environment, Listen, Outbox, People as PeopleSettings, Redis, SettingError, Streams, Traces,
-    Uploads, Worker,
+    Data, Database, Door, Environment, Keep, Listen, Outbox, People as PeopleSettings, Redis, SettingError, Streams,
+    Traces, Uploads, Worker,
 };
 use fourmi_telemetry::traces::Tracer;
 use salvo::{Service, conn::tcp::TcpAcceptor, fuse::FuseConfig};
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     LimitHits, Monitor, Requests, archiver,
     auth::Admission,
+    disk::Disk,
     door::Doorkeeper,
     health::Checkup,
     keys::Keys,
@@ -32,7 +34,7 @@ use crate::{
         files::{self, Files},
         health,
         jobs::{self, Jobs},
-        keys as key_routes, kinds, metrics, queues, schedules, tenants, users, webhooks,
+        keys as key_routes, kinds, metrics, queues, schedules, stats, tenants, users, webhooks,
         work::{self, Work},
         workers,
     },
@@ -67,6 +69,8 @@ pub struct Settings {
     pub database: Database,
     /// The files that come in.
     pub uploads: Uploads,
+    /// How long things are kept, and the room that they leave.
+    pub keep: Keep,
     /// Streams of events.
     pub streams: Streams,
     /// Who may come in, and how often.
@@ -93,6 +97,7 @@ impl Settings {
             data: Data::read(environment)?,
             database: Database::read(environment)?,
             uploads: Uploads::read(environment)?,
+            keep: Keep::read(environment)?,
             streams: Streams::read(environment)?,
             door: Door::read(environment)?,
             people: PeopleSettings::read(environment)?,
@@ -120,6 +125,10 @@ impl Server {
         let listener = listen(settings.listen.address)
             .with_context(|| format!("FOURMI_LISTEN: cannot listen on {}", settings.listen.address))?;
         let blobs = Blobs::open(settings.data.files()).await?;
+        let folders = [settings.data.folder().to_owned(), settings.data.files()];
+        let disk = Disk::new(Disks::new(Reserve::new(settings.keep.free_bytes), folders));
+        // The first request must not find a full disk that nobody has seen yet.
+        disk.look().await;
         let links = Arc::new(Links::load_or_create(&settings.data.link_key())?);
         let queues =
             Queues::connect_trusting(settings.redis.url.expose(), settings.redis.authorities.as_deref()).await?;
@@ -149,8 +158,16 @@ impl Server {
         let streams = sse::Streams::new(settings.streams.per_key, hits.clone());
         let uploads = fourmi_blobs::Uploads::of(&blobs, settings.uploads.expiry);
         tokio::spawn(stop.clone().run_until_cancelled_owned(sweep(blobs.clone(), uploads.clone())));
-        let max_upload_bytes = settings.uploads.max_bytes;
-        let files = Files { blobs: blobs.clone(), uploads, max_upload_bytes, links: Arc::clone(&links) };
+        let retention =
+            Keeper::new(records.clone(), blobs.clone(), uploads.clone(), queues.clone(), settings.keep.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(disk.clone().keep_free(retention)));
+        let files = Files {
+            blobs: blobs.clone(),
+            uploads,
+            disk: disk.clone(),
+            max_upload_bytes: settings.uploads.max_bytes,
+            links: Arc::clone(&links),
+        };
         let monitor =
             Monitor::new(&requests, &hits, queues.clone(), records.clone(), streams.clone(), settings.data.files());
         let jobs = Arc::new(Jobs {
@@ -160,6 +177,7 @@ impl Server {
             streams: streams.clone(),
             kinds: Arc::clone(&kinds),
             blobs,
+            disk: disk.clone(),
             keeper: Arc::clone(&keeper),
             stop: stop.clone(),
         });
@@ -169,6 +187,7 @@ impl Server {
             jobs::group(Arc::clone(&jobs)),
             files::group(files),
             schedules::group(Arc::clone(&jobs)),
+            stats::group(records.clone()),
             webhooks::group(jobs, hooks),
             kinds::group(kinds),
             work::group(Arc::new(work)),
@@ -179,7 +198,7 @@ impl Server {
             tenants::group(Arc::clone(&people)),
             key_routes::group(Arc::clone(&keys)),
             audit::group(Arc::clone(&people)),
-            health::group(Checkup::new(queues, records, settings.data.files())),
+            health::group(Checkup::new(queues, records, settings.data.files(), disk)),
             metrics::group(monitor),
         ];
         let admission = Admission { keys, people: Some(people), links, keeper: Some(keeper) };

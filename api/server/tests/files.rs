@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use fourmi_api::{
-    Admission, Keys, Kinds, Links, Requests, Server,
+    Admission, Disk, Keys, Kinds, Links, Requests, Server,
     routes::{
         files::{self, Files},
         kinds,
@@ -13,6 +13,7 @@ use fourmi_api::{
 };
 use fourmi_blobs::{Blobs, Owner, Uploads};
 use fourmi_records::Records;
+use fourmi_retention::{Disks, Reserve};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -43,7 +44,8 @@ impl TestApi {
         let links = Arc::new(Links::load_or_create(&folder.path().join("link-key")).unwrap());
         let uploads = Uploads::of(&blobs, Duration::from_secs(3600));
         let max_upload_bytes = MAX_UPLOAD_BYTES as u64;
-        let files = Files { blobs: blobs.clone(), uploads, max_upload_bytes, links: links.clone() };
+        let disk = Disk::new(Disks::new(Reserve::new(0), []));
+        let files = Files { blobs: blobs.clone(), uploads, disk, max_upload_bytes, links: links.clone() };
         let keys = Arc::new(Keys::only(folder.path(), KEY).await.unwrap());
         let admission = Admission { keys, people: None, links, keeper: None };
         let kinds = Arc::new(Kinds::open(Records::open(&folder.path().join("records")).await.unwrap()).await.unwrap());

@@ -38,7 +38,7 @@ impl Places {
         self.incoming.join(&self.name)
     }
 
-    fn incoming_metadata(&self) -> PathBuf {
+    pub(crate) fn incoming_metadata(&self) -> PathBuf {
         self.incoming.join(format!("{}.json", self.name))
     }
 }
@@ -256,27 +256,6 @@ fn remove_entries(places: &Places, content: &Path) -> io::Result<()> {
         remove_if_there(content)?;
     }
     remove_if_there(&places.incoming_metadata())
-}
-
-/// The files of one owner, by their descriptions. One that cannot be read is nobody's.
-pub(crate) fn submitted_by(root: &Path, who: &str) -> io::Result<Vec<BlobId>> {
-    let mut found = Vec::new();
-    for shard in fs::read_dir(root)? {
-        let shard = shard?;
-        // Files that arrive have no owner yet.
-        if shard.file_name().len() != 2 {
-            continue;
-        }
-        for entry in fs::read_dir(shard.path())? {
-            let path = entry?.path();
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
-            }
-            let blob = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Blob>(&text).ok());
-            found.extend(blob.filter(|blob| blob.owner.submitted_by.as_deref() == Some(who)).map(|blob| blob.id));
-        }
-    }
-    Ok(found)
 }
 
 pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {

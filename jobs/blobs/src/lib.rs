@@ -6,11 +6,12 @@ mod error;
 mod incoming;
 mod media_type;
 mod name;
+mod shards;
 mod store;
 mod uploads;
 
 pub use blob::{Blob, Growing, Origin, Owner};
 pub use error::{BlobError, UploadError};
 pub use name::clean_name;
-pub use store::{Blobs, Expected};
+pub use store::{Blobs, Expected, Shard};
 pub use uploads::{Announced, Upload, UploadState, Uploads};

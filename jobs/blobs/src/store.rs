@@ -4,6 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use crate::{
     Blob, BlobError, Growing, Origin, Owner,
     content::{Summary, blocking, write},
     incoming::{self, Incoming, Placed, Places},
+    shards,
 };
 
 /// What content must be like to be stored.
@@ -31,6 +33,13 @@ impl Default for Expected {
         Self { max_bytes: u64::MAX, sha256: None }
     }
 }
+
+/// What is done when files are looked for.
+const LOOKING: &str = "looking at the stored files";
+
+/// A part of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shard(PathBuf);
 
 /// Stored files in a folder; cheap to clone. Any number of processes may share the folder.
 #[derive(Debug, Clone)]
@@ -259,9 +268,48 @@ impl Blobs {
     /// # Errors
     /// If the folder cannot be read. Files that are deleted meanwhile may be named, and new ones may be missing.
     pub async fn submitted_by(&self, who: &str) -> Result<Vec<BlobId>, BlobError> {
-        let (root, who) = (Arc::clone(&self.root), who.to_owned());
-        let reading = BlobError::storage("looking for the files of an owner");
-        blocking(move || incoming::submitted_by(&root, &who).map_err(reading)).await
+        let mut found = Vec::new();
+        for shard in self.shards().await? {
+            let of_shard = self.in_shard(&shard).await?.into_iter();
+            found.extend(of_shard.filter(|blob| blob.owner.submitted_by.as_deref() == Some(who)).map(|blob| blob.id));
+        }
+        Ok(found)
+    }
+
+    /// The parts that the store is divided into, for who looks at all files: 256 at most.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub async fn shards(&self) -> Result<Vec<Shard>, BlobError> {
+        let root = Arc::clone(&self.root);
+        let shards = blocking(move || shards::all(&root).map_err(BlobError::storage(LOOKING))).await?;
+        Ok(shards.into_iter().map(Shard).collect())
+    }
+
+    /// The files of one part. Those that are deleted meanwhile may be named, and new ones may be missing.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub async fn in_shard(&self, shard: &Shard) -> Result<Vec<Blob>, BlobError> {
+        let folder = shard.0.clone();
+        blocking(move || shards::described(&folder).map_err(BlobError::storage(LOOKING))).await
+    }
+
+    /// Removes content without a description, and descriptions without content, that have been so since before that time:
+    /// what a failing disk, a backup that was half restored or somebody at the folder has left. Gives their number and
+    /// bytes; a dry run removes nothing.
+    ///
+    /// # Errors
+    /// If the folder cannot be read or written.
+    pub async fn remove_orphans(
+        &self,
+        shard: &Shard,
+        before: SystemTime,
+        dry_run: bool,
+    ) -> Result<(u64, u64), BlobError> {
+        let (root, folder) = (Arc::clone(&self.root), shard.0.clone());
+        let removing = BlobError::storage("removing what is half a file");
+        blocking(move || shards::orphans(&root, &folder, before, dry_run).map_err(removing)).await
     }
 
     pub(crate) fn root(&self) -> &Arc<Path> {

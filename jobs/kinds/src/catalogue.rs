@@ -7,7 +7,10 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::{AudioDerive, AudioExtract, AudioLive, MailSend, MediaProbe, WebhookDeliver};
+use crate::{
+    AudioDerive, AudioExtract, AudioLive, HealthProbe, HostMetrics, MailSend, MaintenanceRetention, MediaProbe,
+    StatsRollup, WebhookDeliver,
+};
 
 /// Every kind that this build knows.
 ///
@@ -19,8 +22,12 @@ pub fn catalogue() -> &'static Catalogue {
             .with::<AudioDerive>()
             .with::<AudioExtract>()
             .with::<AudioLive>()
+            .with::<HealthProbe>()
+            .with::<HostMetrics>()
             .with::<MailSend>()
+            .with::<MaintenanceRetention>()
             .with::<MediaProbe>()
+            .with::<StatsRollup>()
             .with::<WebhookDeliver>()
     });
     &CATALOGUE
@@ -36,8 +43,8 @@ pub trait JobKind: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'st
     const SCHEMA_VERSION: u32 = 1;
     /// What it does, in one line.
     const SUMMARY: &'static str;
-    /// Whether only the platform itself submits its jobs.
-    const INTERNAL: bool = false;
+    /// Who submits its jobs.
+    const AUDIENCE: Audience = Audience::Everyone;
     /// What a successful job gives.
     type Output: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
 
@@ -53,6 +60,17 @@ pub trait JobKind: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'st
     fn validate(&self) -> Result<(), InvalidPayload> {
         Ok(())
     }
+}
+
+/// Who submits the jobs of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Whoever may submit jobs.
+    Everyone,
+    /// Who steers the queues of the whole platform.
+    Operators,
+    /// The platform itself, and nobody else.
+    Platform,
 }
 
 /// A payload that its kind does not accept.
@@ -83,8 +101,8 @@ pub struct KindInfo {
     pub schema_version: u32,
     /// What it does, in one line.
     pub summary: &'static str,
-    /// Whether only the platform itself submits its jobs.
-    pub internal: bool,
+    /// Who submits its jobs.
+    pub audience: Audience,
     /// How its jobs are treated.
     pub policy: Policy,
     /// JSON Schema (2020-12) of the payload.
@@ -103,7 +121,7 @@ impl KindInfo {
             queue,
             schema_version: K::SCHEMA_VERSION,
             summary: K::SUMMARY,
-            internal: K::INTERNAL,
+            audience: K::AUDIENCE,
             policy: K::policy(),
             // A caller writes the payload and reads the result.
             payload_schema: SchemaSettings::draft2020_12()

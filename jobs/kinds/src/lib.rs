@@ -3,6 +3,7 @@
 mod audio;
 mod catalogue;
 mod mail_send;
+mod maintenance;
 mod media;
 mod media_probe;
 mod webhook_deliver;
@@ -12,8 +13,12 @@ pub use audio::{
     ChapterRange, EbuR128, Gap, Hls, LiveEnd, LoudnessMode, LoudnessReport, NormalizationType, Normalize, PictureSizes,
     Points, SilenceTrim, Source, SourceInfo, TagOptions, Thumbnails, Trim, Waveform,
 };
-pub use catalogue::{Catalogue, InvalidPayload, JobKind, KindInfo, catalogue};
+pub use catalogue::{Audience, Catalogue, InvalidPayload, JobKind, KindInfo, catalogue};
 pub use mail_send::{MailSend, MailSent, Notice};
+pub use maintenance::{
+    HealthProbe, HealthReport, HostMetrics, HostReport, MaintenanceRetention, PartHealth, RetentionOutcome,
+    RetentionReport, RollupReport, StatsRollup, Temperature,
+};
 pub use media::{Chapter, MediaNote};
 pub use media_probe::{MediaInfo, MediaProbe, MediaStream, StreamType};
 pub use webhook_deliver::{WEBHOOK_DELAYS, WebhookDeliver, WebhookDelivered};

@@ -6,7 +6,7 @@ use fourmi_model::{Policy, Priority, UserId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{InvalidPayload, JobKind};
+use crate::{Audience, InvalidPayload, JobKind};
 
 /// Sends a mail of the platform to one of its people. It names what to say and to whom by ids alone: addresses and names
 /// are looked up when it is sent, and stand in no payload.
@@ -58,7 +58,7 @@ impl JobKind for MailSend {
     const NAME: &'static str = "mail.send";
     const QUEUE: &'static str = "messaging";
     const SUMMARY: &'static str = "Sends a mail of the platform to one of its people.";
-    const INTERNAL: bool = true;
+    const AUDIENCE: Audience = Audience::Platform;
     type Output = MailSent;
 
     fn policy() -> Policy {
@@ -126,7 +126,11 @@ mod tests {
 
     #[test]
     fn the_platform_alone_sends_its_mails_and_messages() {
-        let internal: Vec<_> = catalogue().iter().filter(|kind| kind.internal).map(|kind| kind.name.as_str()).collect();
+        let internal: Vec<_> = catalogue()
+            .iter()
+            .filter(|kind| kind.audience == Audience::Platform)
+            .map(|kind| kind.name.as_str())
+            .collect();
         assert_eq!(internal, [MailSend::NAME, crate::WebhookDeliver::NAME]);
     }
 }

@@ -6,7 +6,7 @@ use fourmi_model::{Policy, Retention, WebhookEvent, WebhookId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::JobKind;
+use crate::{Audience, JobKind};
 
 /// Sends a message to a webhook, as Standard Webhooks 1.0.0 says. Address and secret are looked up when it is sent, and stand
 /// in no payload.
@@ -46,7 +46,7 @@ impl JobKind for WebhookDeliver {
     const NAME: &'static str = "webhook.deliver";
     const QUEUE: &'static str = "messaging";
     const SUMMARY: &'static str = "Sends a message to a webhook.";
-    const INTERNAL: bool = true;
+    const AUDIENCE: Audience = Audience::Platform;
     type Output = WebhookDelivered;
 
     fn policy() -> Policy {

@@ -165,6 +165,8 @@ pub struct JobRecord {
     pub job: Job,
     /// The worker process of its newest run.
     pub worker: Option<String>,
+    /// How long its newest run waited since it could start, in milliseconds, if it has run.
+    pub waited_ms: Option<u64>,
     /// The runs that did not succeed, oldest first; the newest fifty.
     pub runs: Vec<RunReport>,
 }

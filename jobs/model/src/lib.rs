@@ -16,6 +16,7 @@ mod progress;
 mod scale;
 mod schedule;
 mod state;
+mod stats;
 mod steering;
 mod tenant;
 mod webhook;
@@ -37,7 +38,11 @@ pub use policy::{Backoff, History, Isolation, Policy, PolicyOverrides, Retention
 pub use progress::Progress;
 pub use scale::{BusyProcess, MAX_PROCESSES, ScaleBounds, ScaleProcesses, ScaleSignal, ScaleSlots};
 pub use schedule::{Rule, ScheduleFire, ScheduleId, ScheduleInfo, ScheduledJob};
-pub use state::{FireOutcome, LogLevel, Missed, Overlap, ParentFailure, ParkReason, Priority, State, UnknownWord};
+pub use state::{
+    FireOutcome, HealthStatus, LogLevel, Missed, Overlap, ParentFailure, ParkReason, Priority, RetentionClass,
+    StatDimension, StatStep, State, UnknownWord,
+};
+pub use stats::{JobFigures, JobPoint, JobSeries, JobStats, Percentiles};
 pub use steering::{Limit, LimitName, LimitState, MAX_LIMITS, MAX_UNIQUE, Rate, TenantName, Unique, UniqueUntil};
 pub use tenant::TenantInfo;
 pub use webhook::{WebhookEvent, WebhookId, WebhookInfo, WebhookTarget};

@@ -149,7 +149,7 @@ pub struct ScheduleInfo {
     /// When it was made.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub created_at: Timestamp,
-    /// The id of the key or of the person that made it; `file` if it stands in the operator's file.
+    /// The id of the key or of the person that made it; `platform` if it belongs to the platform.
     pub created_by: String,
 }
 

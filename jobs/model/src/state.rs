@@ -1,5 +1,5 @@
-//! The closed sets of words: where a job is in its life, what it waits for, how urgent it is, what becomes of ticks, how grave a
-//! line of a log.
+//! The closed sets of words: where a job is in its life, what it waits for, how urgent it is, what becomes of ticks, how a part
+//! is, how grave a line of a log.
 
 use std::{fmt, str::FromStr};
 
@@ -187,6 +187,64 @@ words! {
         Missed = "missed",
         /// It has made none, because the queue refused it; `error` says why.
         Refused = "refused",
+    }
+}
+
+words! {
+    /// The length of the points of a statistic.
+    StatStep {
+        /// A minute.
+        Minute = "minute",
+        /// An hour.
+        Hour = "hour",
+        /// A day of UTC.
+        Day = "day",
+    }
+}
+
+words! {
+    /// What the jobs of a statistic are told apart by.
+    StatDimension {
+        /// The kind.
+        Kind = "kind",
+        /// The queue.
+        Queue = "queue",
+        /// The tenant.
+        Tenant = "tenant",
+    }
+}
+
+words! {
+    /// What retention deletes.
+    RetentionClass {
+        /// Records of finished jobs.
+        Jobs = "jobs",
+        /// Events of the audit log.
+        Events = "events",
+        /// Stored files.
+        Files = "files",
+        /// Sessions of people that are over.
+        Sessions = "sessions",
+        /// Links of mails that have expired or were used.
+        Tokens = "tokens",
+        /// Uploads that nobody goes on with.
+        Uploads = "uploads",
+        /// Content without a description, and descriptions without content.
+        Orphans = "orphans",
+    }
+}
+
+words! {
+    /// How a part of the platform is.
+    HealthStatus {
+        /// It is not there, and need not be.
+        NotConfigured = "not_configured",
+        /// It works.
+        Ok = "ok",
+        /// It works, but not as it should.
+        Degraded = "degraded",
+        /// It does not work.
+        Down = "down",
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 
 use fourmi_model::{Job, JobId, KindName, LogPage, ParkReason, QueueName, RunReport, State, Submission, TenantName};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::{
     Consumer, OutboxState, Pushed, QueueError, Refusal,
@@ -300,6 +301,19 @@ impl Queues {
     /// If Redis does not answer within two seconds.
     pub async fn health(&self) -> Result<RedisHealth, QueueError> {
         self.link.health().await
+    }
+
+    /// Writes, reads and deletes a key: Redis may answer and yet take nothing. Whether it gave back what it was given.
+    ///
+    /// # Errors
+    /// If Redis does not answer, or refuses.
+    pub async fn try_out(&self) -> Result<bool, QueueError> {
+        let mark = Uuid::new_v4().simple().to_string();
+        let key = format!("fourmi:canary:{mark}");
+        let () = self.link.query(redis::cmd("SET").arg(&key).arg(&mark).arg("EX").arg(60)).await?;
+        let read: Option<String> = self.link.query(redis::cmd("GET").arg(&key)).await?;
+        let deleted: u64 = self.link.query(redis::cmd("DEL").arg(&key)).await?;
+        Ok(read == Some(mark) && deleted == 1)
     }
 }
 

@@ -194,10 +194,18 @@ pub(crate) fn record(queue: &QueueName, mut fields: HashMap<String, String>) -> 
         tries.lines().map(|line| run_report(line).ok_or_else(|| QueueError::Corrupt(format!("a run of job {id}"))));
     let runs = runs.collect::<Result<_, _>>()?;
     let worker = hash.get("worker").cloned();
+    let waited_ms = waited_ms(&hash);
     let outcome = Some(outcome).filter(|text| !text.is_empty());
     let missing = || QueueError::Corrupt(format!("the entry of job {id} in the outbox"));
     let job = document(id.clone(), (hash, Some(envelope), outcome, progress))?.ok_or_else(missing)?;
-    Ok(JobRecord { job, worker, runs })
+    Ok(JobRecord { job, worker, waited_ms, runs })
+}
+
+/// A job waits since it was accepted or, if that was later, since it became due. One that was to run again and did not is due
+/// after its newest run.
+fn waited_ms(hash: &HashMap<String, String>) -> Option<u64> {
+    let number = |name: &str| hash.get(name).and_then(|text| text.parse::<u64>().ok());
+    number("start")?.checked_sub(number("at")?.max(number("due").unwrap_or(0)))
 }
 
 pub(crate) async fn counts(link: &Link, queue: &QueueName) -> Result<Counts, QueueError> {

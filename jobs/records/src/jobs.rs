@@ -11,6 +11,7 @@ use crate::{
     Records, RecordsError,
     row::{Cells, Columns, json, label, plain, whole},
     statement::{Statement, query_of},
+    stats,
     store::{Deletions as _, reading, writing},
 };
 
@@ -20,14 +21,14 @@ const ROWS: usize = 50;
 const INSERT: &str = "\
 INSERT INTO jobs (id, version, queue, kind, schema_version, state, error_code, priority, tags, correlation_id, run, attempts, \
   crashes, created_at, started_at, finished_at, deadline, worker, payload, progress, result, error, runs, tenant, \
-  submitted_by, flow) ";
+  submitted_by, flow, waited_ms) ";
 
 /// A row is replaced only by a newer one. What never changes of a job is left out.
 const REPLACE: &str = "\
  ON CONFLICT (id) DO UPDATE SET version = excluded.version, state = excluded.state, error_code = excluded.error_code, \
   run = excluded.run, attempts = excluded.attempts, crashes = excluded.crashes, started_at = excluded.started_at, \
   finished_at = excluded.finished_at, worker = excluded.worker, progress = excluded.progress, \
-  result = excluded.result, error = excluded.error, runs = excluded.runs \
+  result = excluded.result, error = excluded.error, runs = excluded.runs, waited_ms = excluded.waited_ms \
 WHERE excluded.version > jobs.version";
 
 impl Records {
@@ -45,9 +46,13 @@ impl Records {
                 let deleted = deleted.iter().map(|row| row.text("id")).collect::<Result<HashSet<_>, _>>()?;
                 rows.retain(|(id, _)| !deleted.contains(&Some(id.clone())));
             }
+            if let Some(ends_before) = ends_before(&rows) {
+                let rows_before = query_of!(ends_before).fetch_all(&mut *db).await?;
+                query_of!(stats::due(minutes(&rows, &rows_before)?)).execute(&mut *db).await?;
+            }
             for rows in rows.chunks(ROWS) {
                 let mut insert = QueryBuilder::new(INSERT);
-                insert.push_values(rows, |mut row, (id, JobRecord { job, worker, runs })| {
+                insert.push_values(rows, |mut row, (id, JobRecord { job, worker, waited_ms, runs })| {
                     row.push_bind(id)
                         .push_bind(whole(job.version))
                         .push_bind(job.queue.as_str())
@@ -63,7 +68,7 @@ impl Records {
                         .push_bind(i64::from(job.crashes))
                         .push_bind(job.created_at.as_millisecond())
                         .push_bind(job.started_at.map(Timestamp::as_millisecond))
-                        .push_bind(job.finished_at.unwrap_or(job.created_at).as_millisecond())
+                        .push_bind(end_of(job))
                         .push_bind(job.deadline.map(Timestamp::as_millisecond))
                         .push_bind(worker.as_deref().map(plain))
                         .push_bind(json(&job.payload))
@@ -73,7 +78,8 @@ impl Records {
                         .push_bind(json(runs))
                         .push_bind(job.tenant.as_ref().map(TenantName::as_str))
                         .push_bind(job.submitted_by.as_deref().map(label))
-                        .push_bind(Flow::of(job).as_ref().map(json));
+                        .push_bind(Flow::of(job).as_ref().map(json))
+                        .push_bind(waited_ms.map(whole));
                 });
                 insert.push(REPLACE);
                 written += insert.build().execute(&mut *db).await?.rows_affected();
@@ -124,6 +130,25 @@ fn deleted(rows: &[(String, &JobRecord)]) -> Statement {
     let mut statement = Statement::of("SELECT id FROM deleted_jobs WHERE id IN ");
     statement.bind_all(rows.iter().map(|(id, _)| id.as_str()));
     statement
+}
+
+/// When those of these jobs ended that are recorded already.
+fn ends_before(rows: &[(String, &JobRecord)]) -> Option<Statement> {
+    let mut statement = Statement::of("SELECT DISTINCT finished_at FROM jobs WHERE id IN ");
+    statement.bind_all(rows.iter().map(|(id, _)| id.as_str()));
+    (!rows.is_empty()).then_some(statement)
+}
+
+/// The minutes of whose statistics these jobs are a part, or were.
+fn minutes(rows: &[(String, &JobRecord)], before: &[impl Cells]) -> Result<BTreeSet<i64>, sqlx::Error> {
+    let now = rows.iter().map(|(_, record)| Ok(end_of(&record.job)));
+    let before = before.iter().map(|row| Ok(row.whole("finished_at")?.unwrap_or_default()));
+    now.chain(before).map(|end| end.map(stats::minute_of)).collect()
+}
+
+/// In milliseconds since 1970.
+fn end_of(job: &Job) -> i64 {
+    job.finished_at.unwrap_or(job.created_at).as_millisecond()
 }
 
 /// Makes the tags of these jobs findable, if they have any. They never change, but a job may end once more.
@@ -214,5 +239,10 @@ pub(crate) fn record(row: &dyn Cells) -> Result<JobRecord, RecordsError> {
         payload: row.json("payload")?.unwrap_or_default(),
         archived: true,
     };
-    Ok(JobRecord { job, worker: row.text("worker")?, runs: row.json("runs")?.unwrap_or_default() })
+    Ok(JobRecord {
+        job,
+        worker: row.text("worker")?,
+        waited_ms: row.optional_number("waited_ms")?,
+        runs: row.json("runs")?.unwrap_or_default(),
+    })
 }

@@ -81,6 +81,14 @@ impl<'a> Columns<'a> {
         T::try_from(number).map_err(|error| self.corrupt(column, error))
     }
 
+    pub(crate) fn optional_number<T: TryFrom<i64, Error: Display>>(
+        &self,
+        column: &str,
+    ) -> Result<Option<T>, RecordsError> {
+        let number = self.row.whole(column)?;
+        number.map(|number| T::try_from(number).map_err(|error| self.corrupt(column, error))).transpose()
+    }
+
     pub(crate) fn time(&self, column: &str) -> Result<Option<Timestamp>, RecordsError> {
         let ms = self.row.whole(column)?;
         ms.map(|ms| Timestamp::from_millisecond(ms).map_err(|error| self.corrupt(column, error))).transpose()

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    Amqp, ClientSettings, Data, Database, Door, Environment, Listen, Logging, Media, Metrics, Outbox, People,
+    Amqp, ClientSettings, Data, Database, Door, Environment, Keep, Listen, Logging, Media, Metrics, Outbox, People,
     PrivateRedis, Redis, Setting, SettingError, Streams, Traces, Uploads, Worker,
 };
 
@@ -41,6 +41,8 @@ impl Environment {
             People::read(self).err(),
             Worker::read(self).err(),
             Outbox::read(self).err(),
+            Keep::read(self).err(),
+            Keep::sees_to_itself(self).err(),
             Media::read(self).err(),
             Amqp::mistake(self),
             Metrics::read(self).err(),

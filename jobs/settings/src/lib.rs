@@ -4,6 +4,7 @@ mod concerns;
 mod door;
 mod effective;
 mod environment;
+mod keep;
 mod layout;
 mod metrics;
 mod people;
@@ -19,6 +20,7 @@ pub use concerns::{
 };
 pub use door::Door;
 pub use environment::{Environment, SettingError};
+pub use keep::{Keep, Maintenance};
 pub use layout::Data;
 pub use metrics::Metrics;
 pub use people::People;

@@ -135,6 +135,16 @@ settings! {
     KEEP_DONE = "FOURMI_KEEP_DONE", default "100000", form "a whole number from 0 to 10000000, such as 100000", Public;
     /// Failed jobs that a queue keeps in Redis at most; the oldest go first.
     KEEP_FAILED = "FOURMI_KEEP_FAILED", default "100000", form "a whole number from 0 to 10000000, such as 100000", Public;
+    /// How long finished jobs stay in the records.
+    KEEP_JOBS_DAYS = "FOURMI_KEEP_JOBS_DAYS", default "90", form "a whole number of days from 0 (for ever) to 36500, such as 90", Public;
+    /// How long events stay in the audit log.
+    KEEP_EVENTS_DAYS = "FOURMI_KEEP_EVENTS_DAYS", default "400", form "a whole number of days from 0 (for ever) to 36500, such as 400", Public;
+    /// How long stored files are kept; what a job that is not over or a schedule names stays.
+    KEEP_FILES_DAYS = "FOURMI_KEEP_FILES_DAYS", default "0", form "a whole number of days from 0 (for ever) to 36500, such as 30", Public;
+    /// Room that new jobs and files leave on the disk of the data folder, or a twentieth of the disk if that is less.
+    KEEP_FREE_BYTES = "FOURMI_KEEP_FREE_BYTES", default "256MiB", form "a number of bytes, or of KiB, MiB, GiB or TiB, such as 1GiB, or 0 for none", Public;
+    /// Whether `fourmi-schedules` sees to the platform's own maintenance.
+    MAINTENANCE = "FOURMI_MAINTENANCE", default "on", form "\"on\" or \"off\"", Public;
     /// Finished jobs of a queue that wait in Redis to be recorded at most; beyond that the oldest go without a record.
     OUTBOX_LIMIT = "FOURMI_OUTBOX_LIMIT", default "100000", form "a whole number from 1000 to 10000000, such as 100000", Public;
     /// AMQP broker that `fourmi-amqp` joins to the platform.

@@ -67,6 +67,7 @@ resume_schedule           schedule 401    200+ 404  200+  404      404     200+
 run_schedule              schedule 401    202  404  202   404      404     202
 list_ticks                schedule 401    200  404  200   404      404     200
 list_fires                schedule 401    200  404  200   404      404     200
+get_job_stats             -        401    403  403  200   403      200     200
 list_kinds                -        401    200  200  200   200      200     200
 get_kind                  -        401    200  200  200   200      200     200
 register_kind             -        401    403  403  201   403      201     201

@@ -77,6 +77,11 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
+/// The time in so many seconds.
+fn in_seconds(seconds: i64) -> String {
+    (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds)).to_string()
+}
+
 fn outcomes(fires: &[Value]) -> Vec<&str> {
     fires.iter().map(|fire| fire["outcome"].as_str().unwrap()).collect()
 }
@@ -273,6 +278,9 @@ async fn what_cannot_be_scheduled_is_refused_and_said_where() {
             "invalid_request",
             "ends_at",
         ),
+        (with(json!({"cron": "0 0 31 2 *"})), "invalid_request", "cron"),
+        (with(json!({"ends_at": "2020-01-01T00:00:00Z"})), "invalid_request", "ends_at"),
+        (with(json!({"cron": null, "every_s": 3_600, "ends_at": in_seconds(60)})), "invalid_request", "ends_at"),
         (with(json!({"overlap": "sometimes"})), "invalid_request", "overlap"),
         (with(json!({"job": {"kind": "x.unknown", "payload": {}}})), "unknown_kind", "job.kind"),
         (with(json!({"job": {"kind": "mail.send", "payload": {}}})), "kind_internal", "job.kind"),
@@ -301,6 +309,26 @@ async fn what_cannot_be_scheduled_is_refused_and_said_where() {
     let wanted = with(json!({"name": "b"}));
     let poor = clock.platform.request_as(key["secret"].as_str().unwrap(), "POST", "/schedules").json(&wanted);
     assert_eq!(problem(poor.send().await.unwrap(), 403).await, "scope_missing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_has_run_out_may_stay_and_is_not_made_so() {
+    let clock = Clock::open().await;
+    let job = json!({"kind": "x.tick", "payload": {}});
+    let mut wanted = json!({"name": "a", "every_s": 1, "ends_at": in_seconds(3), "job": job});
+    let made = answer(clock.platform.request("POST", "/schedules").json(&wanted), 201).await;
+    let path = format!("/schedules/{}", text(&made["id"]));
+    eventually_async("it runs out", async || {
+        let ticks = clock.platform.get(&format!("{path}/ticks")).await;
+        (ticks["ticks"] == json!([])).then_some(())
+    })
+    .await;
+    wanted["name"] = json!("b");
+    let changed = answer(clock.platform.request("PUT", &path).json(&wanted), 200).await;
+    assert_eq!(changed["name"], "b");
+    wanted["ends_at"] = json!("2020-01-01T00:00:00Z");
+    let refused = answer(clock.platform.request("PUT", &path).json(&wanted), 422).await;
+    assert_eq!(refused["detail"], "ends_at: no tick would ever come");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -161,6 +161,25 @@ async fn who_is_told_is_what_webhook_and_job_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn chores_are_told_to_none_but_the_webhooks_that_they_name() {
+    let post = Post::open().await;
+    let (all, _) = post.webhook(json!({})).await;
+    let (named, of_named) = post.webhook(json!({"events": []})).await;
+    let chore = json!({"kind": "health.probe", "payload": {}});
+    let mut naming = chore.clone();
+    naming["webhook"] = json!({"id": named});
+    post.ended(chore).await;
+    let told = post.ended(naming).await;
+    let plain = post.ended(json!({})).await;
+    let messages = post.receiver.wait_for(2).await;
+    let of_chore: Vec<_> = messages.into_iter().filter(|message| message.is_signed_by(&of_named)).collect();
+    assert_eq!(jobs(&of_chore), [told]);
+    let bodies = post.deliveries(&all).await.into_iter().map(|delivery| text(&delivery["body"]));
+    let of_all: Vec<Value> = bodies.map(|body| serde_json::from_str(&body).unwrap()).collect();
+    assert_eq!((of_all.len(), &of_all[0]["data"]["id"]), (1, &json!(plain)), "{of_all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_is_tried_again_under_the_same_id() {
     let post = Post::open().await;
     let (webhook, secret) = post.webhook(json!({})).await;

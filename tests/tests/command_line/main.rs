@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod maintenance;
 mod people;
 mod scaling;
 
@@ -12,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourmi_tests::{Program, Recording, eventually, long_recording};
+use fourmi_tests::{Platform, Program, Recording, eventually, long_recording};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -82,6 +83,33 @@ fn fourmi(url: &str, key_file: &str, arguments: &[&str]) -> Output {
     command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     command.env("FOURMI_URL", url).env("FOURMI_API_KEY_FILE", key_file).stdin(Stdio::null());
     command.output().unwrap()
+}
+
+/// Runs a command of `fourmi` on a platform that runs without `fourmi up`.
+fn run(platform: &Platform, arguments: &[&str]) -> Output {
+    fourmi(platform.url(), platform.data().join("api-key").to_str().unwrap(), arguments)
+}
+
+/// A command's document; it must succeed.
+fn document(platform: &Platform, arguments: &[&str]) -> Value {
+    let output = run(platform, &[arguments, &["--json"]].concat());
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What a person reads.
+fn text(platform: &Platform, arguments: &[&str]) -> String {
+    let output = run(platform, arguments);
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The code of the error that a command ends with.
+fn error(platform: &Platform, arguments: &[&str], exit: i32) -> String {
+    let output = run(platform, &[arguments, &["--json"]].concat());
+    assert_eq!(code(&output), exit, "{arguments:?}: {output:?}");
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    error["error"]["code"].as_str().unwrap().to_owned()
 }
 
 fn code(output: &Output) -> i32 {

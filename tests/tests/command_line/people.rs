@@ -1,37 +1,9 @@
 //! People, tenants and the audit log, as whoever runs a platform looks after them.
 
-use fourmi_tests::Platform;
-
 use super::*;
 
 /// A hash of bcrypt; nobody logs in with it here.
 const HASH: &str = "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW";
-
-fn run(platform: &Platform, arguments: &[&str]) -> Output {
-    fourmi(platform.url(), platform.data().join("api-key").to_str().unwrap(), arguments)
-}
-
-/// A command's document; it must succeed.
-fn document(platform: &Platform, arguments: &[&str]) -> Value {
-    let output = run(platform, &[arguments, &["--json"]].concat());
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// What a person reads.
-fn text(platform: &Platform, arguments: &[&str]) -> String {
-    let output = run(platform, arguments);
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The code of the error that a command ends with.
-fn error(platform: &Platform, arguments: &[&str], exit: i32) -> String {
-    let output = run(platform, &[arguments, &["--json"]].concat());
-    assert_eq!(code(&output), exit, "{arguments:?}: {output:?}");
-    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
-    error["error"]["code"].as_str().unwrap().to_owned()
-}
 
 #[tokio::test]
 async fn people_are_invited_found_changed_and_deleted() {

@@ -13,7 +13,7 @@ impl Up {
 
     /// `fourmi scale` with these arguments, in force: what it says of the queue `media`.
     fn scale(&self, arguments: &[&str]) -> Value {
-        self.json(&[&["scale"], arguments, &["--wait"]].concat())["queues"][0].clone()
+        of_media(&self.json(&[&["scale"], arguments, &["--wait"]].concat()))
     }
 
     /// The names of the media workers' processes that the registry knows.
@@ -29,6 +29,12 @@ impl Up {
         let events = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         events.filter(|it| it["event"] == event).collect()
     }
+}
+
+/// What is said of the media workers.
+fn of_media(scale: &Value) -> Value {
+    let queues = scale["queues"].as_array().unwrap();
+    queues.iter().find(|queue| queue["queue"] == "media").unwrap().clone()
 }
 
 /// Jobs that take some ten milliseconds each.
@@ -127,7 +133,7 @@ async fn a_platform_scales_itself_within_its_bounds() {
     up.program.wait_for_line(r#""to":2"#);
     load.all_ran_once().await;
     eventually("the idle ones end", || {
-        let processes = up.json(&["scale"])["queues"][0]["processes"].clone();
+        let processes = of_media(&up.json(&["scale"]))["processes"].clone();
         (&processes["wanted"], &processes["live"]) == (&json!(1), &json!(1))
     });
     // Somebody's number is heard, and whoever says it is told who goes on from there.
@@ -136,7 +142,7 @@ async fn a_platform_scales_itself_within_its_bounds() {
     eventually("the bounds hold", || {
         up.events("scaled").iter().any(|it| (&it["from"], &it["to"]) == (&json!(9), &json!(3)))
     });
-    assert_eq!(up.json(&["scale"])["queues"][0]["autoscale"], json!({"min": 1, "max": 3}));
+    assert_eq!(of_media(&up.json(&["scale"]))["autoscale"], json!({"min": 1, "max": 3}));
     assert_eq!(up.events("failed"), Vec::<Value>::new());
     up.stop();
 }

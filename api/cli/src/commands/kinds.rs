@@ -52,6 +52,9 @@ fn show(session: &Session, kind: &KindDocument) -> anyhow::Result<()> {
     if kind.internal {
         print::line("  for       the platform itself alone")?;
     }
+    if kind.operators_only {
+        print::line("  for       operators of the platform alone")?;
+    }
     print::line(&format!("\nPayload:\n{}", serde_json::to_string_pretty(&kind.payload_schema)?))?;
     print::line(&format!("\nResult:\n{}", serde_json::to_string_pretty(&kind.result_schema)?))
 }

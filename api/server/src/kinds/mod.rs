@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use fourmi_kinds::{Catalogue, InvalidPayload, KindInfo, catalogue};
+use fourmi_kinds::{Audience, Catalogue, InvalidPayload, KindInfo, catalogue};
 use fourmi_model::{KindName, Policy, QueueName, TenantName};
 use fourmi_records::{Records, RecordsError, RegisteredKind};
 use serde_json::{Value, value::RawValue};
@@ -209,9 +209,12 @@ impl Kind {
         }
     }
 
-    /// Whether only the platform itself submits its jobs.
-    pub(crate) fn is_internal(&self) -> bool {
-        matches!(self, Self::Compiled(kind) if kind.internal)
+    /// Who submits its jobs.
+    pub(crate) fn audience(&self) -> Audience {
+        match self {
+            Self::Compiled(kind) => kind.audience,
+            Self::Registered(_) => Audience::Everyone,
+        }
     }
 
     /// Reads a payload as JSON and gives it back in one writing, so that equal payloads are equal texts.

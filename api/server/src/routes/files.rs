@@ -19,6 +19,7 @@ use super::{
 use crate::{
     body,
     caller::Caller,
+    disk::Disk,
     links::Links,
     operation::{ANY, Group, JSON, Operation, Place, schema, state_of},
     problem::{Code, Problem},
@@ -31,6 +32,8 @@ pub struct Files {
     pub blobs: Blobs,
     /// Those that arrive in pieces.
     pub uploads: Uploads,
+    /// Whether there is room for new ones.
+    pub disk: Disk,
     /// The largest upload, in bytes.
     pub max_upload_bytes: u64,
     /// What opens a file without a key.

@@ -121,8 +121,9 @@ pub(super) fn operations() -> Vec<Operation> {
             .with_headers(&["Location", "Idempotency-Replayed"])
             .fails(&[Code::BadRequest, Code::InvalidHeader, Code::InvalidJson, Code::IdempotencyConflict])
             .fails(&[Code::PayloadTooLarge, Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload])
-            .fails(&[Code::KindInternal, Code::MissingFile, Code::UnknownParent, Code::Cycle])
-            .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable, Code::RecordsUnavailable]),
+            .fails(&[Code::KindInternal, Code::KindOperatorsOnly, Code::MissingFile, Code::UnknownParent, Code::Cycle])
+            .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable, Code::RecordsUnavailable])
+            .fails(&[Code::DiskFull]),
         Operation::new("get_flow", Method::GET, "/api/v1/flows/{id}", get_flow)
             .needs(&[Scope::JobsRead])
 .says("Shows the flow around a job", "The jobs that can be reached from it: those that it waits for, those that wait for it, its batch, those that it has made; 1,000 at most.")
@@ -143,6 +144,9 @@ async fn submit_flow(request: &mut Request, depot: &mut Depot, response: &mut Re
     let key = headers::idempotency_key(request.headers())?;
     let wanted: FlowSubmission<'_> = body::parse(body::read_up_to(request, MAX_BYTES).await?)?;
     let caller = Caller::of(depot)?;
+    for job in wanted.jobs.iter().chain(&wanted.then) {
+        jobs.check_room(&job.kind)?;
+    }
     for job in &wanted.jobs {
         jobs.keeper.limits().count_kind(&job.kind, &caller).await?;
     }

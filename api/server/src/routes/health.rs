@@ -1,6 +1,6 @@
 //! Whether the platform works.
 
-use fourmi_model::Scope;
+use fourmi_model::{HealthStatus, Scope};
 use salvo::{
     Depot, Response, handler,
     http::{Method, StatusCode},
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     body,
-    health::{Checkup, Report, Status},
+    health::{Checkup, Report},
     operation::{Group, JSON, Operation, schema, state_of},
     problem::Problem,
 };
@@ -19,14 +19,14 @@ use crate::{
 #[derive(Serialize, JsonSchema)]
 struct Ping {
     /// Always `ok`.
-    status: Status,
+    status: HealthStatus,
 }
 
 /// How the platform is.
 #[derive(Serialize, JsonSchema)]
 struct Health {
     /// The platform as a whole.
-    status: Status,
+    status: HealthStatus,
     /// Redis, which holds the jobs.
     redis: PartStatus,
     /// The database of what jobs leave behind.
@@ -41,7 +41,7 @@ struct Health {
 #[derive(Serialize, JsonSchema)]
 struct PartStatus {
     /// The part.
-    status: Status,
+    status: HealthStatus,
 }
 
 /// The routes.
@@ -75,14 +75,14 @@ pub(crate) fn table() -> Group {
 
 #[handler]
 async fn ping(response: &mut Response) -> Result<(), Problem> {
-    body::write(response, StatusCode::OK, &Ping { status: Status::Ok })
+    body::write(response, StatusCode::OK, &Ping { status: HealthStatus::Ok })
 }
 
 #[handler]
 async fn get_health(depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let checkup: Checkup = state_of(depot)?;
     let report = checkup.report().await;
-    let workers = report.workers.iter().map(|queue| queue.status).max().unwrap_or(Status::NotConfigured);
+    let workers = report.workers.iter().map(|queue| queue.status).max().unwrap_or(HealthStatus::NotConfigured);
     let part = |status| PartStatus { status };
     let health = Health {
         status: report.status,
@@ -101,6 +101,6 @@ async fn get_details(depot: &mut Depot, response: &mut Response) -> Result<(), P
     body::write(response, code(report.status), &*report)
 }
 
-fn code(status: Status) -> StatusCode {
-    if status == Status::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+fn code(status: HealthStatus) -> StatusCode {
+    if status == HealthStatus::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
 }

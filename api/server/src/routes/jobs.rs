@@ -10,6 +10,7 @@ use fourmi_model::{
 };
 use fourmi_queue::{Cancelled, Pushed, QueueError, Queues, Refusal, Retried, Update, Watcher};
 use fourmi_records::Records;
+use fourmi_retention::goes_on_when_full;
 use salvo::{
     Depot, Request, Response, handler,
     http::{
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     body,
     caller::Caller,
+    disk::Disk,
     door::Doorkeeper,
     headers,
     kinds::Kinds,
@@ -62,6 +64,8 @@ pub struct Jobs {
     pub kinds: Arc<Kinds>,
     /// The files that they name.
     pub blobs: Blobs,
+    /// Whether there is room for new ones.
+    pub disk: Disk,
     /// Who counts what is asked.
     pub keeper: Arc<Doorkeeper>,
     /// Cancelled when the server stops: whoever waits or follows is let go.
@@ -138,9 +142,9 @@ fn submit_operation() -> Operation {
         .answers(StatusCode::OK, JSON, schema::<Job>, "It is over already (`Prefer: wait`, or the key was known).")
         .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Unique-Conflict", "Preference-Applied"])
         .fails(&[Code::BadRequest, Code::InvalidHeader, Code::InvalidJson, Code::UnknownJob])
-        .fails(&[Code::KindInternal, Code::IdempotencyConflict, Code::PayloadTooLarge])
+        .fails(&[Code::KindInternal, Code::KindOperatorsOnly, Code::IdempotencyConflict, Code::PayloadTooLarge])
         .fails(&[Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload, Code::MissingFile, Code::UnknownParent])
-        .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable, Code::RecordsUnavailable])
+        .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable, Code::RecordsUnavailable, Code::DiskFull])
 }
 
 fn list_operation() -> Operation {
@@ -211,6 +215,7 @@ pub(super) async fn check(
     mut wanted: JobSubmission<'_>,
     key: Option<String>,
 ) -> Result<(JobId, Submission), Problem> {
+    jobs.check_room(&wanted.kind)?;
     if wanted.name.is_some() {
         return Err(Problem::field(Code::InvalidRequest, "name", "is for the jobs of a flow (POST /api/v1/flows)"));
     }
@@ -355,6 +360,11 @@ pub(super) fn answer(response: &mut Response, status: StatusCode, job: &Job) -> 
 }
 
 impl Jobs {
+    /// Refuses new jobs of this kind while a disk is full, unless operators make room by them.
+    pub(super) fn check_room(&self, kind: &str) -> Result<(), Problem> {
+        if goes_on_when_full(kind) { Ok(()) } else { self.disk.check() }
+    }
+
     /// Puts a job into its queue, again and again while Redis does not answer: the id is the same, so that it is
     /// accepted once, and a connection that broke unnoticed does not cost the caller an error.
     pub(super) async fn push(

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fourmi_kinds::Audience;
 use fourmi_model::{Isolation, KindName, Priority, QueueName, Scope, TenantName};
 use fourmi_records::{KindChange, RegisteredKind};
 use jiff::Timestamp;
@@ -55,6 +56,9 @@ struct KindDocument {
     /// Whether only the platform itself submits its jobs.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     internal: bool,
+    /// Whether only those submit its jobs who steer the queues of the whole platform (`queues:admin`, without a tenant).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    operators_only: bool,
     /// Whether a worker of another system has registered it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     registered: bool,
@@ -90,7 +94,8 @@ impl From<&Kind> for KindDocument {
             timeout_ms: u64::try_from(policy.timeout.as_millis()).unwrap_or(u64::MAX),
             priority: policy.priority,
             isolated: policy.isolation != Isolation::InProcess,
-            internal: kind.is_internal(),
+            internal: kind.audience() == Audience::Platform,
+            operators_only: kind.audience() == Audience::Operators,
             registered: matches!(kind, Kind::Registered(_)),
             tenant,
             payload_schema,

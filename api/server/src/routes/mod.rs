@@ -31,6 +31,7 @@ pub mod queues;
 mod resumable;
 mod scale;
 pub mod schedules;
+pub mod stats;
 mod submission;
 pub mod tenants;
 mod upload;

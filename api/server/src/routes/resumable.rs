@@ -126,6 +126,7 @@ async fn create_upload(request: &mut Request, depot: &mut Depot, response: &mut 
     if has_piece {
         tus::check_piece(request.headers())?;
     }
+    files.disk.check()?;
     let owner = owner(&Caller::of(depot)?);
     let announced = Announced { name, bytes, sha256, metadata: text, owner };
     let mut upload = files.uploads.announce(announced).await?;
@@ -211,6 +212,7 @@ async fn take_piece(files: &Files, request: &mut Request, upload: Upload) -> Res
     if upload.state == UploadState::Stored {
         return Ok(upload);
     }
+    files.disk.check()?;
     Ok(files.uploads.append(&upload.id, upload.offset, content(request), sha256).await?)
 }
 

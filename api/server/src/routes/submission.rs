@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fourmi_blobs::Blobs;
+use fourmi_kinds::Audience;
 use fourmi_model::{
     BlobId, JobId, KEY_LIFE, KEY_LIVES, KindName, LimitName, MAX_LIMITS, MAX_PAYLOAD_BYTES, MAX_TAGS, MAX_UNIQUE,
     ParentFailure, PolicyOverrides, Priority, Submission, TenantName, Unique, UniqueUntil, WebhookTarget,
@@ -113,10 +114,7 @@ impl JobSubmission<'_> {
         let tenant = self.tenant(caller)?;
         let unknown = || Problem::field(Code::UnknownKind, "kind", kinds.in_words(tenant.as_ref()));
         let kind = kinds.get(tenant.as_ref(), &self.kind).ok_or_else(unknown)?;
-        if kind.is_internal() {
-            let message = format!("the platform itself submits {}, and nobody else", kind.name());
-            return Err(Problem::field(Code::KindInternal, "kind", message));
-        }
+        check_audience(&kind, caller)?;
         let payload = check_payload(&kind, self.payload)?;
         self.check_times(Timestamp::now())?;
         self.check_labels()?;
@@ -251,6 +249,20 @@ pub(super) fn check_label(path: &str, label: &str, most: usize) -> Result<(), Pr
 
 pub(super) fn invalid(path: impl Into<String>, message: impl Into<String>) -> Problem {
     Problem::field(Code::InvalidRequest, path, message)
+}
+
+/// Refuses whoever the kind is not for.
+pub(super) fn check_audience(kind: &Kind, caller: &Caller) -> Result<(), Problem> {
+    let name = kind.name();
+    let (code, message) = match kind.audience() {
+        Audience::Everyone => return Ok(()),
+        Audience::Operators if caller.is_operator() => return Ok(()),
+        Audience::Operators => {
+            (Code::KindOperatorsOnly, format!("{name} is for callers with queues:admin who see the jobs of all"))
+        }
+        Audience::Platform => (Code::KindInternal, format!("the platform itself submits {name}, and nobody else")),
+    };
+    Err(Problem::field(code, "kind", message))
 }
 
 /// The payload in the kind's own writing.

@@ -43,6 +43,7 @@ pub(super) async fn upload_file(
     if content_length(request.headers()).is_some_and(|bytes| bytes > most) {
         return Err(BlobError::TooLarge { max_bytes: files.max_upload_bytes }.into());
     }
+    files.disk.check()?;
     let blob = match boundary {
         Some(boundary) => put_form(&files, &caller, name, &boundary, request).await?,
         None => put_body(&files, &caller, name, request).await?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fourmi_kinds::{JobKind, Notice, WebhookDeliver, catalogue};
+use fourmi_kinds::{Audience, JobKind, Notice, WebhookDeliver, catalogue};
 use fourmi_model::{Job, JobId, JobRecord, State, Submission, WebhookId};
 use fourmi_queue::{Outbox, QueueError, Refusal};
 use fourmi_records::{RecordsError, Webhook};
@@ -62,10 +62,6 @@ impl Consume for Announcer<'_> {
 fn messages(jobs: &[&Job], webhooks: &[Webhook]) -> Vec<(JobId, Submission)> {
     let mut messages = Vec::new();
     for job in jobs {
-        // The work of the platform itself is nobody's news.
-        if catalogue().get(job.kind.as_str()).is_some_and(|kind| kind.internal) {
-            continue;
-        }
         let told: Vec<_> = webhooks.iter().filter_map(|webhook| Some((webhook, is_told(webhook, job)?))).collect();
         // Most jobs have nobody to tell.
         if told.is_empty() {
@@ -88,10 +84,18 @@ fn is_told<'a>(webhook: &Webhook, job: &'a Job) -> Option<Option<&'a str>> {
     if let Some(target) = job.webhook.as_ref().filter(|target| target.id == webhook.id) {
         return Some(target.url.as_deref());
     }
+    if is_of_platform(job) {
+        return None;
+    }
     let is_of_tenant = webhook.tenant.is_none() || webhook.tenant == job.tenant;
     let is_own = !webhook.own_only || job.submitted_by.as_ref() == Some(&webhook.created_by);
     let event = fourmi_model::WebhookEvent::of(job)?;
     (is_of_tenant && is_own && webhook.events.contains(&event)).then_some(None)
+}
+
+/// Whether it is the work of the platform itself: mails, messages and chores, which come every minute, are nobody's news.
+fn is_of_platform(job: &Job) -> bool {
+    catalogue().get(job.kind.as_str()).is_some_and(|kind| kind.audience != Audience::Everyone)
 }
 
 /// The webhook that a message goes to.

@@ -152,16 +152,19 @@ impl Entry {
         Ok(touched.checked_add(self.life).unwrap_or(touched))
     }
 
+    fn is_over(&self, file: &File) -> io::Result<bool> {
+        Ok(self.expires_at(file)? <= SystemTime::now())
+    }
+
+    /// Whether what has arrived is too old.
+    pub(super) fn is_expired(&self) -> io::Result<bool> {
+        open_if_there(&self.path)?.map_or(Ok(false), |file| self.is_over(&file))
+    }
+
     /// Removes what is too old, unless somebody is at it; whether content was removed.
     pub(super) fn expire(&self) -> io::Result<bool> {
-        let is_over = |file: &File| Ok::<_, io::Error>(self.expires_at(file)? <= SystemTime::now());
-        let open = |path: &Path| match File::open(path) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        };
-        if let Some(file) = open(&self.path)? {
-            if !is_over(&file)? || file.try_lock().is_err() || !is_over(&file)? {
+        if let Some(file) = open_if_there(&self.path)? {
+            if !self.is_over(&file)? || file.try_lock().is_err() || !self.is_over(&file)? {
                 return Ok(false);
             }
             self.remove_content()?;
@@ -169,7 +172,7 @@ impl Entry {
             return Ok(true);
         }
         for path in [self.about_path(), self.path.with_extension("json.part")] {
-            if open(&path)?.is_some_and(|file| is_over(&file).unwrap_or(false)) {
+            if open_if_there(&path)?.is_some_and(|file| self.is_over(&file).unwrap_or(false)) {
                 remove_if_there(&path)?;
             }
         }
@@ -205,5 +208,13 @@ impl Entry {
     fn is_current(&self, file: &File) -> bool {
         let here = file.metadata().and_then(|opened| Ok((opened.ino(), fs::metadata(&self.path)?.ino())));
         here.is_ok_and(|(opened, named)| opened == named)
+    }
+}
+
+fn open_if_there(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }

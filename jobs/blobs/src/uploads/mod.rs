@@ -92,6 +92,11 @@ impl Uploads {
         Self { root: Arc::clone(blobs.root()), life }
     }
 
+    /// How long an upload is kept without another piece.
+    pub fn life(&self) -> Duration {
+        self.life
+    }
+
     /// Makes an upload; an empty file is stored at once.
     ///
     /// # Errors
@@ -164,9 +169,36 @@ impl Uploads {
         blocking(move || uploads.sweep_now().map_err(BlobError::storage("sweeping the folder of uploads"))).await
     }
 
+    /// How many uploads [`Uploads::sweep`] would remove.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub async fn expired(&self) -> Result<usize, BlobError> {
+        let uploads = self.clone();
+        let looking = BlobError::storage("looking at the uploads");
+        blocking(move || uploads.count_expired().map_err(looking)).await
+    }
+
+    fn count_expired(&self) -> io::Result<usize> {
+        let mut expired = 0;
+        for id in self.ids()? {
+            expired += usize::from(self.entry(&id).is_expired()?);
+        }
+        Ok(expired)
+    }
+
     fn sweep_now(&self) -> io::Result<usize> {
+        let mut swept = 0;
+        for id in self.ids()? {
+            swept += usize::from(self.entry(&id).expire()?);
+        }
+        Ok(swept)
+    }
+
+    /// Those of which something is there.
+    fn ids(&self) -> io::Result<BTreeSet<BlobId>> {
         let folder = match fs::read_dir(folder(&self.root)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
             folder => folder?,
         };
         let mut ids = BTreeSet::new();
@@ -174,11 +206,7 @@ impl Uploads {
             let name = item?.file_name();
             ids.extend(name.to_str().and_then(|name| name.split('.').next()?.parse::<BlobId>().ok()));
         }
-        let mut swept = 0;
-        for id in ids {
-            swept += usize::from(self.entry(&id).expire()?);
-        }
-        Ok(swept)
+        Ok(ids)
     }
 
     fn entry(&self, id: &BlobId) -> Entry {

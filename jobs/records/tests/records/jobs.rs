@@ -59,7 +59,7 @@ pub(crate) fn record(state: State, version: u64) -> JobRecord {
     };
     let run =
         RunReport { run: 1, worker: "w1".into(), started_at: time(1), ended_at: time(2), duration_ms: 1_000, error };
-    JobRecord { job, worker: Some("w2".into()), runs: vec![run] }
+    JobRecord { job, worker: Some("w2".into()), waited_ms: Some(1_500), runs: vec![run] }
 }
 
 async fn a_record_is_read_as_it_was_written(place: Place) {

@@ -32,7 +32,9 @@ async fn the_outbox_holds_all_that_is_known_of_a_finished_job(bench: Bench) {
     let batch = outbox.take(10).await.unwrap();
     let runs = bench.queues.runs(&id).await.unwrap();
     assert_eq!(runs.len(), 1);
-    assert_eq!(batch.records, [JobRecord { job: bench.job(&id).await, worker: Some("w1".into()), runs }]);
+    let waited_ms = batch.records[0].waited_ms;
+    assert!(waited_ms.is_some_and(|ms| ms < 10_000), "{waited_ms:?}");
+    assert_eq!(batch.records, [JobRecord { job: bench.job(&id).await, worker: Some("w1".into()), waited_ms, runs }]);
     assert_eq!(
         bench.queues.outbox(&bench.name, Consumer::Records).await.unwrap().map(|outbox| outbox.waiting),
         Some(1)

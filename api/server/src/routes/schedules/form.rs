@@ -163,6 +163,9 @@ impl ScheduleForm {
         };
         let timetable =
             Timetable::read(&rule, before.created_at).map_err(|error| invalid(error.field, error.reason))?;
+        if rule != before.rule {
+            check_comes(&rule, before.created_at, now)?;
+        }
         let order_form = order_form(jobs, caller, before.tenant.as_ref(), &self.job, &timetable, now).await?;
         let goes_on = before.rule == rule && !before.paused && before.standing.next_tick.is_some();
         let mut schedule = Schedule {
@@ -183,6 +186,20 @@ impl ScheduleForm {
         }
         Ok(schedule)
     }
+}
+
+/// Refuses a rule by which no tick comes from now on. One that stays as it is may have run out.
+fn check_comes(rule: &Rule, created_at: Timestamp, now: Timestamp) -> Result<(), Problem> {
+    let comes = |rule: &Rule| Timetable::read(rule, created_at).is_ok_and(|timetable| timetable.after(now).is_some());
+    if comes(rule) {
+        return Ok(());
+    }
+    let field = match rule {
+        _ if comes(&Rule { ends_at: None, ..rule.clone() }) => "ends_at",
+        Rule { cron: Some(_), .. } => "cron",
+        _ => "every_s",
+    };
+    Err(invalid(field, "no tick would ever come"))
 }
 
 /// From now on no tick comes.

@@ -25,7 +25,7 @@ use crate::{
     problem::{Code, Problem},
     query::{self, Query},
     redis::in_time,
-    routes::jobs::Jobs,
+    routes::{jobs::Jobs, submission::check_audience},
 };
 
 /// The most schedules of a tenant.
@@ -82,7 +82,8 @@ pub fn group(jobs: Arc<Jobs>) -> Group {
 pub(crate) fn table() -> Group {
     let write = &[Scope::SchedulesWrite];
     let body = &[Code::BadRequest, Code::InvalidJson, Code::PayloadTooLarge, Code::InvalidRequest];
-    let job = &[Code::UnknownKind, Code::KindInternal, Code::InvalidPayload, Code::MissingFile, Code::ForeignTenant];
+    let of_kind = &[Code::UnknownKind, Code::KindInternal, Code::KindOperatorsOnly];
+    let job = &[Code::InvalidPayload, Code::MissingFile, Code::ForeignTenant];
     let operations = vec![
         Operation::new("create_schedule", Method::POST, "/api/v1/schedules", create_schedule)
             .needs(write)
@@ -95,6 +96,7 @@ pub(crate) fn table() -> Group {
             .answers(StatusCode::CREATED, JSON, schema::<ScheduleInfo>, "The schedule.")
             .with_headers(&["Location"])
             .fails(body)
+            .fails(of_kind)
             .fails(job)
             .fails(&[Code::UnknownTenant, Code::NameTaken, Code::TooManySchedules, Code::RecordsUnavailable]),
         Operation::new("list_schedules", Method::GET, "/api/v1/schedules", list_schedules)
@@ -118,6 +120,7 @@ pub(crate) fn table() -> Group {
             .reads(JSON, schema::<ScheduleForm>)
             .answers(StatusCode::OK, JSON, schema::<ScheduleInfo>, "The schedule.")
             .fails(body)
+            .fails(of_kind)
             .fails(job)
             .fails(&[Code::NameTaken, Code::ChangedMeanwhile]),
         identified("delete_schedule", Method::DELETE, "/api/v1/schedules/{id}", delete_schedule)
@@ -134,7 +137,8 @@ pub(crate) fn table() -> Group {
         identified("run_schedule", Method::POST, "/api/v1/schedules/{id}/run", run_schedule)
             .says("Makes its job now", "Whatever is due, also while it is paused. The tick of its payload is this moment.")
             .answers(StatusCode::ACCEPTED, JSON, schema::<Ran>, "The job is accepted.")
-            .fails(&[Code::InvalidRequest, Code::QueueFull, Code::RedisFull, Code::RedisUnavailable]),
+            .fails(&[Code::KindOperatorsOnly, Code::InvalidRequest, Code::QueueFull, Code::RedisFull])
+            .fails(&[Code::RedisUnavailable, Code::DiskFull]),
         identified("list_ticks", Method::GET, "/api/v1/schedules/{id}/ticks", list_ticks)
             .says("Lists the next ticks of a schedule", "")
             .takes(Place::Query, "count", schema::<Count>, "How many at most.")
@@ -264,7 +268,12 @@ async fn resume_schedule(request: &mut Request, depot: &mut Depot, response: &mu
 async fn run_schedule(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let (jobs, schedule) = named(request, depot).await?;
     let caller = submitter(depot)?;
-    jobs.keeper.limits().count_kind(schedule.job.kind.as_str(), &caller).await?;
+    let kind = schedule.job.kind.as_str();
+    jobs.keeper.limits().count_kind(kind, &caller).await?;
+    jobs.check_room(kind)?;
+    if let Some(kind) = jobs.kinds.get(schedule.tenant.as_ref(), kind) {
+        check_audience(&kind, &caller)?;
+    }
     let form: OrderForm = serde_json::from_str(&schedule.order_form).map_err(Problem::internal)?;
     let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond()).map_err(Problem::internal)?;
     let tick = Tick {

@@ -1,4 +1,6 @@
-//! Schedules: how late they are when many are due at once, and what they cost while none is.
+//! Schedules: how late they are when many are due at once, what they cost while none is, and what retention costs others.
+
+mod retention;
 
 use std::time::{Duration, Instant};
 
@@ -64,6 +66,7 @@ pub async fn run(mut report: Report) -> Report {
         shares.push((cpu_of(scheduler.pid()) - before) / begun.elapsed().as_secs_f64() * 100.0);
     }
     report.add(&Figure::of("idle_cpu_percent", "%", Goal::AtMost(2.0), &shares));
+    retention::run(&mut report).await;
     report
 }
 

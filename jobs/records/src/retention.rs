@@ -1,0 +1,209 @@
+//! Deleting what is older than it is kept, in steps that let others write between them.
+
+use fourmi_model::QueueName;
+use jiff::Timestamp;
+
+use crate::{
+    Records, RecordsError,
+    row::{Cells, Columns},
+    statement::{Statement, query_of},
+    store::{Change, PRUNING, reading, writing},
+    walk::Place,
+};
+
+/// Rows of one step: some ten milliseconds of work.
+const STEP: i64 = 2_000;
+
+/// Jobs with this tag are never deleted because of their age.
+pub const LEGAL_HOLD: &str = "legal-hold";
+
+const IS_HELD: &str = "EXISTS (SELECT 1 FROM job_tags held WHERE held.id = jobs.id AND held.tag = 'legal-hold')";
+
+const OLD_SESSIONS: &str = "sessions WHERE expires_at < $1 OR revoked_at < $1";
+
+const OLD_TOKENS: &str = "one_time_tokens WHERE expires_at < $1 OR used_at < $1";
+
+const OLD_EVENTS: &str = "audit_events WHERE happened_at < $1";
+
+const NEEDED_FILES: &str = r#"
+SELECT job FROM schedules WHERE job LIKE '%"file-%'
+UNION ALL SELECT payload || coalesce(result, '') FROM job_tags held CROSS JOIN jobs
+WHERE held.tag = 'legal-hold' AND jobs.id = held.id AND (payload LIKE '%"file-%' OR result LIKE '%"file-%')"#;
+
+/// Which jobs are old.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OldJobs {
+    /// Those that ended before this time.
+    pub before: Timestamp,
+    /// Of this queue alone.
+    pub queue: Option<QueueName>,
+}
+
+/// What one step did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletedJobs {
+    /// How many were deleted.
+    pub deleted: u64,
+    /// Where the next step begins, if this was not the last.
+    pub next: Option<NextJobs>,
+}
+
+/// Where a step begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextJobs(Place);
+
+impl Records {
+    /// Deletes some old jobs, the oldest first, but for those with the tag [`LEGAL_HOLD`]. Their statistics stay: have them
+    /// added up before ([`Records::roll_up`]).
+    ///
+    /// # Errors
+    /// If the database does not answer, or refuses; then nothing is deleted.
+    pub async fn delete_old_jobs(&self, old: &OldJobs, start: Option<&NextJobs>) -> Result<DeletedJobs, RecordsError> {
+        let start = start.map(|next| &next.0);
+        let end = self.end_of_step(old, start).await?;
+        let mut tags = Statement::of("DELETE FROM job_tags WHERE id IN (SELECT id FROM jobs WHERE ");
+        push_range(&mut tags, old, start, end.as_ref());
+        tags.push(format_args!(" AND NOT {IS_HELD})"));
+        let mut jobs = Statement::of("DELETE FROM jobs WHERE ");
+        push_range(&mut jobs, old, start, end.as_ref());
+        jobs.push(format_args!(" AND NOT {IS_HELD}"));
+        let deleted = writing!(self, |db| {
+            // The platform's own chores are no part of what anybody counts again.
+            if old.queue.is_none() {
+                db.run(kept_since("jobs", old.before)).await?;
+            }
+            db.run(tags).await?;
+            db.run(jobs).await?
+        })?;
+        Ok(DeletedJobs { deleted, next: end.map(NextJobs) })
+    }
+
+    /// How many jobs are old, and how many of them are held.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn count_old_jobs(&self, old: &OldJobs) -> Result<(u64, u64), RecordsError> {
+        let mut all = Statement::of("SELECT '' AS id, count(*) AS number FROM jobs WHERE ");
+        push_range(&mut all, old, None, None);
+        let mut held = Statement::of(
+            "SELECT '' AS id, count(*) AS number FROM job_tags held CROSS JOIN jobs \
+             WHERE held.tag = 'legal-hold' AND jobs.id = held.id AND ",
+        );
+        push_range(&mut held, old, None, None);
+        Ok((self.count_rows(all).await?, self.count_rows(held).await?))
+    }
+
+    /// Where a step ends, if more comes behind it.
+    async fn end_of_step(&self, old: &OldJobs, start: Option<&Place>) -> Result<Option<Place>, RecordsError> {
+        let mut statement = Statement::of("SELECT jobs.id, jobs.finished_at FROM jobs WHERE ");
+        push_range(&mut statement, old, start, None);
+        statement.push(" ORDER BY jobs.finished_at, jobs.id LIMIT 1 OFFSET ").bind(STEP - 1);
+        let row = reading!(self, |db| match query_of!(statement).fetch_optional(db).await? {
+            Some(row) => Some((row.whole("finished_at")?, row.text("id")?)),
+            None => None,
+        })?;
+        Ok(row.map(|(time, id)| Place { time: time.unwrap_or_default(), id: id.unwrap_or_default() }))
+    }
+
+    /// Deletes some events of the audit log that are older, the oldest first, and gives how many; none if there are no more.
+    ///
+    /// # Errors
+    /// If the database does not answer, or refuses; then nothing is deleted.
+    pub async fn delete_old_events(&self, before: Timestamp) -> Result<u64, RecordsError> {
+        let delete = Statement::of(format_args!(
+            "DELETE FROM audit_events WHERE id IN (SELECT id FROM {OLD_EVENTS} ORDER BY happened_at, id LIMIT $2)"
+        ));
+        let delete = delete.with(before).with(STEP);
+        writing!(self, |db| {
+            db.take_turn(PRUNING).await?;
+            db.run(kept_since("events", before)).await?;
+            db.run(delete).await?
+        })
+    }
+
+    /// How many events of the audit log are older.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn count_old_events(&self, before: Timestamp) -> Result<u64, RecordsError> {
+        self.count_of(OLD_EVENTS, before).await
+    }
+
+    /// How many sessions were over before.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn count_old_sessions(&self, before: Timestamp) -> Result<u64, RecordsError> {
+        self.count_of(OLD_SESSIONS, before).await
+    }
+
+    /// How many tokens had expired or were used before.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn count_old_one_times(&self, before: Timestamp) -> Result<u64, RecordsError> {
+        self.count_of(OLD_TOKENS, before).await
+    }
+
+    async fn count_of(&self, rows: &str, before: Timestamp) -> Result<u64, RecordsError> {
+        let question = Statement::of(format!("SELECT '' AS id, count(*) AS number FROM {rows}"));
+        self.count_rows(question.with(before)).await
+    }
+
+    async fn count_rows(&self, question: Statement) -> Result<u64, RecordsError> {
+        reading!(self, |db| Columns::of("count of", &query_of!(question).fetch_one(db).await?)?.number("number")?)
+    }
+
+    /// JSON that may name stored files which must stay: the jobs of schedules, and payloads and results of held jobs.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn texts_with_needed_files(&self) -> Result<Vec<String>, RecordsError> {
+        reading!(self, |db| sqlx::query_scalar(NEEDED_FILES).fetch_all(db).await?)
+    }
+}
+
+/// Notes that what is older than this may be gone.
+pub(crate) fn kept_since(class: &str, time: Timestamp) -> Statement {
+    let note = "INSERT INTO kept_since (class, time) VALUES ($1, $2) \
+                ON CONFLICT (class) DO UPDATE SET time = excluded.time WHERE kept_since.time < excluded.time";
+    Statement::of(note).with(class).with(time)
+}
+
+/// The old jobs after one place, up to another.
+fn push_range(statement: &mut Statement, old: &OldJobs, start: Option<&Place>, end: Option<&Place>) {
+    statement.push("jobs.finished_at < ").bind(old.before);
+    if let Some(queue) = &old.queue {
+        statement.push(" AND jobs.queue = ").bind(queue.as_str());
+    }
+    for (place, comparison) in [(start, ">"), (end, "<=")] {
+        if let Some(Place { time, id }) = place {
+            statement.push(format_args!(" AND (jobs.finished_at, jobs.id) {comparison} "));
+            statement.push("(").bind(*time).push(", ").bind(id.as_str()).push(")");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn a_step_looks_at_its_own_jobs_only() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let records = Records::open(&folder.path().join("records.db")).await.unwrap();
+        let Store::Sqlite(sqlite) = &records.store else { unreachable!("it is a file") };
+        let place = Place { time: 7, id: "media-7".to_owned() };
+        for (queue, index) in [(None, "jobs_newest"), (Some("media".parse().unwrap()), "jobs_by_end")] {
+            let old = OldJobs { before: Timestamp::now(), queue };
+            let mut statement = Statement::of("EXPLAIN QUERY PLAN DELETE FROM jobs WHERE ");
+            push_range(&mut statement, &old, Some(&place), Some(&place));
+            statement.push(format_args!(" AND NOT {IS_HELD}"));
+            let steps = query_of!(statement).fetch_all(&sqlite.readers).await.unwrap();
+            let steps: Vec<_> = steps.iter().map(|row| row.text("detail").unwrap().unwrap()).collect();
+            assert!(steps[0].starts_with("SEARCH jobs") && steps[0].contains(index), "{steps:#?}");
+            assert!(steps[0].contains("(finished_at,id)>"), "{steps:#?}");
+        }
+    }
+}
