@@ -111,6 +111,8 @@ pub(crate) enum Command {
     Workers(commands::workers::WorkersArguments),
     /// Let a worker process end once its jobs have
     Drain(commands::workers::OneWorker),
+    /// Show how the providers of messages are, and what was spent with them
+    Providers(commands::providers::ProvidersArguments),
     /// Show how many jobs ended, how well, and how long they waited and ran
     Stats(commands::stats::StatsArguments),
     /// Look at limits of queues and weights of tenants, or set them
@@ -131,6 +133,15 @@ pub(crate) enum Command {
     /// Tell apps of the ends of jobs, and look at what they were told
     #[command(subcommand)]
     Webhooks(commands::webhooks::WebhooksCommand),
+    /// Try, count and decide on text messages
+    #[command(subcommand)]
+    Sms(commands::sms::SmsCommand),
+    /// List, register and delete devices, to which push notifications go
+    #[command(subcommand)]
+    Devices(commands::devices::DevicesCommand),
+    /// Look at addresses that get no messages any more, add or remove them
+    #[command(subcommand)]
+    Suppressions(commands::suppressions::SuppressionsCommand),
     /// Show who did what that concerns security, newest first
     Audit(commands::audit::AuditArguments),
     /// Delete what is old, add up statistics, try every part or measure the machine, now

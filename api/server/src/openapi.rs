@@ -283,8 +283,8 @@ mod tests {
 
     use super::*;
     use crate::routes::{
-        audit, auth, docs, files, health, jobs, keys, kinds, metrics, queues, schedules, stats, tenants, users,
-        webhooks, work, workers,
+        audit, auth, devices, docs, files, health, jobs, keys, kinds, metrics, providers, queues, schedules, sms,
+        stats, suppressions, tenants, users, webhooks, work, workers,
     };
 
     fn all() -> Vec<Group> {
@@ -293,7 +293,11 @@ mod tests {
             files::table(),
             schedules::table(),
             stats::table(),
+            providers::table(),
+            sms::table(),
             webhooks::table(),
+            devices::table(),
+            suppressions::table(),
             kinds::table(),
             work::table(),
             queues::table(),

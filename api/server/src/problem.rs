@@ -83,7 +83,9 @@ codes! {
     UnknownUser = NOT_FOUND "unknown_user", "There is no such person";
     UnknownSession = NOT_FOUND "unknown_session", "There is no such session";
     UnknownWebhook = NOT_FOUND "unknown_webhook", "There is no such webhook";
+    UnknownDevice = NOT_FOUND "unknown_device", "There is no such device";
     UnknownSchedule = NOT_FOUND "unknown_schedule", "There is no such schedule";
+    UnknownSuppression = NOT_FOUND "unknown_suppression", "The address is not among those that get nothing";
     TenantNotFound = NOT_FOUND "unknown_tenant", "There is no such tenant";
     KindNotFound = NOT_FOUND "unknown_kind", "There is no such kind of job";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed", "This address does not know this method";
@@ -110,6 +112,7 @@ codes! {
     ChangedMeanwhile = CONFLICT "changed_meanwhile", "Somebody else has changed it in this moment";
     UniqueConflict = CONFLICT "unique_conflict", "Another job of its like is there, which the key does not see";
     NotOver = CONFLICT "not_over", "The job is not over";
+    NotUncertain = CONFLICT "not_uncertain", "It is known whether the message was sent";
     NotRetryable = CONFLICT "not_retryable", "The job cannot be retried in its state";
     OffsetConflict = CONFLICT "offset_conflict", "The piece does not begin where the upload ends";
     UploadExpired = GONE "upload_expired", "Nothing of the upload is kept any more";

@@ -29,12 +29,14 @@ use crate::{
     links::Links,
     people::People,
     routes::{
-        audit, auth,
+        audit, auth, devices,
         erase::keep_erasing,
         files::{self, Files},
         health,
         jobs::{self, Jobs},
-        keys as key_routes, kinds, metrics, queues, schedules, stats, tenants, users, webhooks,
+        keys as key_routes, kinds, metrics, providers, queues, schedules,
+        sms::{self, Sms},
+        stats, suppressions, tenants, users, webhooks,
         work::{self, Work},
         workers,
     },
@@ -145,6 +147,7 @@ impl Server {
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&people).keep_up()));
         archiver::start(&queues, &records, outbox, &stop).await?;
         let secrets = Secrets::load(&settings.people.secrets, &settings.data)?;
+        let of_receipts = Arc::new(Secrets::load(&settings.people.secrets, &settings.data)?);
         let hooks =
             Webhooks::start(records.clone(), queues.clone(), secrets, Arc::clone(&people), outbox, &stop).await?;
         // A cancel by HTTP must move the jobs that wait even if no worker lives.
@@ -188,7 +191,11 @@ impl Server {
             files::group(files),
             schedules::group(Arc::clone(&jobs)),
             stats::group(records.clone()),
+            providers::group(records.clone()),
+            sms::group(Sms { jobs: Arc::clone(&jobs), secrets: of_receipts }),
+            suppressions::group(Arc::clone(&hooks)),
             webhooks::group(jobs, hooks),
+            devices::group(records.clone()),
             kinds::group(kinds),
             work::group(Arc::new(work)),
             queues::group(queues.clone()),

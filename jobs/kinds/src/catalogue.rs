@@ -8,8 +8,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
-    AudioDerive, AudioExtract, AudioLive, HealthProbe, HostMetrics, MailSend, MaintenanceRetention, MediaProbe,
-    StatsRollup, WebhookDeliver,
+    AudioDerive, AudioExtract, AudioLive, ChatAlert, HealthProbe, HostMetrics, MailNotice, MailSend,
+    MaintenanceRetention, MediaProbe, PushFanout, PushSend, SmsReceipt, SmsSend, StatsRollup, WebhookDeliver,
 };
 
 /// Every kind that this build knows.
@@ -22,11 +22,17 @@ pub fn catalogue() -> &'static Catalogue {
             .with::<AudioDerive>()
             .with::<AudioExtract>()
             .with::<AudioLive>()
+            .with::<ChatAlert>()
             .with::<HealthProbe>()
             .with::<HostMetrics>()
+            .with::<MailNotice>()
             .with::<MailSend>()
             .with::<MaintenanceRetention>()
             .with::<MediaProbe>()
+            .with::<PushFanout>()
+            .with::<PushSend>()
+            .with::<SmsReceipt>()
+            .with::<SmsSend>()
             .with::<StatsRollup>()
             .with::<WebhookDeliver>()
     });

@@ -2,10 +2,14 @@
 
 mod audio;
 mod catalogue;
+mod chat_alert;
+mod mail_notice;
 mod mail_send;
 mod maintenance;
 mod media;
 mod media_probe;
+mod push;
+mod sms;
 mod webhook_deliver;
 
 pub use audio::{
@@ -14,11 +18,21 @@ pub use audio::{
     Points, SilenceTrim, Source, SourceInfo, TagOptions, Thumbnails, Trim, Waveform,
 };
 pub use catalogue::{Audience, Catalogue, InvalidPayload, JobKind, KindInfo, catalogue};
-pub use mail_send::{MailSend, MailSent, Notice};
+pub use chat_alert::{ChatAlert, ChatAlerted, Severity};
+pub use mail_notice::{MailNotice, MailNoticed, Notice};
+pub use mail_send::{MailAttachment, MailRefusal, MailSend, MailSent};
 pub use maintenance::{
     HealthProbe, HealthReport, HostMetrics, HostReport, MaintenanceRetention, PartHealth, RetentionOutcome,
     RetentionReport, RollupReport, StatsRollup, Temperature,
 };
 pub use media::{Chapter, MediaNote};
 pub use media_probe::{MediaInfo, MediaProbe, MediaStream, StreamType};
+pub use push::{
+    PushAudience, PushContent, PushFannedOut, PushFanout, PushOutcome, PushPriority, PushSend, PushSent, PushState,
+    PushTarget,
+};
+pub use sms::{
+    MAX_SEGMENTS, SMS_ATTEMPTS, SMS_RECEIPT_DELAYS, SmsEncoding, SmsPurpose, SmsReceipt, SmsReceived, SmsSend, SmsSent,
+    SmsSize, mobile_number, transliterate,
+};
 pub use webhook_deliver::{WEBHOOK_DELAYS, WebhookDeliver, WebhookDelivered};

@@ -72,7 +72,7 @@ impl Failure {
     pub fn park(reason: ParkReason, message: impl Into<String>) -> Self {
         let class = match reason {
             ParkReason::NotConfigured => ErrorClass::NotConfigured,
-            ParkReason::Offline | ParkReason::ProviderDown => ErrorClass::Unavailable,
+            ParkReason::Offline | ParkReason::ProviderDown | ParkReason::Uncertain => ErrorClass::Unavailable,
         };
         Self::new(NextStep::Park { reason }, class, reason.as_str(), message)
     }

@@ -131,6 +131,51 @@ pub enum Language {
     French,
 }
 
+/// What a link in a mail to a person is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkPurpose {
+    /// To show that somebody reads the mail of an address.
+    ConfirmEmail,
+    /// To choose a new password.
+    ResetPassword,
+    /// To choose a first password.
+    Invitation,
+}
+
+impl LinkPurpose {
+    /// Every purpose.
+    pub const ALL: &[Self] = &[Self::ConfirmEmail, Self::ResetPassword, Self::Invitation];
+
+    /// The word that stands for it everywhere.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfirmEmail => "confirm_email",
+            Self::ResetPassword => "reset_password",
+            Self::Invitation => "invitation",
+        }
+    }
+
+    /// The page of the app that the link leads to.
+    pub const fn page(self) -> &'static str {
+        match self {
+            Self::ConfirmEmail => "confirm-email",
+            Self::ResetPassword => "reset-password",
+            Self::Invitation => "accept-invitation",
+        }
+    }
+}
+
+impl FromStr for LinkPurpose {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        Self::ALL.iter().copied().find(|purpose| purpose.as_str() == text).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|purpose| purpose.as_str()).collect();
+            UnknownWord::new(text, &known)
+        })
+    }
+}
+
 /// What people say of themselves.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Profile {

@@ -111,6 +111,8 @@ words! {
         Offline = "offline",
         /// The other side is down.
         ProviderDown = "provider_down",
+        /// Nobody knows whether it was done, and doing it twice would harm: a person decides.
+        Uncertain = "uncertain",
     }
 }
 
@@ -121,6 +123,7 @@ impl ParkReason {
             Self::NotConfigured => "the operator sets up what is missing and unparks the jobs that wait for it",
             Self::Offline => "the other side can be reached again and the jobs that wait for it are unparked",
             Self::ProviderDown => "the other side is back and the jobs that wait for it are unparked",
+            Self::Uncertain => "a person says whether it was done",
         }
     }
 }
@@ -231,6 +234,78 @@ words! {
         Uploads = "uploads",
         /// Content without a description, and descriptions without content.
         Orphans = "orphans",
+        /// Devices that were not seen for long: their tokens have expired.
+        Devices = "devices",
+        /// What is known of text messages: numbers, and what became of them.
+        Messages = "messages",
+    }
+}
+
+words! {
+    /// What a device is.
+    DevicePlatform {
+        /// A telephone or tablet with Android.
+        Android = "android",
+        /// A telephone or tablet of Apple.
+        Ios = "ios",
+        /// A browser.
+        Web = "web",
+    }
+}
+
+words! {
+    /// What sort of address the token of a device is.
+    #[derive(Default)]
+    TokenKind {
+        /// A registration token of FCM.
+        #[default]
+        Registration = "registration",
+        /// A Firebase installation id, which Google is moving to.
+        Installation = "installation",
+    }
+}
+
+words! {
+    /// A way by which people are reached.
+    Channel {
+        /// Text messages, to telephone numbers in the form of E.164.
+        Sms = "sms",
+        /// Mails, to addresses.
+        Mail = "mail",
+        /// Push notifications, to owners of devices.
+        Push = "push",
+    }
+}
+
+words! {
+    /// Why an address gets nothing any more.
+    SuppressionReason {
+        /// Whoever has it does not want to be written to.
+        OptedOut = "opted_out",
+        /// It does not exist, or takes nothing.
+        Bounced = "bounced",
+        /// Whoever has it has called what came unwanted.
+        Complained = "complained",
+        /// Somebody has said so by hand.
+        Manual = "manual",
+    }
+}
+
+words! {
+    /// What became of a text message that was to be sent.
+    SmsState {
+        /// It was not sent, and may be.
+        Unsent = "unsent",
+        /// It is being sent, or was: nobody knows yet whether the provider has it.
+        Sending = "sending",
+        /// The provider has it.
+        Accepted = "accepted",
+        /// The provider, or we, would not have it. It was not sent.
+        Refused = "refused",
+        /// It has reached the telephone.
+        Delivered = "delivered",
+        /// It has not, and will not.
+        Undelivered = "undelivered",
     }
 }
 

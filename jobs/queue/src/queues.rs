@@ -232,10 +232,27 @@ impl Queues {
         if cursor.is_some_and(|latest| latest.parse::<u64>().is_err()) {
             return Err(QueueError::Corrupt("the cursor is none of this queue's parked jobs".into()));
         }
-        let mut call = scripts::UNPARK.key(read::meta_key(queue));
-        call.arg(reason.as_str()).arg(STEP).arg(cursor.unwrap_or_default());
-        let (released, latest): (u64, u64) = self.link.invoke(&call).await?;
+        let (released, latest) = self.unpark_step(queue, reason, STEP, cursor.unwrap_or_default()).await?;
         Ok(Unparked { released, next: (released == STEP).then(|| latest.to_string()) })
+    }
+
+    /// Lets some jobs of a queue run that are parked for `reason`, those that are parked longest; gives how many.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn unpark_some(&self, queue: &QueueName, reason: ParkReason, most: u64) -> Result<u64, QueueError> {
+        Ok(self.unpark_step(queue, reason, most.min(STEP), "").await?.0)
+    }
+
+    async fn unpark_step(
+        &self,
+        queue: &QueueName,
+        reason: ParkReason,
+        most: u64,
+        until: &str,
+    ) -> Result<(u64, u64), QueueError> {
+        let mut call = scripts::UNPARK.key(read::meta_key(queue));
+        self.link.invoke(call.arg(reason.as_str()).arg(most).arg(until)).await
     }
 
     /// How many jobs are parked for each reason; reasons without jobs are left out.

@@ -224,6 +224,7 @@ pub(crate) fn parked_index(reason: ParkReason) -> &'static str {
         ParkReason::NotConfigured => "parked:not_configured",
         ParkReason::Offline => "parked:offline",
         ParkReason::ProviderDown => "parked:provider_down",
+        ParkReason::Uncertain => "parked:uncertain",
     }
 }
 

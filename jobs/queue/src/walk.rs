@@ -52,7 +52,7 @@ const fn parked(name: &'static str, reason: ParkReason) -> Index {
 }
 
 /// The indexes in the order of the walk.
-pub(crate) const INDEXES: [Index; 10] = [
+pub(crate) const INDEXES: [Index; 11] = [
     index("lease", Order::Sorted, &[State::Running]),
     index("suspects", Order::List, &[State::Waiting]),
     index("lanes", Order::Lanes, &[State::Waiting]),
@@ -61,6 +61,7 @@ pub(crate) const INDEXES: [Index; 10] = [
     parked("parked:not_configured", ParkReason::NotConfigured),
     parked("parked:offline", ParkReason::Offline),
     parked("parked:provider_down", ParkReason::ProviderDown),
+    parked("parked:uncertain", ParkReason::Uncertain),
     index("dead", Order::NewestFirst, &[State::Failed]),
     index("done", Order::NewestFirst, &[State::Succeeded, State::Cancelled]),
 ];
@@ -214,7 +215,7 @@ mod tests {
     #[test]
     fn what_nobody_wrote_is_no_place() {
         let id = Uuid::from_u128(7);
-        for text in ["", "x", "10", "-1", "0_", "0_1", "0_1_2", "0_1_2_", "99999999999999999999"] {
+        for text in ["", "x", "11", "-1", "0_", "0_1", "0_1_2", "0_1_2_", "99999999999999999999"] {
             assert_eq!(Place::read(text), None, "{text}");
         }
         for at in ["", "inf", "NaN", "1e999", "x"] {

@@ -135,13 +135,14 @@ const OTHER_SUPER_ADMIN: &str = "\
 SELECT id FROM users WHERE role = 'super_admin' AND deactivated_at IS NULL AND id <> $1 LIMIT 1";
 
 /// What goes with a person, before they go themselves.
-const REMOVE: [&str; 7] = [
+const REMOVE: [&str; 8] = [
     "DELETE FROM refresh_tokens WHERE session_id IN (SELECT id FROM sessions WHERE user_id = $1)",
     "DELETE FROM sessions WHERE user_id = $1",
     "DELETE FROM one_time_tokens WHERE user_id = $1",
     "UPDATE webhook_changes SET number = number + 1 WHERE EXISTS (SELECT 1 FROM webhooks WHERE created_by = $1 AND own_only)",
     "DELETE FROM webhooks WHERE created_by = $1 AND own_only",
     "DELETE FROM schedules WHERE created_by = $1 AND own_only",
+    "DELETE FROM devices WHERE owner = $1",
     "DELETE FROM users WHERE id = $1",
 ];
 

@@ -23,6 +23,8 @@ const OLD_SESSIONS: &str = "sessions WHERE expires_at < $1 OR revoked_at < $1";
 
 const OLD_TOKENS: &str = "one_time_tokens WHERE expires_at < $1 OR used_at < $1";
 
+const OLD_SMS: &str = "sms_intents WHERE created_at < $1";
+
 const OLD_EVENTS: &str = "audit_events WHERE happened_at < $1";
 
 const NEEDED_FILES: &str = r#"
@@ -127,6 +129,27 @@ impl Records {
     /// If the database does not answer.
     pub async fn count_old_events(&self, before: Timestamp) -> Result<u64, RecordsError> {
         self.count_of(OLD_EVENTS, before).await
+    }
+
+    /// Forgets some text messages that were to be sent before, and gives how many; none if there are no more.
+    ///
+    /// # Errors
+    /// If the database does not answer, or refuses; then nothing is forgotten.
+    pub async fn prune_sms(&self, before: Timestamp) -> Result<u64, RecordsError> {
+        let forget = format!("DELETE FROM sms_intents WHERE job IN (SELECT job FROM {OLD_SMS} LIMIT $2)");
+        let forget = Statement::of(forget).with(before).with(STEP);
+        writing!(self, |db| {
+            db.take_turn(PRUNING).await?;
+            db.run(forget).await?
+        })
+    }
+
+    /// How many text messages were to be sent before.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn count_old_sms(&self, before: Timestamp) -> Result<u64, RecordsError> {
+        self.count_of(OLD_SMS, before).await
     }
 
     /// How many sessions were over before.

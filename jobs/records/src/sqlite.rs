@@ -35,7 +35,7 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 const READERS: u32 = 4;
 
 /// In the order in which they are applied. A step that was released is never changed.
-const STEPS: [(&str, &str); 13] = [
+const STEPS: [(&str, &str); 14] = [
     ("jobs", include_str!("../migrations/sqlite/0001_jobs.sql")),
     ("tenants", include_str!("../migrations/sqlite/0002_tenants.sql")),
     ("flows", include_str!("../migrations/sqlite/0003_flows.sql")),
@@ -49,6 +49,7 @@ const STEPS: [(&str, &str); 13] = [
     ("kinds", include_str!("../migrations/sqlite/0011_kinds.sql")),
     ("schedules", include_str!("../migrations/sqlite/0012_schedules.sql")),
     ("retention and statistics", include_str!("../migrations/sqlite/0013_retention.sql")),
+    ("messaging", include_str!("../migrations/sqlite/0014_messaging.sql")),
 ];
 
 /// An open file.

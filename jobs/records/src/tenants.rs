@@ -205,6 +205,7 @@ impl Records {
                     sqlx::query(webhooks::CHANGED).execute(&mut *db).await?;
                 }
                 sqlx::query("DELETE FROM schedules WHERE tenant = $1").bind(name.as_str()).execute(&mut *db).await?;
+                sqlx::query("DELETE FROM devices WHERE tenant = $1").bind(name.as_str()).execute(&mut *db).await?;
                 // Nobody could register or remove them any more.
                 sqlx::query("DELETE FROM kinds WHERE tenant = $1").bind(name.as_str()).execute(&mut *db).await?;
                 sqlx::query("UPDATE kind_changes SET number = number + 1").execute(&mut *db).await?;

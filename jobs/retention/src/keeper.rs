@@ -22,8 +22,17 @@ const SESSIONS: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// How long links that are over are kept.
 const TOKENS: SignedDuration = SignedDuration::from_hours(2 * 24);
 
+/// How long it is known what became of text messages: as long as providers know it.
+const MESSAGES: SignedDuration = SignedDuration::from_hours(180 * 24);
+
 /// How long half a file lies alone before it is one.
 const ORPHANS: SignedDuration = SignedDuration::from_hours(24);
+
+/// FCM forgets devices that it has not seen for so long.
+const DEVICES: SignedDuration = SignedDuration::from_hours(270 * 24);
+
+/// How long it is known how far a message to many devices is: longer than its job can be tried again.
+const BROADCASTS: SignedDuration = SignedDuration::from_hours(60 * 24);
 
 /// Retention could not be carried through; what was deleted before stays deleted, and the rest is for the next time.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +110,8 @@ impl Keeper {
             (RetentionClass::Tokens, Some(before)) => self.tokens(before, &mut sweep).await?,
             (RetentionClass::Uploads, Some(_)) => self.uploads(days, &mut sweep).await?,
             (RetentionClass::Orphans, Some(before)) => self.orphans(before, &mut sweep).await?,
+            (RetentionClass::Messages, Some(before)) => self.messages(before, &mut sweep).await?,
+            (RetentionClass::Devices, Some(before)) => self.devices(before, now, &mut sweep).await?,
         }
         Ok(sweep.outcome)
     }
@@ -115,6 +126,8 @@ impl Keeper {
             RetentionClass::Tokens => Some(TOKENS),
             RetentionClass::Uploads => SignedDuration::try_from(self.uploads.life()).ok(),
             RetentionClass::Orphans => Some(ORPHANS),
+            RetentionClass::Devices => Some(DEVICES),
+            RetentionClass::Messages => Some(MESSAGES),
         }
     }
 
@@ -215,6 +228,19 @@ impl Keeper {
         }
     }
 
+    async fn messages(&self, before: Timestamp, sweep: &mut Sweep<'_>) -> Result<(), RetentionError> {
+        if sweep.dry_run {
+            sweep.note(self.records.count_old_sms(before).await?, None, 0);
+            return Ok(());
+        }
+        loop {
+            let deleted = self.records.prune_sms(before).await?;
+            if !sweep.note(deleted, None, 0) || deleted == 0 {
+                return Ok(());
+            }
+        }
+    }
+
     async fn tokens(&self, before: Timestamp, sweep: &mut Sweep<'_>) -> Result<(), RetentionError> {
         let number = if sweep.dry_run {
             self.records.count_old_one_times(before).await?
@@ -246,6 +272,20 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    async fn devices(&self, before: Timestamp, now: Timestamp, sweep: &mut Sweep<'_>) -> Result<(), RetentionError> {
+        if sweep.dry_run {
+            sweep.note(self.records.count_old_devices(before).await?, None, 0);
+            return Ok(());
+        }
+        self.records.prune_broadcasts(now - BROADCASTS).await?;
+        loop {
+            let deleted = self.records.prune_devices(before).await?;
+            if !sweep.note(deleted, None, 0) || deleted == 0 {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod links;
+
 use std::{
     fmt, fs,
     io::{self, Write as _},

@@ -307,14 +307,23 @@ pub struct Messaging {
     pub database: Database,
     /// What opens the secrets in the records.
     pub secrets: crate::SecretKeys,
+    /// The address that people reach the platform by, without a slash at its end: links in mails lead there.
+    pub public_url: Option<String>,
 }
 
 impl Messaging {
     /// The variables that it reads.
-    pub const SETTINGS: &'static [&'static crate::Setting] =
-        &[&table::EGRESS_ALLOW, &table::DATA, &table::DATABASE_URL, &table::SECRET_KEY, &table::SECRET_KEY_BEFORE];
+    pub const SETTINGS: &'static [&'static crate::Setting] = &[
+        &table::EGRESS_ALLOW,
+        &table::DATA,
+        &table::DATABASE_URL,
+        &table::SECRET_KEY,
+        &table::SECRET_KEY_BEFORE,
+        &table::PUBLIC_URL,
+    ];
 
-    /// Reads `FOURMI_EGRESS_ALLOW`, `FOURMI_DATA`, `DATABASE_URL`, `FOURMI_SECRET_KEY` and `FOURMI_SECRET_KEY_BEFORE`.
+    /// Reads `FOURMI_EGRESS_ALLOW`, `FOURMI_DATA`, `DATABASE_URL`, `FOURMI_SECRET_KEY`, `FOURMI_SECRET_KEY_BEFORE` and
+    /// `FOURMI_PUBLIC_URL`.
     ///
     /// # Errors
     /// If one does not have its form.
@@ -324,6 +333,7 @@ impl Messaging {
             data: crate::Data::read(environment)?,
             database: Database::read(environment)?,
             secrets: crate::SecretKeys::read(environment)?,
+            public_url: environment.parsed(&table::PUBLIC_URL, crate::people::public_url)?,
         })
     }
 }

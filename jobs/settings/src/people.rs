@@ -54,7 +54,7 @@ fn switch(text: &str) -> Option<bool> {
 }
 
 /// Nothing, or an address that a path can follow.
-fn public_url(text: &str) -> Option<Option<String>> {
+pub(crate) fn public_url(text: &str) -> Option<Option<String>> {
     if text.is_empty() {
         return Some(None);
     }

@@ -4,6 +4,7 @@ pub mod doors;
 pub mod http;
 mod load;
 pub mod media;
+pub mod messaging;
 pub mod people;
 pub mod queue;
 pub mod schedules;

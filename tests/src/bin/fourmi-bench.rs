@@ -35,6 +35,8 @@ enum What {
     Http,
     /// Extraction of sound, beside the ffmpeg program.
     Media,
+    /// Push notifications: a broadcast to a million devices.
+    Messaging,
     /// Logins, and what they cost others.
     People,
     /// The queue, beside what Redis itself can do.
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         }
         What::Doors { only } => runtime().block_on(bench::doors::run(report(), only)),
         What::Media => runtime().block_on(bench::media::run(report())),
+        What::Messaging => runtime().block_on(bench::messaging::run(report())),
         What::People => runtime().block_on(bench::people::run(report())),
         What::Queue { traces: true, .. } => runtime().block_on(bench::queue::traces(report())),
         What::Queue { full, .. } => runtime().block_on(bench::queue::run(report(), full)),

@@ -57,6 +57,18 @@ rotate_webhook            webhook  401    200+ 404  200+  404      404     200+
 test_webhook              webhook  401    202  404  202   404      404     202
 list_deliveries           webhook  401    200  404  200   404      404     200
 redeliver                 webhook  401    202  404  202   404      404     202
+estimate_sms              -        401    200  200  200   200      200     200
+decide_sms                job      401    409  404  409   404      404     409
+get_sms_receipt_address   -        401    403  403  403   403      403     200
+take_sms_receipt          -        404    404  404  404   404      404     404
+register_device           -        401    201  201  201   201      201     201
+list_devices              device   401    200+ 200- 200+  200-     200-    200-
+delete_device             device   401    204  404  204   404      404     204
+list_suppressions         suppression 401 403 403 200+ 403     200-    200+
+add_suppression           -        401    403  403  201  403      201     201
+remove_suppression        suppression 401 403 403 204  403     404     204
+ask_to_unsubscribe        -        403    403  403  403  403      403     403
+unsubscribe               -        403    403  403  403  403      403     403
 create_schedule           -        401    201  201  201   201      201     201
 list_schedules            schedule 401    200+ 200- 200+  200-     200-    200+
 get_schedule              schedule 401    200+ 404  200+  404      404     200+
@@ -68,6 +80,7 @@ run_schedule              schedule 401    202  404  202   404      404     202
 list_ticks                schedule 401    200  404  200   404      404     200
 list_fires                schedule 401    200  404  200   404      404     200
 get_job_stats             -        401    403  403  200   403      200     200
+list_providers            -        401    403  403  403   403      403     200
 list_kinds                -        401    200  200  200   200      200     200
 get_kind                  -        401    200  200  200   200      200     200
 register_kind             -        401    403  403  201   403      201     201
@@ -274,9 +287,19 @@ impl House {
                 other["id"].as_str().unwrap().to_owned()
             }
             "tenant" => "acme".to_owned(),
+            "device" => {
+                let made = answer_of(self.of_owner("POST", "/devices").json(&device())).await;
+                made["id"].as_str().unwrap().to_owned()
+            }
             "webhook" => {
                 let made = answer_of(self.of_owner("POST", "/webhooks").json(&webhook())).await;
                 made["webhook"]["id"].as_str().unwrap().to_owned()
+            }
+            "suppression" => {
+                let address = format!("suppressed-{}@example.org", self.number());
+                let wanted = json!({"channel": "mail", "address": address});
+                answer_of(self.of_admin("POST", "/suppressions").json(&wanted)).await;
+                address
             }
             "schedule" => {
                 let wanted = schedule(&format!("of the owner {}", self.number()));
@@ -410,6 +433,13 @@ fn later() -> Value {
     json!({"kind": "audio.extract", "payload": source, "not_before": "2099-01-01T00:00:00Z"})
 }
 
+/// Each time another.
+fn device() -> Value {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    json!({"token": format!("token-{number}"), "platform": "android"})
+}
+
 fn webhook() -> Value {
     json!({"url": "https://example.org/hooks", "events": []})
 }
@@ -428,7 +458,7 @@ fn named() -> Value {
 
 /// The address of a route, about this.
 fn address(operation: &str, path: &str, about: &str) -> String {
-    let path = path.replace("{id}", about).replace("{queue}", "media").replace(
+    let path = path.replace("{id}", about).replace("{token}", "v1.nonsense").replace("{queue}", "media").replace(
         "{name}",
         match operation {
             "get_kind" => "audio.extract",
@@ -442,6 +472,8 @@ fn address(operation: &str, path: &str, about: &str) -> String {
         "list_jobs" => format!("{path}?limit=200"),
         "list_users" => format!("{path}?limit=200"),
         "list_audit_events" => format!("{path}?target={about}"),
+        "list_suppressions" => format!("{path}?channel=mail&tenant=acme&limit=200"),
+        "remove_suppression" => format!("{path}?channel=mail&tenant=acme&address={about}"),
         _ => path,
     }
 }
@@ -455,8 +487,10 @@ fn unknown(about: &str) -> &'static str {
         "person" => "user-0198c0de000070008000000000000001",
         "kind" => "x.nothing",
         "session" => "session-00000000000000000000000000000001",
+        "device" => "device-00000000000000000000000000000001",
         "webhook" => "hook-00000000000000000000000000000001",
         "schedule" => "schedule-00000000000000000000000000000001",
+        "suppression" => "nobody@example.org",
         _ => "nowhere",
     }
 }
@@ -509,9 +543,13 @@ fn body(operation: &str, about: &str, n: usize, double: Option<&Person>) -> Valu
         "rotate_key" => json!({}),
         "rotate_token_keys" => json!({}),
         "create_schedule" | "replace_schedule" => schedule(&format!("number {n}")),
+        "estimate_sms" => json!({"text": "Hello"}),
+        "decide_sms" => json!({"sent": true}),
+        "register_device" => device(),
         "create_webhook" => webhook(),
         "change_webhook" => json!({"description": "the app"}),
         "rotate_webhook" => json!({}),
+        "add_suppression" => json!({"channel": "mail", "address": format!("unwanted-{n}@example.org")}),
         "redeliver" => json!({"since": "2020-01-01T00:00:00Z"}),
         _ => Value::Null,
     }

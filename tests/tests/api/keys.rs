@@ -80,12 +80,12 @@ async fn a_key_does_what_its_scopes_say() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_key_submits_what_only_the_platform_does() {
     let platform = Platform::with(&[], 0).await;
-    let kind = platform.get("/kinds/mail.send").await;
+    let kind = platform.get("/kinds/mail.notice").await;
     assert_eq!((&kind["internal"], &kind["queue"]), (&json!(true), &json!("messaging")));
     assert!(platform.get("/kinds/media.probe").await.get("internal").is_none());
 
     let to = "user-0198c0de000070008000000000000001";
-    let mail = json!({"kind": "mail.send", "payload": {"to": to, "notice": "password_changed"}});
+    let mail = json!({"kind": "mail.notice", "payload": {"to": to, "notice": "password_changed"}});
     let file = platform.upload_bytes("x.txt", "x").await;
     let probe = json!({"kind": "media.probe", "payload": {"source": {"upload": file}}});
     let post = async |path: &str, body: Value| platform.request("POST", path).json(&body).send().await.unwrap();

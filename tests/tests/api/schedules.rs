@@ -283,7 +283,7 @@ async fn what_cannot_be_scheduled_is_refused_and_said_where() {
         (with(json!({"cron": null, "every_s": 3_600, "ends_at": in_seconds(60)})), "invalid_request", "ends_at"),
         (with(json!({"overlap": "sometimes"})), "invalid_request", "overlap"),
         (with(json!({"job": {"kind": "x.unknown", "payload": {}}})), "unknown_kind", "job.kind"),
-        (with(json!({"job": {"kind": "mail.send", "payload": {}}})), "kind_internal", "job.kind"),
+        (with(json!({"job": {"kind": "mail.notice", "payload": {}}})), "kind_internal", "job.kind"),
         (with(json!({"job": {"kind": "audio.extract", "payload": {"at": 1}}})), "invalid_payload", "job.payload"),
         (with(json!({"job": {"kind": "x.tick", "payload": {"at": "{{tock}}"}}})), "invalid_request", "job.payload"),
         (with(json!({"job": {"kind": "x.tick", "payload": {}, "tags": vec!["t"; 16]}})), "invalid_request", "job.tags"),

@@ -256,7 +256,7 @@ async fn an_address_that_is_gone_is_not_asked_again_and_its_owner_is_told() {
     })
     .await;
     eventually_async("its owner is told", async || {
-        let mails = post.platform.get("/jobs?kind=mail.send").await;
+        let mails = post.platform.get("/jobs?kind=mail.notice").await;
         let mails = mails["jobs"].as_array().unwrap().clone();
         mails.into_iter().find(|mail| mail["payload"]["notice"] == "webhook_disabled")
     })

@@ -41,6 +41,7 @@ impl Client {
             // Redirects are followed here: reqwest would leave the proxy's password behind.
             .redirect(Policy::none())
             // The proxy serves one request a connection.
+            .http1_only()
             .pool_max_idle_per_host(0)
             .build()?;
         Ok(Self(client))

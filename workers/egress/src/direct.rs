@@ -4,12 +4,15 @@ use std::{
     collections::HashMap,
     error::Error as _,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use reqwest::{
-    Response, Url,
+    Method, Response, Url,
     dns::{Addrs, Name, Resolve, Resolving},
     header::HeaderMap,
     redirect::Policy,
@@ -20,13 +23,28 @@ use crate::{EgressError, Guard, proxy::PATIENCE};
 /// Ports for which a client is kept. Nearly everybody listens on one of two.
 const MOST_PORTS: usize = 64;
 
+/// Connections of HTTP/2 to one host. Servers take about a hundred requests at a time on each.
+const MULTIPLEXED: usize = 4;
+
 /// An HTTP client that keeps its connections, connects to addresses alone that the guard has just judged, and follows no
 /// redirects. Addresses are `https`; `http` may be those that the operator has opened.
 #[derive(Debug)]
 pub struct Direct {
     guard: Guard,
+    version: Version,
     /// The guard judges addresses by their port too, which a resolver is not told.
-    by_port: Mutex<HashMap<u16, reqwest::Client>>,
+    by_port: Mutex<HashMap<u16, Vec<reqwest::Client>>>,
+    /// Whose turn it is of several clients.
+    turn: AtomicUsize,
+}
+
+/// How it talks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// HTTP/1.1: one request at a time on a connection.
+    One,
+    /// HTTP/2: many requests at a time on a few connections.
+    Two,
 }
 
 /// Why there is no answer.
@@ -46,12 +64,34 @@ pub enum DirectError {
     Http(reqwest::Error),
 }
 
+impl DirectError {
+    /// Whether the request may have been read, and acted on, by the other side; otherwise it can be sent again without being
+    /// sent twice.
+    pub fn is_doubtful(&self) -> bool {
+        match self {
+            Self::NotHttps(_) | Self::Egress(_) => false,
+            Self::TimedOut(_) => true,
+            Self::Http(error) => !error.is_connect() && !error.is_builder(),
+        }
+    }
+}
+
 impl Direct {
     /// A client behind this guard.
     pub fn new(guard: Guard) -> Self {
+        Self::of(guard, Version::One)
+    }
+
+    /// A client behind this guard that speaks HTTP/2 to every server, and sends some hundred requests at a time to each on a
+    /// few connections.
+    pub fn multiplexed(guard: Guard) -> Self {
+        Self::of(guard, Version::Two)
+    }
+
+    fn of(guard: Guard, version: Version) -> Self {
         // Another part of the process may have chosen one before; any will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { guard, by_port: Mutex::default() }
+        Self { guard, version, by_port: Mutex::default(), turn: AtomicUsize::new(0) }
     }
 
     /// Posts `body`, and gives the answer whatever its status, redirects too. The answer's body must be read within the same
@@ -64,6 +104,22 @@ impl Direct {
         url: &str,
         headers: HeaderMap,
         body: impl Into<reqwest::Body>,
+        longest: Duration,
+    ) -> Result<Response, DirectError> {
+        self.send(Method::POST, url, headers, Some(body.into()), longest).await
+    }
+
+    /// Sends a request, and gives the answer whatever its status, redirects too. The address is sent as it is written. The
+    /// answer's body must be read within the same time.
+    ///
+    /// # Errors
+    /// [`DirectError`].
+    pub async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Option<reqwest::Body>,
         longest: Duration,
     ) -> Result<Response, DirectError> {
         let not_https = || DirectError::NotHttps(url.to_owned());
@@ -82,32 +138,47 @@ impl Direct {
             _ => return Err(not_https()),
         }
         let client = self.client(port).map_err(DirectError::Http)?;
-        let sent = client.post(parsed).headers(headers).body(body).timeout(longest).send().await;
-        sent.map_err(|error| match refusal(&error) {
+        let mut request = client.request(method, parsed).headers(headers).timeout(longest);
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        request.send().await.map_err(|error| match refusal(&error) {
             Some(refusal) => refusal.into(),
-            None if error.is_timeout() => DirectError::TimedOut(longest),
+            None if error.is_timeout() && !error.is_connect() => DirectError::TimedOut(longest),
             None => DirectError::Http(error.without_url()),
         })
     }
 
     fn client(&self, port: u16) -> Result<reqwest::Client, reqwest::Error> {
         let mut by_port = self.by_port.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = by_port.get(&port) {
-            return Ok(client.clone());
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        if let Some(clients) = by_port.get(&port) {
+            return Ok(clients[turn % clients.len()].clone());
         }
-        let client = reqwest::Client::builder()
+        let count = if self.version == Version::Two { MULTIPLEXED } else { 1 };
+        let clients = (0..count).map(|_| self.build(port)).collect::<Result<Vec<_>, _>>()?;
+        if by_port.len() >= MOST_PORTS {
+            by_port.clear();
+        }
+        let client = clients[0].clone();
+        by_port.insert(port, clients);
+        Ok(client)
+    }
+
+    fn build(&self, port: u16) -> Result<reqwest::Client, reqwest::Error> {
+        let builder = reqwest::Client::builder()
             .dns_resolver(Arc::new(Judge { guard: self.guard.clone(), port }))
             .no_proxy()
             .connect_timeout(PATIENCE)
             .pool_idle_timeout(Duration::from_secs(30))
             .user_agent(concat!("Fourmi/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            .build()?;
-        if by_port.len() >= MOST_PORTS {
-            by_port.clear();
-        }
-        by_port.insert(port, client.clone());
-        Ok(client)
+            .redirect(Policy::none());
+        let builder = match self.version {
+            Version::One => builder.http1_only(),
+            // A connection that is dead must not be found so by hundreds of requests that wait for their answers.
+            Version::Two => builder.http2_prior_knowledge().http2_keep_alive_interval(PATIENCE),
+        };
+        builder.build()
     }
 }
 
@@ -222,6 +293,23 @@ mod tests {
         let direct = Direct::new(Guard::parse("127.0.0.1").unwrap());
         let url = format!("http://127.0.0.1:{port}/");
         let late = direct.post(&url, HeaderMap::new(), "", Duration::from_millis(100)).await;
-        assert!(matches!(late, Err(DirectError::TimedOut(_))), "{late:?}");
+        assert!(matches!(&late, Err(error @ DirectError::TimedOut(_)) if error.is_doubtful()), "{late:?}");
+    }
+
+    #[tokio::test]
+    async fn what_was_never_connected_was_not_sent() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let direct = Direct::new(Guard::parse("127.0.0.1").unwrap());
+        let url = format!("http://127.0.0.1:{port}/");
+        let cut = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.readable().await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(direct.post(&url, HeaderMap::new(), "body", SHORT), cut);
+        assert!(answer.unwrap_err().is_doubtful(), "it was connected, and then cut");
+        drop(listener);
+        let refused = direct.send(Method::GET, &url, HeaderMap::new(), None, SHORT).await.unwrap_err();
+        assert!(!refused.is_doubtful(), "{refused:?}");
     }
 }

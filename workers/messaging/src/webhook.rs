@@ -154,7 +154,7 @@ async fn refused(answer: Response, delay: Duration, now: Timestamp) -> Failure {
 }
 
 /// Seconds, or a date (RFC 9110, 10.2.3).
-fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }
@@ -163,7 +163,7 @@ fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 }
 
 /// The beginning of an answer's body as text, without what a terminal would obey.
-async fn read(mut answer: Response) -> String {
+pub(crate) async fn read(mut answer: Response) -> String {
     let mut start = Vec::new();
     while let Ok(Some(chunk)) = answer.chunk().await {
         start.extend_from_slice(&chunk[..chunk.len().min(EXCERPT - start.len())]);

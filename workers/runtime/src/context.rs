@@ -6,7 +6,7 @@ use std::{
 };
 
 use fourmi_kinds::JobKind;
-use fourmi_model::{Artifact, BlobId, Failure, JobId, KindName, LogEntry, LogLevel, Parent, Progress};
+use fourmi_model::{Artifact, BlobId, Failure, JobId, KindName, LogEntry, LogLevel, Parent, Progress, TenantName};
 use fourmi_queue::{Delivery, Stop, StopSignal};
 use fourmi_settings::Environment;
 use fourmi_telemetry::traces::TraceContext;
@@ -100,6 +100,8 @@ pub(crate) trait Host: Send + Sync {
     fn discard(&self, file: BlobId) -> BoxFuture<'_, Result<(), Failure>>;
     /// What the operator keeps under a name.
     fn secret(&self, name: String) -> BoxFuture<'_, Result<String, Failure>>;
+    /// Whose the job is.
+    fn tenant(&self) -> BoxFuture<'_, Result<Option<TenantName>, Failure>>;
     /// What became of the jobs that this one has waited for.
     fn parents(&self) -> BoxFuture<'_, Result<Vec<Parent>, Failure>>;
     /// Makes a job.
@@ -292,6 +294,14 @@ impl Context {
     /// The job is parked as `not_configured` if there is none.
     pub async fn secret(&self, name: &str) -> Result<String, Failure> {
         self.inner.host.secret(name.to_owned()).await
+    }
+
+    /// Whose the job is. Asked for at the first call, and remembered.
+    ///
+    /// # Errors
+    /// A retryable failure `queue_unavailable` or `lease_lost`.
+    pub async fn tenant(&self) -> Result<Option<TenantName>, Failure> {
+        self.inner.host.tenant().await
     }
 
     /// The jobs that this one has waited for, in the order in which it names them: how each ended, with its result or

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod configured;
 mod context;
 mod dispatch;
 mod enqueue;

@@ -3,7 +3,9 @@
 use std::{path::PathBuf, sync::Arc};
 
 use fourmi_blobs::{BlobError, Blobs, Owner};
-use fourmi_model::{Artifact, BlobId, Envelope, ErrorClass, Failure, JobId, LogEntry, Parent, ParkReason, Progress};
+use fourmi_model::{
+    Artifact, BlobId, Envelope, ErrorClass, Failure, JobId, LogEntry, Parent, ParkReason, Progress, TenantName,
+};
 use fourmi_queue::{BackendHandle, QueueError, Queues, Refusal, Run, Transitions};
 use futures_util::future::BoxFuture;
 use tokio::sync::OnceCell;
@@ -26,7 +28,7 @@ pub(crate) struct LocalHost {
     pub(crate) rooms: Rooms,
     /// The folder of the operator's secrets.
     pub(crate) secrets: PathBuf,
-    /// Whose the job's files are; asked for when there are any.
+    /// Whose the job and its files are; asked for when it matters.
     pub(crate) owner: OnceCell<Owner>,
     pub(crate) watch: Option<Arc<Watch>>,
 }
@@ -127,6 +129,10 @@ impl Host for LocalHost {
             }
             tokio::fs::read_to_string(self.secrets.join(&name)).await.map_err(|_| missing())
         })
+    }
+
+    fn tenant(&self) -> BoxFuture<'_, Result<Option<TenantName>, Failure>> {
+        Box::pin(async move { Ok(self.owner().await?.tenant) })
     }
 
     fn parents(&self) -> BoxFuture<'_, Result<Vec<Parent>, Failure>> {

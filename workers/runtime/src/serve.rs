@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    Worker,
+    Worker, configured,
     dispatch::{Dispatch, House},
     metrics::Metrics,
     rooms::sweep,
@@ -102,6 +102,11 @@ async fn serve(worker: Worker, environment: &Environment, tracer: Option<Tracer>
         Some((listener, metrics)) => Some(show(listener, metrics, queues.clone(), handle.clone())?),
         None => None,
     };
+    let configured = configured::watch(queues.clone(), queue.clone(), data.secrets());
+    let mut beside = vec![AbortOnDropHandle::new(tokio::spawn(configured))];
+    beside.extend(
+        worker.beside.into_iter().map(|task| AbortOnDropHandle::new(tokio::spawn(task(queues.clone(), queue.clone())))),
+    );
     let _sweeping =
         AbortOnDropHandle::new(tokio::spawn(async move { sweep(&data, &queues, &blobs, queue.as_str()).await }));
     let control = WorkerContext::new(&name);

@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use fourmi_kinds::JobKind;
-use fourmi_model::Failure;
+use fourmi_model::{Failure, QueueName};
+use fourmi_queue::Queues;
 use fourmi_settings::{Environment, Setting, SettingError};
+use futures_util::future::BoxFuture;
 
 use crate::{
     Context,
@@ -20,12 +22,24 @@ pub struct Worker {
     pub(crate) slots: Option<usize>,
     pub(crate) settings: &'static [&'static Setting],
     pub(crate) check: fn(&Environment) -> Result<(), SettingError>,
+    pub(crate) beside: Vec<Beside>,
 }
+
+/// What a process does beside its jobs, until it ends.
+pub(crate) type Beside = Box<dyn FnOnce(Queues, QueueName) -> BoxFuture<'static, ()> + Send>;
 
 impl Worker {
     /// A worker of `queue` without handlers.
     pub fn new(queue: &'static str) -> Self {
-        Self { queue, handlers: Handlers::new(), prefetch: 0, slots: None, settings: &[], check: |_| Ok(()) }
+        Self {
+            queue,
+            handlers: Handlers::new(),
+            prefetch: 0,
+            slots: None,
+            settings: &[],
+            check: |_| Ok(()),
+            beside: Vec::new(),
+        }
     }
 
     /// Registers the handler of a kind.
@@ -54,6 +68,17 @@ impl Worker {
         check: fn(&Environment) -> Result<(), SettingError>,
     ) -> Self {
         (self.settings, self.check) = (settings, check);
+        self
+    }
+
+    /// Does something beside the jobs of the queue, from the start of the process to its end.
+    #[must_use]
+    pub fn beside<F, Fut>(mut self, task: F) -> Self
+    where
+        F: FnOnce(Queues, QueueName) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.beside.push(Box::new(move |queues, queue| Box::pin(task(queues, queue))));
         self
     }
 

@@ -24,7 +24,7 @@ pub(crate) enum ParkedCommand {
 /// Which parked jobs to list.
 #[derive(Debug, Args)]
 pub(crate) struct ListArguments {
-    /// Only those that wait for this: not_configured, offline or provider_down
+    /// Only those that wait for this: not_configured, offline, provider_down or uncertain
     #[arg(long, short, value_name = "REASON")]
     reason: Option<ParkReason>,
     /// Only jobs in this queue
@@ -48,7 +48,7 @@ pub(crate) struct ReleaseArguments {
     /// Ids of the jobs; without, --reason or --all says which
     #[arg(conflicts_with_all = ["reason", "queue", "all"])]
     ids: Vec<JobId>,
-    /// Those that wait for this: not_configured, offline or provider_down
+    /// Those that wait for this: not_configured, offline, provider_down or uncertain
     #[arg(long, short, value_name = "REASON", conflicts_with = "all")]
     reason: Option<ParkReason>,
     /// Only jobs in this queue

@@ -89,7 +89,8 @@ mod tests {
     #[test]
     fn the_last_word_counts() {
         let scales = ["media=0".parse().unwrap(), "media=3".parse().unwrap()];
-        assert_eq!((said_of(&WORKERS[0], &scales), said_of(&WORKERS[0], &[])), (Some(3), None));
+        let media = class("media").unwrap();
+        assert_eq!((said_of(media, &scales), said_of(media, &[])), (Some(3), None));
         for text in ["media", "media=", "media=-1", "media=65", "video=1"] {
             assert!(text.parse::<Scale>().is_err(), "{text}");
         }

@@ -50,6 +50,8 @@ pub(crate) enum Act {
     ScheduleCreated,
     ScheduleChanged,
     ScheduleDeleted,
+    SuppressionAdded,
+    SuppressionRemoved,
 }
 
 impl Act {
@@ -91,6 +93,8 @@ impl Act {
             Self::ScheduleCreated => "schedule.created",
             Self::ScheduleChanged => "schedule.changed",
             Self::ScheduleDeleted => "schedule.deleted",
+            Self::SuppressionAdded => "suppression.added",
+            Self::SuppressionRemoved => "suppression.removed",
         }
     }
 }

@@ -1,65 +1,23 @@
 //! Links that mails carry: each opens one thing, once, for a while.
 //!
 //! Of a link the records keep an id; the other half is derived from the platform's secret. So nobody who reads the records
-//! can follow one, and an admin may still be shown it while no mail is sent.
+//! can follow one, and an admin may still be shown it while no mail is sent. The worker that sends mails derives it too.
 
-use std::str::FromStr;
-
+pub(crate) use fourmi_model::LinkPurpose as Purpose;
 use fourmi_model::{TenantName, UserId};
 use fourmi_records::{OneTime, RecordsError, User};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::{People, secret::PeopleSecrets as _};
+use super::People;
 use crate::problem::{Code, Problem};
 
-/// What a link is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// To show that somebody reads the mail of an address.
-    ConfirmEmail,
-    /// To choose a new password.
-    ResetPassword,
-    /// To choose a first password.
-    Invitation,
-}
-
-impl Purpose {
-    const ALL: [Self; 3] = [Self::ConfirmEmail, Self::ResetPassword, Self::Invitation];
-
-    /// The word that stands for it.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::ConfirmEmail => "confirm_email",
-            Self::ResetPassword => "reset_password",
-            Self::Invitation => "invitation",
-        }
-    }
-
-    /// The page of the app that the link leads to.
-    const fn page(self) -> &'static str {
-        match self {
-            Self::ConfirmEmail => "confirm-email",
-            Self::ResetPassword => "reset-password",
-            Self::Invitation => "accept-invitation",
-        }
-    }
-
-    /// How long it works.
-    const fn life(self) -> SignedDuration {
-        match self {
-            Self::ConfirmEmail => SignedDuration::from_hours(72),
-            Self::ResetPassword => SignedDuration::from_hours(1),
-            Self::Invitation => SignedDuration::from_hours(7 * 24),
-        }
-    }
-}
-
-impl FromStr for Purpose {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|purpose| purpose.as_str() == text).ok_or(())
+/// How long a link works.
+const fn life(purpose: Purpose) -> SignedDuration {
+    match purpose {
+        Purpose::ConfirmEmail => SignedDuration::from_hours(72),
+        Purpose::ResetPassword => SignedDuration::from_hours(1),
+        Purpose::Invitation => SignedDuration::from_hours(7 * 24),
     }
 }
 
@@ -89,7 +47,7 @@ impl People {
             email,
             job: None,
             created_at: now,
-            expires_at: now + purpose.life(),
+            expires_at: now + life(purpose),
             used_at: None,
         };
         self.records.add_one_time(&one_time).await?;
@@ -104,8 +62,8 @@ impl People {
         let base = self.link_base(user.tenant.as_ref()).await?;
         let links = self.records.one_times_of(&user.id, Timestamp::now()).await?.into_iter().filter_map(|one_time| {
             let purpose: Purpose = one_time.purpose.parse().ok()?;
-            let secret = self.secrets.one_time(&one_time.id, &one_time.purpose, &one_time.user);
-            let url = format!("{base}/{}?token={}.{secret}", purpose.page(), one_time.id);
+            let token = (one_time.id.as_str(), purpose.as_str(), one_time.user.as_str());
+            let url = self.secrets.one_time_url(&base, purpose.page(), token);
             Some(Link { purpose, url, one_time })
         });
         Ok(links.collect())
@@ -130,7 +88,7 @@ impl People {
         let one_time = self.records.one_time(id).await?.ok_or_else(unknown_token)?;
         let is_meant = purposes.iter().any(|purpose| purpose.as_str() == one_time.purpose);
         let works = one_time.used_at.is_none() && one_time.expires_at > Timestamp::now();
-        if !is_meant || !works || !self.secrets.opens_one_time(id, &one_time.purpose, &one_time.user, secret) {
+        if !is_meant || !works || !self.secrets.opens_one_time(id, &one_time.purpose, one_time.user.as_str(), secret) {
             return Err(unknown_token());
         }
         Ok(one_time)

@@ -1,9 +1,9 @@
-//! Mails of the platform to its people: jobs of the kind `mail.send`, which carry ids and nothing personal.
+//! Mails of the platform to its people: jobs of the kind `mail.notice`, which carry ids and nothing personal.
 
 use std::time::Duration;
 
-use fourmi_kinds::{JobKind, MailSend, Notice};
-use fourmi_model::{JobId, ParkReason, Submission};
+use fourmi_kinds::{JobKind, MailNotice, Notice};
+use fourmi_model::{JobId, Submission};
 use fourmi_records::{OneTime, RecordsError, User};
 use jiff::Timestamp;
 
@@ -77,18 +77,21 @@ impl People {
     }
 
     async fn submit_mail(&self, user: &User, notice: Notice, one_time: Option<&OneTime>) -> Result<JobId, Problem> {
-        let mail = MailSend { to: user.id.clone(), notice, token: one_time.map(|one_time| one_time.id.clone()) };
+        // Whoever reads the mail of the address that was is told that it is another now.
+        let address = user.email.as_deref().filter(|_| notice == Notice::EmailChanged);
+        let seal = |address: &str| self.secrets.seal(&MailNotice::seal_context(&user.id), address.as_bytes());
+        let sealed_address = address.map(seal).transpose().map_err(Problem::internal)?;
+        let token = one_time.map(|one_time| one_time.id.clone());
+        let mail = MailNotice { to: user.id.clone(), notice, token, sealed_address };
         let payload = serde_json::value::to_raw_value(&mail).map_err(Problem::internal)?;
-        let kind = MailSend::NAME.parse().map_err(Problem::internal)?;
+        let kind = MailNotice::NAME.parse().map_err(Problem::internal)?;
         let mut submission = Submission::new(kind, payload);
-        let policy = MailSend::policy();
+        let policy = MailNotice::policy();
         submission.priority = policy.priority;
         submission.note(&policy);
         submission.tenant = user.tenant.clone();
         submission.envelope.deadline = one_time.map(|one_time| one_time.expires_at);
-        // No worker sends mails yet; `unpark` lets them go once one does.
-        submission.parked = Some(ParkReason::NotConfigured);
-        let id = JobId::new(MailSend::QUEUE.parse().map_err(Problem::internal)?);
+        let id = JobId::new(MailNotice::QUEUE.parse().map_err(Problem::internal)?);
         in_time(self.queues.push(id.clone(), submission)).await?.map_err(Problem::from)?;
         Ok(id)
     }

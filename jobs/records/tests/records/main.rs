@@ -4,11 +4,14 @@
 
 mod attempts;
 mod audit;
+mod chat_alerts;
 mod deletion;
+mod devices;
 mod jobs;
 mod keys;
 mod kinds;
 mod lists;
+mod mail_recipients;
 mod one_time;
 mod opening;
 mod people;
@@ -18,7 +21,9 @@ mod processes;
 mod retention;
 mod schedules;
 mod sessions;
+mod sms;
 mod stats;
+mod suppressions;
 mod tenants;
 mod token_keys;
 mod webhooks;

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use fourmi_model::{Artifact, BlobId, Failure, JobId, LogEntry, Parent, Progress};
+use fourmi_model::{Artifact, BlobId, Failure, JobId, LogEntry, Parent, Progress, TenantName};
 use fourmi_queue::{Stop, StopSignal};
 use fourmi_settings::{Environment, Logging};
 use fourmi_telemetry::logging;
@@ -94,6 +94,7 @@ fn listen(voice: &Voice, stop: &StopSignal) {
             Ok(Ok(ToChild::Grown { number, answer })) => voice.answer(number, Answer::Grown(answer)),
             Ok(Ok(ToChild::Discarded { number, answer })) => voice.answer(number, Answer::Discarded(answer)),
             Ok(Ok(ToChild::Secret { number, answer })) => voice.answer(number, Answer::Secret(answer)),
+            Ok(Ok(ToChild::Tenant { number, answer })) => voice.answer(number, Answer::Tenant(answer)),
             Ok(Ok(ToChild::Parents { number, answer })) => voice.answer(number, Answer::Parents(answer)),
             Ok(Ok(ToChild::Enqueued { number, answer })) => voice.answer(number, Answer::Enqueued(answer)),
             Ok(Err(_)) | Err(_) => break,
@@ -127,6 +128,7 @@ enum Answer {
     Grown(Result<GrowingFile, Failure>),
     Discarded(Result<(), Failure>),
     Secret(Result<String, Failure>),
+    Tenant(Result<Option<TenantName>, Failure>),
     Parents(Result<Vec<Parent>, Failure>),
     Enqueued(Result<JobId, Failure>),
 }
@@ -282,6 +284,16 @@ impl Host for Voice {
         Box::pin(async move {
             match answer.map_err(|_| parent_lost())?.await {
                 Ok(Answer::Secret(answer)) => answer,
+                _ => Err(parent_lost()),
+            }
+        })
+    }
+
+    fn tenant(&self) -> BoxFuture<'_, Result<Option<TenantName>, Failure>> {
+        let answer = self.ask(|number| FromChild::Tenant { number });
+        Box::pin(async move {
+            match answer.map_err(|_| parent_lost())?.await {
+                Ok(Answer::Tenant(answer)) => answer,
                 _ => Err(parent_lost()),
             }
         })

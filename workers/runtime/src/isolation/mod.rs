@@ -11,7 +11,7 @@ pub(crate) mod parent;
 
 use std::path::PathBuf;
 
-use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, JobId, KindName, LogLevel, Parent, Progress};
+use fourmi_model::{Artifact, BlobId, ErrorClass, Failure, JobId, KindName, LogLevel, Parent, Progress, TenantName};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -50,6 +50,8 @@ enum ToChild {
     Discarded { number: u64, answer: Result<(), Failure> },
     /// The answer to the question of that number.
     Secret { number: u64, answer: Result<String, Failure> },
+    /// The answer to the question of that number.
+    Tenant { number: u64, answer: Result<Option<TenantName>, Failure> },
     /// The answer to the question of that number.
     Parents { number: u64, answer: Result<Vec<Parent>, Failure> },
     /// The answer to the request of that number.
@@ -95,6 +97,10 @@ enum FromChild {
     Secret {
         number: u64,
         name: String,
+    },
+    /// Whose is the job?
+    Tenant {
+        number: u64,
     },
     /// What became of the jobs that this one has waited for?
     Parents {

@@ -261,6 +261,10 @@ async fn listen(stdout: ChildStdout, host: Arc<dyn Host>, reply: mpsc::Unbounded
                 let answer = host.secret(name).await;
                 let _ = reply.send(ToChild::Secret { number, answer });
             }
+            Ok(FromChild::Tenant { number }) => {
+                let answer = host.tenant().await;
+                let _ = reply.send(ToChild::Tenant { number, answer });
+            }
             Ok(FromChild::Parents { number }) => {
                 let answer = host.parents().await;
                 let _ = reply.send(ToChild::Parents { number, answer });

@@ -1,0 +1,210 @@
+//! Text messages: what one would cost, what a person knows of one, and what providers say of them.
+
+use std::sync::Arc;
+
+use fourmi_kinds::{JobKind, SmsEncoding, SmsReceipt, SmsSize, transliterate};
+use fourmi_model::{Job, Scope, SmsState, State};
+use fourmi_queue::Retried;
+use fourmi_secrets::Secrets;
+use salvo::{
+    Depot, Request, Response, handler,
+    http::{Method, StatusCode},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    body,
+    caller::Caller,
+    operation::{Group, JSON, Operation, Place, schema, state_of},
+    problem::{Code, Problem},
+    query::Query,
+    redis::in_time,
+    routes::{
+        jobs::{self, Jobs, unknown_job},
+        submission::invalid,
+    },
+};
+
+/// What proves that an address was given to a provider.
+const PURPOSE: &str = "receipts of text messages";
+
+/// The name under which a message makes the job that asks for its receipt.
+const RECEIPT: &str = "receipt";
+
+/// What the routes share.
+#[derive(Clone)]
+pub struct Sms {
+    /// The jobs.
+    pub jobs: Arc<Jobs>,
+    /// What makes addresses that nobody guesses.
+    pub secrets: Arc<Secrets>,
+}
+
+/// A text that might be sent.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SmsDraft")]
+struct Draft {
+    /// What it would say.
+    text: String,
+    /// Whether characters that would double the price are replaced by some that read alike.
+    #[serde(default)]
+    transliterate: bool,
+}
+
+/// How large a text message would be.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SmsEstimate")]
+struct Estimate {
+    /// Its alphabet.
+    encoding: SmsEncoding,
+    /// What its characters take of the room of that alphabet.
+    characters: u32,
+    /// The parts in which it would be sent and paid; `sms.send` takes six.
+    segments: u32,
+    /// What would be sent.
+    text: String,
+}
+
+/// What a person has found out about a text message.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SmsDecision")]
+struct Decision {
+    /// Whether it was sent. If not, it is sent now.
+    sent: bool,
+}
+
+/// Where a provider says that messages have arrived.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SmsReceiptAddress")]
+struct ReceiptAddress {
+    /// The address on this API, without scheme and host. Whoever knows it can have messages of the account looked up.
+    #[schemars(extend("format" = "uri-reference"))]
+    path: String,
+}
+
+/// The routes.
+pub fn group(sms: Sms) -> Group {
+    table().sharing(sms)
+}
+
+pub(crate) fn table() -> Group {
+    let operations = vec![
+        Operation::new("estimate_sms", Method::POST, "/api/v1/sms/estimate", estimate)
+            .needs(&[Scope::JobsSubmit])
+            .says("Counts the parts of a text message", "Nothing is sent, and no provider is asked.")
+            .reads(JSON, schema::<Draft>)
+            .answers(StatusCode::OK, JSON, schema::<Estimate>, "How large it is.")
+            .fails(&[Code::BadRequest, Code::InvalidJson, Code::PayloadTooLarge, Code::InvalidRequest]),
+        jobs::identified("decide_sms", Method::POST, "/api/v1/sms/{id}/decision", decide)
+            .needs(&[Scope::JobsControl])
+            .says(
+                "Says whether a text message was sent",
+                "For a job that is parked as `uncertain`: the provider did not answer, and does not know the message. Look into \
+                 its own list. The job goes on with what you say.",
+            )
+            .reads(JSON, schema::<Decision>)
+            .answers(StatusCode::OK, JSON, schema::<Job>, "It waits for a worker.")
+            .fails(&[Code::BadRequest, Code::InvalidJson, Code::PayloadTooLarge, Code::InvalidRequest])
+            .fails(&[Code::NotUncertain, Code::NotRetryable]),
+        Operation::new("get_sms_receipt_address", Method::GET, "/api/v1/sms/receipt-address", receipt_address)
+            .needs(&[Scope::QueuesAdmin])
+            .says("Gives the address for the receipts of an account", "Write it, with your host, into the provider's settings.")
+            .takes(Place::Query, "account", schema::<String>, "The account; `sms` if nothing is said.")
+            .answers(StatusCode::OK, JSON, schema::<ReceiptAddress>, "The address.")
+            .fails(&[Code::InvalidQuery, Code::InvalidRequest]),
+        Operation::new("take_sms_receipt", Method::GET, "/api/v1/sms/receipts/{token}", take_receipt)
+            .open()
+            .uncounted()
+            .says(
+                "Takes a receipt of a provider",
+                "For whoever knows the address. What it says is a hint: the provider is asked whether it is so.",
+            )
+            .takes(Place::Path, "token", schema::<String>, "What was given out for the account.")
+            .takes(Place::Query, "id", schema::<String>, "The message, as the provider calls it.")
+            .takes(Place::Query, "ptt", schema::<String>, "What became of it. The provider is asked instead.")
+            .takes(Place::Query, "date", schema::<String>, "When; not read.")
+            .takes(Place::Query, "description", schema::<String>, "In words; not read.")
+            .answers_empty(StatusCode::OK, "It was heard.")
+            .fails(&[Code::NotFound]),
+    ];
+    Group::new(
+        "sms",
+        "Text messages, which jobs of the kinds `sms.send` and `sms.receipt` send and follow.",
+        operations,
+    )
+}
+
+#[handler]
+async fn estimate(request: &mut Request, response: &mut Response) -> Result<(), Problem> {
+    let Draft { text, transliterate: is_plain } = body::parse(body::read(request).await?)?;
+    let text = if is_plain { transliterate(&text) } else { text };
+    let SmsSize { encoding, characters, segments } = SmsSize::of(&text);
+    body::write(response, StatusCode::OK, &Estimate { encoding, characters, segments, text })
+}
+
+#[handler]
+async fn decide(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
+    let Sms { jobs, .. } = state_of(depot)?;
+    let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
+    let Decision { sent } = body::parse(body::read(request).await?)?;
+    let job = in_time(jobs.queues.get(&id)).await?.ok_or_else(unknown_job)?;
+    let waits = matches!(job.state, State::Parked | State::Failed);
+    let intent = jobs.records.sms(&id).await?.filter(|intent| waits && intent.state == SmsState::Sending);
+    let intent = intent.ok_or_else(not_uncertain)?;
+    let (state, credits) = if sent { (SmsState::Accepted, intent.credits) } else { (SmsState::Unsent, 0) };
+    if !jobs.records.settle_sms(&intent, state, None, credits).await? {
+        return Err(not_uncertain());
+    }
+    tracing::info!(job.id = %id, sms.sent = sent, "a person has decided whether a text message was sent");
+    match in_time(jobs.queues.retry(&id)).await? {
+        Retried::Waiting => {}
+        Retried::NotPossible(state) => return Err(Problem::new(Code::NotRetryable, format!("It is {state}."))),
+        Retried::Unknown => return Err(unknown_job()),
+    }
+    let job = in_time(jobs.queues.get(&id)).await?.ok_or_else(unknown_job)?;
+    body::write(response, StatusCode::OK, &job)
+}
+
+fn not_uncertain() -> Problem {
+    Problem::new(Code::NotUncertain, "There is nothing to decide: it is known whether a message was sent.")
+}
+
+#[handler]
+async fn receipt_address(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
+    let Sms { secrets, .. } = state_of(depot)?;
+    let query = Query::of(request, &["account"])?;
+    let account = query.one::<String>("account")?.unwrap_or_else(|| "sms".to_owned());
+    let is_name = account.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-');
+    if !is_name || account.len() > 64 {
+        return Err(invalid("account", "must be 1 to 64 letters, digits, _ and -"));
+    }
+    let path = format!("/api/v1/sms/receipts/{account}.{}", secrets.proof(PURPOSE, &[&account]));
+    body::write(response, StatusCode::OK, &ReceiptAddress { path })
+}
+
+#[handler]
+async fn take_receipt(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
+    let Sms { jobs, secrets } = state_of(depot)?;
+    let token = request.param::<String>("token").unwrap_or_default();
+    let account = token.split_once('.').filter(|(account, proof)| secrets.is_proof(PURPOSE, &[account], proof));
+    let (account, _) = account.ok_or_else(|| Problem::new(Code::NotFound, "The address was not given out."))?;
+    if let Some(id) = request.query::<String>("id")
+        && let Err(problem) = ask_now(&jobs, account, &id).await
+    {
+        // It is asked for anyway, only later; the provider need not say it again.
+        tracing::warn!(?problem, "a receipt of a text message could not be looked up at once");
+    }
+    response.status_code(StatusCode::OK);
+    Ok(())
+}
+
+/// Has the provider asked now for what it has just told.
+async fn ask_now(jobs: &Jobs, account: &str, id: &str) -> Result<(), Problem> {
+    let Some(intent) = jobs.records.sms_of_provider(account, id).await? else { return Ok(()) };
+    let queue = SmsReceipt::QUEUE.parse().map_err(|_| Problem::internal("the queue of receipts has no name"))?;
+    let receipt = intent.job.child(queue, RECEIPT);
+    in_time(jobs.queues.promote_jobs(receipt.queue(), std::slice::from_ref(&receipt), false)).await.map(drop)
+}

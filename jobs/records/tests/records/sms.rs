@@ -1,0 +1,103 @@
+//! Text messages, what they cost, and how their providers were.
+
+use fourmi_model::SmsState;
+use fourmi_records::{Met, NewSms, SmsBegin, Spending};
+use jiff::Timestamp;
+
+use crate::place::{Place, in_every_database, time};
+
+in_every_database!(
+    a_message_is_sent_by_one_run_at_a_time_and_never_by_an_older_one,
+    what_a_tenant_spends_in_a_month_is_limited,
+    what_is_known_of_old_messages_is_forgotten,
+    what_workers_have_met_of_a_provider_adds_up,
+);
+
+fn new(run: u64, limit: Option<u64>) -> NewSms {
+    NewSms {
+        job: "messaging-0198c0de-0000-7000-8000-000000000001".parse().unwrap(),
+        run,
+        tenant: Some("kiosks".parse().unwrap()),
+        account: "sms".to_owned(),
+        recipient: "+33612345678".to_owned(),
+        tag: "0198c0de000070008000000000000001".to_owned(),
+        credits: 2_000,
+        limit,
+        now: "2026-11-30T12:00:00Z".parse().unwrap(),
+    }
+}
+
+async fn a_message_is_sent_by_one_run_at_a_time_and_never_by_an_older_one(place: Place) {
+    let records = place.open().await;
+    let SmsBegin::Send(first) = records.begin_sms(&new(1, None)).await.unwrap() else { panic!("it is new") };
+    assert_eq!((first.state, first.run, first.credits), (SmsState::Sending, 1, 2_000));
+    assert_eq!(records.begin_sms(&new(2, None)).await.unwrap(), SmsBegin::Known(first.clone()));
+
+    assert!(records.settle_sms(&first, SmsState::Unsent, None, 0).await.unwrap());
+    let SmsBegin::Send(second) = records.begin_sms(&new(3, None)).await.unwrap() else { panic!("it was not sent") };
+    // What the first run says late is of no interest.
+    assert!(!records.settle_sms(&first, SmsState::Unsent, None, 0).await.unwrap());
+    assert!(records.settle_sms(&second, SmsState::Accepted, Some("7"), 1_500).await.unwrap());
+    assert!(!records.settle_sms(&second, SmsState::Unsent, None, 0).await.unwrap());
+    let SmsBegin::Known(sent) = records.begin_sms(&new(4, None)).await.unwrap() else { panic!("it was sent") };
+    assert_eq!((sent.state, sent.provider_id.as_deref(), sent.credits), (SmsState::Accepted, Some("7"), 1_500));
+    assert_eq!(records.sms_of_provider("sms", "7").await.unwrap(), Some(sent.clone()));
+    assert_eq!(records.sms_to(sent.tenant.as_ref(), &sent.recipient, Timestamp::MIN).await.unwrap(), 1);
+
+    assert!(records.receive_sms(&sent.job, SmsState::Delivered, "4").await.unwrap());
+    assert!(!records.receive_sms(&sent.job, SmsState::Undelivered, "5").await.unwrap());
+    assert_eq!(records.sms(&sent.job).await.unwrap().unwrap().state, SmsState::Delivered);
+}
+
+async fn what_a_tenant_spends_in_a_month_is_limited(place: Place) {
+    let records = place.open().await;
+    let other = |number: u8, limit| {
+        let job = format!("messaging-0198c0de-0000-7000-8000-0000000000{number:02}").parse().unwrap();
+        NewSms { job, tag: number.to_string(), ..new(1, Some(limit)) }
+    };
+    let SmsBegin::Send(first) = records.begin_sms(&other(11, 2_500)).await.unwrap() else { panic!("there is room") };
+    assert_eq!(records.begin_sms(&other(12, 2_500)).await.unwrap(), SmsBegin::TooDear(2_000));
+    // It was cheaper than it was taken to be, so that there is room for another.
+    assert!(records.settle_sms(&first, SmsState::Accepted, None, 500).await.unwrap());
+    assert!(matches!(records.begin_sms(&other(12, 2_500)).await.unwrap(), SmsBegin::Send(_)));
+    let next_month = NewSms { now: "2026-12-01T00:00:00Z".parse().unwrap(), ..other(13, 2_500) };
+    assert!(matches!(records.begin_sms(&next_month).await.unwrap(), SmsBegin::Send(_)));
+}
+
+async fn what_is_known_of_old_messages_is_forgotten(place: Place) {
+    let records = place.open().await;
+    records.begin_sms(&new(1, None)).await.unwrap();
+    let sent = new(1, None).now;
+    assert_eq!((records.count_old_sms(sent).await.unwrap(), records.prune_sms(sent).await.unwrap()), (0, 0));
+    let later = sent + jiff::SignedDuration::from_secs(1);
+    assert_eq!((records.count_old_sms(later).await.unwrap(), records.prune_sms(later).await.unwrap()), (1, 1));
+    assert_eq!(records.sms(&new(1, None).job).await.unwrap(), None);
+}
+
+async fn what_workers_have_met_of_a_provider_adds_up(place: Place) {
+    let records = place.open().await;
+    let first = Met {
+        answers: 3,
+        answered_at: Some(time(1)),
+        latency_ms: Some(40),
+        last_code: Some("200".to_owned()),
+        credits: Some(98_500),
+        ..Met::default()
+    };
+    let second = Met { outages: 5, failed_at: Some(time(2)), down_since: Some(time(2)), ..Met::default() };
+    records.note_provider("sms", &first, time(1)).await.unwrap();
+    records.note_provider("sms", &second, time(3)).await.unwrap();
+    let providers = records.providers().await.unwrap();
+    assert_eq!(providers.len(), 1);
+    let sms = &providers[0];
+    assert_eq!((sms.answers, sms.outages, sms.down_since), (3, 5, Some(time(2))));
+    assert_eq!((sms.latency_ms, sms.last_code.as_deref(), sms.credits), (Some(40), Some("200"), Some(98_500)));
+    records.note_provider("sms", &Met { answers: 1, ..Met::default() }, time(4)).await.unwrap();
+    assert_eq!(records.providers().await.unwrap()[0].down_since, None);
+
+    let SmsBegin::Send(sent) = records.begin_sms(&new(1, None)).await.unwrap() else { panic!("it is new") };
+    records.settle_sms(&sent, SmsState::Accepted, None, 1_500).await.unwrap();
+    let spent = Spending { tenant: sent.tenant, account: "sms".to_owned(), amount: 1_500 };
+    assert_eq!(records.spending("2026-11").await.unwrap(), [spent]);
+    assert_eq!(records.spending("2026-12").await.unwrap(), []);
+}

@@ -1,0 +1,235 @@
+//! `sms.send`: sends a text message, once.
+
+use std::{sync::Arc, time::Duration};
+
+use fourmi_kinds::{SMS_ATTEMPTS, SmsPurpose, SmsReceipt, SmsSend, SmsSent, SmsSize};
+use fourmi_model::{ErrorClass, Failure, LogLevel, NextStep, ParkReason, Progress, SmsState};
+use fourmi_records::{NewSms, SmsBegin, SmsIntent};
+use fourmi_runtime::Context;
+use jiff::Timestamp;
+
+use super::{
+    AnyProvider,
+    account::{SmsAccount, thousandths},
+    policy,
+    provider::{Found, Message, Provider, Trouble},
+};
+use crate::{
+    account::account,
+    breaker::Breakers,
+    office::{Desk, Office, records_unavailable},
+};
+
+/// How long after a message that may have been sent the provider is asked for it: the shortest wait, if the window in which
+/// it is asked is not shorter still.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// The window is looked through in so many steps at most, each twice as long as the one before.
+const SHORTEST_STEP: u32 = 16;
+
+/// When it is asked for the first time whether the message has arrived.
+const FIRST_RECEIPT: Duration = Duration::from_secs(10);
+
+/// Sends a message, or finds out that it was sent.
+pub(crate) async fn run(office: Arc<Office>, job: SmsSend, context: Context) -> Result<SmsSent, Failure> {
+    let desk = office.desk(context.settings()).await?;
+    let account: SmsAccount = account(&context, &job.account).await?;
+    let provider = AnyProvider::of(&office, &desk, &job.account, &account);
+    let sending = Sending {
+        breakers: &office.breakers,
+        desk: &desk,
+        account: &account,
+        provider: &provider,
+        job: &job,
+        context: &context,
+    };
+    let known = desk.records.sms(context.job_id()).await.map_err(records_unavailable)?;
+    let sent = match known {
+        Some(intent) if !matches!(intent.state, SmsState::Unsent | SmsState::Refused) => {
+            sending.go_on_with(intent).await?
+        }
+        _ => sending.begin().await?,
+    };
+    sending.conclude(sent).await
+}
+
+/// A message on its way to a provider.
+struct Sending<'a, P> {
+    breakers: &'a Breakers,
+    desk: &'a Desk,
+    account: &'a SmsAccount,
+    provider: &'a P,
+    job: &'a SmsSend,
+    context: &'a Context,
+}
+
+impl<P: Provider + Sync> Sending<'_, P> {
+    /// Notes that the message is being sent, and sends it.
+    async fn begin(&self) -> Result<SmsIntent, Failure> {
+        let tenant = self.context.tenant().await?;
+        let now = Timestamp::now();
+        self.is_in("policy", 20.0);
+        let checked = policy::check(self.desk, self.account, self.job, tenant.as_ref(), now).await;
+        checked.map_err(|failure| failure.in_stage("policy"))?;
+        let text = self.job.sent_text();
+        let message = Message {
+            to: self.job.to.clone(),
+            sender: policy::sender(self.account, self.job),
+            tag: self.context.job_id().uuid().simple().to_string(),
+            is_marketing: self.job.purpose == SmsPurpose::Marketing,
+            valid_for: self.job.expires_at.and_then(|end| Duration::try_from(end.duration_since(now)).ok()),
+            text,
+        };
+        let segments = f64::from(SmsSize::of(&message.text).segments);
+        let new = NewSms {
+            job: self.context.job_id().clone(),
+            run: self.context.run(),
+            account: self.job.account.clone(),
+            recipient: message.to.clone(),
+            tag: message.tag.clone(),
+            credits: thousandths(segments * self.account.credits_per_segment),
+            limit: self.account.monthly_limit(tenant.as_ref()),
+            tenant,
+            now,
+        };
+        if self.context.is_cancelled() {
+            return Err(Failure::cancelled());
+        }
+        match self.desk.records.begin_sms(&new).await.map_err(records_unavailable)? {
+            SmsBegin::Send(intent) => self.send(intent, &message).await,
+            SmsBegin::Known(intent) => self.go_on_with(intent).await,
+            SmsBegin::TooDear(spent) => Err(too_dear(&new, spent).in_stage("policy")),
+        }
+    }
+
+    async fn send(&self, intent: SmsIntent, message: &Message) -> Result<SmsIntent, Failure> {
+        self.is_in("send", 40.0);
+        match self.provider.send(message).await {
+            Ok(found) => {
+                self.note_credits(&found);
+                self.accept(intent, found).await
+            }
+            Err(Trouble::Nothing(failure)) => {
+                let state = match failure.next {
+                    NextStep::GiveUp => SmsState::Refused,
+                    _ => SmsState::Unsent,
+                };
+                // If this cannot be noted, the next run asks the provider, which does not have it.
+                self.desk.records.settle_sms(&intent, state, None, 0).await.map_err(records_unavailable)?;
+                Err(failure.in_stage("send"))
+            }
+            Err(Trouble::Unknown(failure)) => Err(self.later(Duration::ZERO, &failure)),
+        }
+    }
+
+    /// Goes on with what an earlier run has begun, and sends nothing.
+    async fn go_on_with(&self, intent: SmsIntent) -> Result<SmsIntent, Failure> {
+        if intent.state != SmsState::Sending {
+            return Ok(intent);
+        }
+        self.is_in("lookup", 60.0);
+        match self.provider.find(&intent.tag).await {
+            Ok(Some(found)) => self.accept(intent, found).await,
+            Ok(None) => Err(self.not_found(&intent)),
+            // The provider would say no more of another message than of this.
+            Err(trouble) => match trouble.failure() {
+                failure if failure.next == NextStep::GiveUp => Err(self.not_found(&intent).because(failure)),
+                failure => Err(failure.in_stage("lookup")),
+            },
+        }
+    }
+
+    /// Notes that the provider has the message.
+    async fn accept(&self, intent: SmsIntent, found: Found) -> Result<SmsIntent, Failure> {
+        let credits = found.credits.map_or(intent.credits, thousandths);
+        let settled = self.desk.records.settle_sms(&intent, SmsState::Accepted, Some(&found.id), credits).await;
+        if settled.map_err(records_unavailable)? {
+            return Ok(SmsIntent { state: SmsState::Accepted, provider_id: Some(found.id), credits, ..intent });
+        }
+        // A person, or another run, was faster.
+        let known = self.desk.records.sms(&intent.job).await.map_err(records_unavailable)?;
+        known.filter(|known| known.state != SmsState::Sending && known.state != SmsState::Unsent).ok_or_else(|| {
+            Failure::retry("unconfirmed", "somebody else sees to the message; the provider is asked for it again")
+        })
+    }
+
+    /// The provider does not know the message: it may still come to know it, or a person has to find out.
+    fn not_found(&self, intent: &SmsIntent) -> Failure {
+        let elapsed = Duration::try_from(Timestamp::now().duration_since(intent.changed_at)).unwrap_or_default();
+        if elapsed < self.account.lookup_window() && self.context.attempt() < SMS_ATTEMPTS {
+            let failure = Failure::retry("unconfirmed", "the provider does not know the message (yet)");
+            return self.later(elapsed, &failure);
+        }
+        let id = self.context.job_id();
+        let message = format!(
+            "nobody knows whether the message was sent: the provider did not answer, and does not know its tag {}. Look into \
+             its own list, and say `fourmi sms decide {id} --sent` or `--not-sent`",
+            intent.tag
+        );
+        Failure::park(ParkReason::Uncertain, message).in_stage("lookup")
+    }
+
+    /// Asks the provider for the message after a while: as long as it is gone already, within the window.
+    fn later(&self, elapsed: Duration, why: &Failure) -> Failure {
+        let window = self.account.lookup_window();
+        let shortest = FIRST_LOOK.min(window / SHORTEST_STEP);
+        let wait = elapsed.max(shortest).min(window.saturating_sub(elapsed)).max(Duration::from_millis(50));
+        let message = format!("{}; before anything else is done, the provider is asked for the message", why.message);
+        let failure = Failure::retry_after(wait, "unconfirmed", message).class(ErrorClass::Unavailable);
+        let failure = failure.in_stage("lookup");
+        match &why.cause {
+            Some(cause) => failure.because(cause),
+            None => failure,
+        }
+    }
+
+    /// The provider has the message: what became of it is for another job.
+    async fn conclude(&self, intent: SmsIntent) -> Result<SmsSent, Failure> {
+        if intent.provider_id.is_some() && self.account.receipts {
+            let receipt = SmsReceipt { message: intent.job.clone() };
+            self.context.enqueue("receipt", &receipt).delay(FIRST_RECEIPT).send().await?;
+        }
+        self.is_in("accepted", 100.0);
+        let SmsSize { encoding, characters, segments } = SmsSize::of(&self.job.sent_text());
+        Ok(SmsSent {
+            provider: self.provider.name().to_owned(),
+            ids: intent.provider_id.into_iter().collect(),
+            encoding,
+            characters,
+            segments,
+            credits: intent.credits as f64 / 1000.0,
+            recipient: intent.recipient,
+            state: intent.state,
+        })
+    }
+
+    fn note_credits(&self, found: &Found) {
+        if let Some(left) = found.credits_left {
+            self.breakers.credits(&self.job.account, (left * 1000.0).round() as i64);
+        }
+        if let (Some(left), Some(low)) = (found.credits_left, self.account.low_credits)
+            && left < low
+        {
+            let account = &self.job.account;
+            tracing::warn!(provider.account = account, credits.left = left, "few credits are left with the provider");
+            self.context.log(LogLevel::Warn, format!("the account {account} has {left} credits left"));
+        }
+    }
+
+    fn is_in(&self, stage: &str, percent: f32) {
+        self.context.progress(Progress { stage: stage.to_owned(), percent, ..Progress::default() });
+    }
+}
+
+fn too_dear(new: &NewSms, spent: u64) -> Failure {
+    let credits = |thousandths: u64| thousandths as f64 / 1000.0;
+    let limit = new.limit.map(credits).unwrap_or_default();
+    let message = format!(
+        "{} has spent {} of the {limit} credits that it may spend this month with the account {}, and the message would take {}",
+        new.tenant.as_ref().map_or("who has no tenant", |tenant| tenant.as_str()),
+        credits(spent),
+        new.account,
+        credits(new.credits)
+    );
+    Failure::permanent("spending_limit", message).class(ErrorClass::QuotaExhausted)
+}
