@@ -47,6 +47,13 @@ impl Post {
         text(&answer.json::<Value>().await.unwrap()["id"])
     }
 
+    /// Waits until the worker has said again that it lives, which it does every second.
+    async fn until_the_worker_is_seen_again(&self) {
+        let last_seen = async || self.platform.get("/workers").await["workers"][0]["last_seen"].clone();
+        let before = last_seen().await;
+        eventually_async("the worker says that it lives", async || (last_seen().await != before).then_some(())).await;
+    }
+
     /// Registers this many devices, each of an owner of its own, behind the back of the API.
     async fn register_many(&self, count: usize) -> Vec<Device> {
         let now = Timestamp::now().round(jiff::Unit::Millisecond).unwrap();
@@ -375,7 +382,7 @@ async fn a_broadcast_can_be_paused_and_cancelled_and_goes_on() {
     })
     .await;
     let before = post.fcm.requests();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    post.until_the_worker_is_seen_again().await;
     assert_eq!(post.fcm.requests(), before, "nothing is sent");
     assert!(steer(false).send().await.unwrap().status().is_success());
     post.until_taken(before + 300).await;
