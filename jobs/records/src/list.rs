@@ -126,11 +126,15 @@ mod tests {
         let records = Records::open(&folder.path().join("records.db")).await.unwrap();
         let text = || Some("x".to_owned());
         let none = RecordFilter::default();
+        let after = Some(Timestamp::UNIX_EPOCH);
+        let between = RecordFilter { finished_after: after, finished_before: Some(Timestamp::MAX), ..none.clone() };
         let rare = RecordFilter { tag: text(), kind: Some("media.probe".parse().unwrap()), ..none.clone() };
         for (filter, index) in [
             (none.clone(), "jobs_newest"),
-            (RecordFilter { finished_after: Some(Timestamp::UNIX_EPOCH), ..none.clone() }, "jobs_newest"),
-            (RecordFilter { created_before: Some(Timestamp::UNIX_EPOCH), ..none.clone() }, "jobs_newest"),
+            (RecordFilter { finished_after: after, ..none.clone() }, "jobs_newest"),
+            // From one end of a page to the other, not to those of the filter.
+            (between, "jobs_newest ((finished_at,id)>(?,?) AND (finished_at,id)<(?,?))"),
+            (RecordFilter { created_before: after, ..none.clone() }, "jobs_newest"),
             (RecordFilter { states: vec![State::Failed], ..none.clone() }, "jobs_by_state (state=?"),
             (RecordFilter { states: vec![State::Failed, State::Cancelled], ..none.clone() }, "jobs_by_state (state=?"),
             (RecordFilter { kind: Some("media.probe".parse().unwrap()), ..none.clone() }, "jobs_by_kind (kind=?"),

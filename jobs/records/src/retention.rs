@@ -195,16 +195,23 @@ pub(crate) fn kept_since(class: &str, time: Timestamp) -> Statement {
 
 /// The old jobs after one place, up to another.
 fn push_range(statement: &mut Statement, old: &OldJobs, start: Option<&Place>, end: Option<&Place>) {
-    statement.push("jobs.finished_at < ").bind(old.before);
+    // One bound at each end: of two SQLite takes one to find its way, not the closer.
+    match end {
+        Some(end) => push_place(statement, "<=", end),
+        None => statement.push("jobs.finished_at < ").bind(old.before),
+    };
     if let Some(queue) = &old.queue {
         statement.push(" AND jobs.queue = ").bind(queue.as_str());
     }
-    for (place, comparison) in [(start, ">"), (end, "<=")] {
-        if let Some(Place { time, id }) = place {
-            statement.push(format_args!(" AND (jobs.finished_at, jobs.id) {comparison} "));
-            statement.push("(").bind(*time).push(", ").bind(id.as_str()).push(")");
-        }
+    if let Some(start) = start {
+        statement.push(" AND ");
+        push_place(statement, ">", start);
     }
+}
+
+fn push_place<'a>(statement: &'a mut Statement, comparison: &str, Place { time, id }: &Place) -> &'a mut Statement {
+    statement.push(format_args!("(jobs.finished_at, jobs.id) {comparison} ("));
+    statement.bind(*time).push(", ").bind(id.as_str()).push(")")
 }
 
 #[cfg(test)]
@@ -226,7 +233,7 @@ mod tests {
             let steps = query_of!(statement).fetch_all(&sqlite.readers).await.unwrap();
             let steps: Vec<_> = steps.iter().map(|row| row.text("detail").unwrap().unwrap()).collect();
             assert!(steps[0].starts_with("SEARCH jobs") && steps[0].contains(index), "{steps:#?}");
-            assert!(steps[0].contains("(finished_at,id)>"), "{steps:#?}");
+            assert!(steps[0].contains("(finished_at,id)>(?,?) AND (finished_at,id)<(?,?)"), "{steps:#?}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The way through rows, newest first, a page at a time, each of which looks at a bounded number of rows.
 
+use std::slice;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -16,7 +18,7 @@ pub(crate) const PAGE: usize = 200;
 const LOOK_AT: usize = 5_000;
 
 /// A place in the order of the rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     /// Milliseconds since 1970.
     pub(crate) time: i64,
@@ -24,6 +26,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Before all rows of a time.
+    fn first_at(time: i64) -> Self {
+        Self { time, id: String::new() }
+    }
+
     /// As a caller sees it, if the id is URL-safe.
     pub(crate) fn cursor(&self) -> String {
         format!("{}.{}", self.time, self.id)
@@ -189,11 +196,22 @@ impl Walk {
         if let Some(value) = value {
             statement.push(format_args!(" AND {column} = ")).bind(value.clone());
         }
-        push_bounds(statement, &self.bounds);
-        for (place, comparison) in [(self.start.as_ref(), "<"), (end, ">=")] {
+        // Of several bounds SQLite takes one to find its way, not the closest.
+        let (mut from, mut below) = (end.cloned(), self.start.clone());
+        for bound in &self.bounds {
+            match bound {
+                Bound::From(column, at) if *column == time => from = from.max(Some(Place::first_at(*at))),
+                Bound::Below(column, at) if *column == time => {
+                    let at = Place::first_at(*at);
+                    below = Some(below.map_or(at.clone(), |below| below.min(at)));
+                }
+                other => push_bounds(statement, slice::from_ref(other)),
+            }
+        }
+        for (place, comparison) in [(below, "<"), (from, ">=")] {
             if let Some(Place { time: at, id }) = place {
                 statement.push(format_args!(" AND ({time}, id) {comparison} "));
-                statement.push("(").bind(*at).push(", ").bind(id.as_str()).push(")");
+                statement.push("(").bind(at).push(", ").bind(id).push(")");
             }
         }
         self.push_order(statement, take);
