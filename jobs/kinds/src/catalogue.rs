@@ -8,8 +8,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
-    AudioDerive, AudioExtract, AudioLive, ChatAlert, HealthProbe, HostMetrics, MailNotice, MailSend,
-    MaintenanceRetention, MediaProbe, PushFanout, PushSend, SmsReceipt, SmsSend, StatsRollup, WebhookDeliver,
+    AudioDerive, AudioExtract, AudioLive, ChatAlert, DatasetAnalyze, DatasetProbe, HealthProbe, HostMetrics,
+    MailNotice, MailSend, MaintenanceRetention, MediaProbe, PushFanout, PushSend, SmsReceipt, SmsSend, StatsRollup,
+    WebhookDeliver,
 };
 
 /// Every kind that this build knows.
@@ -23,6 +24,8 @@ pub fn catalogue() -> &'static Catalogue {
             .with::<AudioExtract>()
             .with::<AudioLive>()
             .with::<ChatAlert>()
+            .with::<DatasetAnalyze>()
+            .with::<DatasetProbe>()
             .with::<HealthProbe>()
             .with::<HostMetrics>()
             .with::<MailNotice>()

@@ -3,6 +3,7 @@
 mod audio;
 mod catalogue;
 mod chat_alert;
+mod dataset;
 mod mail_notice;
 mod mail_send;
 mod maintenance;
@@ -19,6 +20,13 @@ pub use audio::{
 };
 pub use catalogue::{Audience, Catalogue, InvalidPayload, JobKind, KindInfo, catalogue};
 pub use chat_alert::{ChatAlert, ChatAlerted, Severity};
+pub use dataset::{
+    AgglomerativeOptions, Anomalies, AnomalousRow, AnomalyReport, ClusterOn, ClusterProfile, ClusterSelection,
+    Clustering, ClusteringReport, ColumnInfo, ColumnType, ColumnUse, Comparison, DatasetAnalyze, DatasetAnalyzed,
+    DatasetInfo, DatasetNote, DatasetProbe, DbscanOptions, Encode, Encoding, Fill, FilterValue, HdbscanOptions,
+    IsolationForestOptions, KMeansOptions, Linkage, Metric, Missing, Nothing, NumberStatistics, PcaOptions, Reduction,
+    ReductionReport, RowFilter, Scale, Scaling, Selection, TableFormat, TriedClusters, TsneOptions, UmapOptions,
+};
 pub use mail_notice::{MailNotice, MailNoticed, Notice};
 pub use mail_send::{MailAttachment, MailRefusal, MailSend, MailSent};
 pub use maintenance::{

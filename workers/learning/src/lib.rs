@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod matrix;
+mod random;
+mod watch;
+
+pub mod agglomerative;
+pub mod dbscan;
+pub mod distance;
+pub mod hdbscan;
+pub mod isolation_forest;
+pub mod kmeans;
+pub mod metrics;
+pub mod neighbours;
+pub mod pca;
+pub mod tsne;
+pub mod umap;
+
+pub use error::LearningError;
+pub use matrix::Matrix;
+pub use random::{Stream, stream};
+pub use watch::Watch;
