@@ -21,11 +21,12 @@ pub use audio::{
 pub use catalogue::{Audience, Catalogue, InvalidPayload, JobKind, KindInfo, catalogue};
 pub use chat_alert::{ChatAlert, ChatAlerted, Severity};
 pub use dataset::{
-    AgglomerativeOptions, Anomalies, AnomalousRow, AnomalyReport, ClusterOn, ClusterProfile, ClusterSelection,
-    Clustering, ClusteringReport, ColumnInfo, ColumnType, ColumnUse, Comparison, DatasetAnalyze, DatasetAnalyzed,
-    DatasetInfo, DatasetNote, DatasetProbe, DbscanOptions, Encode, Encoding, Fill, FilterValue, HdbscanOptions,
-    IsolationForestOptions, KMeansOptions, Linkage, Metric, Missing, Nothing, NumberStatistics, PcaOptions, Reduction,
-    ReductionReport, RowFilter, Scale, Scaling, Selection, TableFormat, TriedClusters, TsneOptions, UmapOptions,
+    AgglomerativeOptions, Algorithm, AlgorithmList, AnalysisStep, Anomalies, AnomalousRow, AnomalyReport, Bilingual,
+    ClusterOn, ClusterProfile, ClusterSelection, Clustering, ClusteringReport, ColumnInfo, ColumnType, ColumnUse,
+    Comparison, DatasetAnalyze, DatasetAnalyzed, DatasetInfo, DatasetNote, DatasetProbe, DbscanOptions, Encode,
+    Encoding, Fill, FilterValue, HdbscanOptions, IsolationForestOptions, KMeansOptions, Linkage, Metric, Missing,
+    Nothing, NumberStatistics, Parameter, ParameterType, PcaOptions, Reduction, ReductionReport, RowFilter, Scale,
+    Scaling, Selection, TableFormat, TriedClusters, TsneOptions, UmapOptions, algorithms,
 };
 pub use mail_notice::{MailNotice, MailNoticed, Notice};
 pub use mail_send::{MailAttachment, MailRefusal, MailSend, MailSent};

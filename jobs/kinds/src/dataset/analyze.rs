@@ -59,6 +59,18 @@ pub struct DatasetAnalyze {
     /// Where chance begins.
     #[serde(default = "seed", skip_serializing_if = "is_seed")]
     pub seed: u64,
+    /// Whether what an equal job made of an equal table may be given again.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub reuse: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_yes(answer: &bool) -> bool {
+    *answer
 }
 
 const fn seed() -> u64 {
@@ -86,6 +98,7 @@ impl DatasetAnalyze {
             cluster: Clustering::default(),
             anomalies: Anomalies::default(),
             seed: SEED,
+            reuse: true,
         }
     }
 }
@@ -122,5 +135,54 @@ impl JobKind for DatasetAnalyze {
             return Err(InvalidPayload::new("cluster_on", "there is no embedding without a reduction"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::catalogue;
+
+    fn check(options: &str) -> Result<String, (String, String)> {
+        let comma = if options.is_empty() { "" } else { "," };
+        let payload = format!(r#"{{"file":"file-6f9619ff8b86d011b42d00c04fc964ff"{comma}{options}}}"#);
+        let checked = catalogue().get("dataset.analyze").unwrap().check(&payload);
+        checked.map(|text| text.get().to_owned()).map_err(|mistake| (mistake.path, mistake.message))
+    }
+
+    #[test]
+    fn what_is_as_by_default_is_not_written() {
+        let plain = check("").unwrap();
+        for same in [
+            r#""seed":42,"reuse":true"#,
+            r#""reduce":{"algorithm":"pca"},"cluster":{"algorithm":"kmeans","restarts":10}"#,
+            r#""missing":{"with":"median"},"scale":{},"cluster_on":"features""#,
+        ] {
+            assert_eq!(check(same).unwrap(), plain, "{same}");
+        }
+        let other =
+            check(r#""cluster":{"algorithm":"dbscan","min_samples":7},"anomalies":{"algorithm":"none"}"#).unwrap();
+        assert!(other.contains(r#""min_samples":7"#) && other.contains(r#""algorithm":"none""#), "{other}");
+    }
+
+    #[test]
+    fn a_mistake_is_told_before_the_job_is_accepted() {
+        for (options, path, says) in [
+            (r#""reduce":{"algorithm":"magic"}"#, "reduce.algorithm", "magic"),
+            (r#""reduce":{"algorithm":"pca","perplexity":5}"#, "reduce", "perplexity"),
+            (r#""reduce":{"algorithm":"tsne","perplexity":1}"#, "reduce.perplexity", "between 2 and 500"),
+            (r#""reduce":{"algorithm":"umap","dimensions":4}"#, "reduce.dimensions", "between 2 and 3"),
+            (r#""cluster":{"algorithm":"kmeans","clusters":0}"#, "cluster.clusters", "between 1 and 1000"),
+            (r#""cluster":{"algorithm":"dbscan","eps":0}"#, "cluster.eps", "at least"),
+            (r#""cluster":{"algorithm":"agglomerative","clusters":3,"distance":1}"#, "cluster.distance", "not both"),
+            (r#""anomalies":{"algorithm":"isolation_forest","contamination":0.9}"#, "anomalies.contamination", "0.5"),
+            (r#""select":{"sample":0}"#, "select.sample", "at least 1"),
+            (r#""select":{"rows":[{"column":"a","is":"less","value":"b"}]}"#, "select.rows[0].value", "a number"),
+            (r#""missing":{"value":3}"#, "missing.value", "constant"),
+            (r#""reduce":{"algorithm":"none"},"cluster_on":"embedding""#, "cluster_on", "no embedding"),
+        ] {
+            let (at, message) = check(options).unwrap_err();
+            assert_eq!(at, path, "{options}: {message}");
+            assert!(message.contains(says), "{options}: {message}");
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! Tables: what is in them, and what they look like.
 
+mod algorithms;
 mod analyze;
 mod options;
 mod probe;
 mod range;
 mod result;
 
+pub use algorithms::{Algorithm, AlgorithmList, AnalysisStep, Bilingual, Parameter, ParameterType, algorithms};
 pub use analyze::DatasetAnalyze;
 pub use options::{
     AgglomerativeOptions, Anomalies, ClusterOn, ClusterSelection, Clustering, Comparison, DbscanOptions, Encode,
