@@ -9,7 +9,7 @@ COPY . .
 ENV RUSTUP_TOOLCHAIN=1.95.0
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --workspace --bins --locked \
-    && install -D -t /out target/debug/fourmi target/debug/fourmi-api target/debug/fourmi-amqp target/debug/fourmi-maintenance target/debug/fourmi-media target/debug/fourmi-messaging target/debug/fourmi-schedules
+    && install -D -t /out target/debug/fourmi target/debug/fourmi-api target/debug/fourmi-amqp target/debug/fourmi-insight target/debug/fourmi-maintenance target/debug/fourmi-media target/debug/fourmi-messaging target/debug/fourmi-schedules
 
 # yt-dlp in a venv of its own, as scripts/setup makes it. The venv uses the Python of the image that it goes to: the same Debian.
 FROM debian:bookworm-slim AS ytdlp

@@ -82,6 +82,13 @@ impl Platform {
         worker
     }
 
+    /// An insight worker, which stops with its platform.
+    pub fn insight_worker(&self) -> Program {
+        let worker = Program::start("fourmi-insight", &[], self.settings.clone());
+        worker.wait_for_line("ready");
+        worker
+    }
+
     /// A maintenance worker, which stops with its platform.
     pub fn maintenance_worker(&self) -> Program {
         let worker = Program::start("fourmi-maintenance", &[], self.settings.clone());

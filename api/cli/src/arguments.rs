@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Demo(commands::demo::DemoArguments),
     /// Extract the sound of a recording, or of a page that shows one
     Extract(commands::extract::ExtractArguments),
+    /// Make a map of a table, with clusters and anomalies
+    Analyze(commands::analyze::AnalyzeArguments),
     /// Record a running stream until it ends or is stopped
     Live(commands::live::LiveArguments),
     /// Store a file, for jobs to read

@@ -37,6 +37,7 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Up(arguments) => up::run(session, arguments).await,
         Command::Demo(arguments) => commands::demo::run(session, arguments).await,
         Command::Extract(arguments) => commands::extract::run(session, arguments).await,
+        Command::Analyze(arguments) => commands::analyze::run(session, arguments).await,
         Command::Live(arguments) => commands::live::run(session, arguments).await,
         Command::Link(arguments) => commands::files::link(session, arguments).await,
         Command::Upload(arguments) => commands::files::upload(session, arguments).await,

@@ -18,6 +18,7 @@ mod keys;
 mod limits;
 mod pages;
 mod patience;
+mod insight;
 mod providers;
 mod resumable;
 mod scale;

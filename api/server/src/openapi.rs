@@ -283,7 +283,7 @@ mod tests {
 
     use super::*;
     use crate::routes::{
-        audit, auth, devices, docs, files, health, jobs, keys, kinds, metrics, providers, queues, schedules, sms,
+        audit, auth, devices, docs, files, health, insight, jobs, keys, kinds, metrics, providers, queues, schedules, sms,
         stats, suppressions, tenants, users, webhooks, work, workers,
     };
 
@@ -299,6 +299,7 @@ mod tests {
             devices::table(),
             suppressions::table(),
             kinds::table(),
+            insight::table(),
             work::table(),
             queues::table(),
             workers::table(),

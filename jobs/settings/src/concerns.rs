@@ -338,6 +338,26 @@ impl Messaging {
     }
 }
 
+/// What an analysis of a table may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Insight {
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Insight {
+    /// The variables that it reads.
+    pub const SETTINGS: &'static [&'static crate::Setting] = &[&table::INSIGHT_MEMORY];
+
+    /// Reads `FOURMI_INSIGHT_MEMORY`.
+    ///
+    /// # Errors
+    /// If it is no number of bytes.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        Ok(Self { memory_bytes: environment.parsed(&table::INSIGHT_MEMORY, bytes)? })
+    }
+}
+
 impl Media {
     /// The variables that it reads.
     pub const SETTINGS: &'static [&'static crate::Setting] = &[

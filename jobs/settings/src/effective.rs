@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    Amqp, ClientSettings, Data, Database, Door, Environment, Keep, Listen, Logging, Media, Metrics, Outbox, People,
+    Amqp, ClientSettings, Data, Database, Door, Environment, Insight, Keep, Listen, Logging, Media, Metrics, Outbox, People,
     PrivateRedis, Redis, Setting, SettingError, Streams, Traces, Uploads, Worker,
 };
 
@@ -43,6 +43,7 @@ impl Environment {
             Outbox::read(self).err(),
             Keep::read(self).err(),
             Keep::sees_to_itself(self).err(),
+            Insight::read(self).err(),
             Media::read(self).err(),
             Amqp::mistake(self),
             Metrics::read(self).err(),

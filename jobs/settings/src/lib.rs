@@ -15,7 +15,7 @@ mod traces;
 
 pub use concerns::bytes;
 pub use concerns::{
-    Amqp, ApiKey, ClientSettings, Database, Fsync, Listen, LogFiles, LogFormat, Logging, Media, Messaging, Outbox,
+    Amqp, ApiKey, ClientSettings, Database, Fsync, Insight, Listen, LogFiles, LogFormat, Logging, Media, Messaging, Outbox,
     PrivateRedis, Redis, Streams, Uploads, Worker,
 };
 pub use door::Door;

@@ -169,6 +169,8 @@ settings! {
     MEDIA_REUSE_HOURS = "FOURMI_MEDIA_REUSE_HOURS", default "24", form "a whole number of hours from 0 to 8760, such as 24", Public;
     /// Room for downloads that are kept for such use; the oldest go first.
     MEDIA_CACHE_BYTES = "FOURMI_MEDIA_CACHE_BYTES", default "20GiB", form "a number of bytes, or of KiB, MiB, GiB or TiB, such as 20GiB", Public;
+    /// The most memory that one analysis of a table may take, as is estimated before each of its steps.
+    INSIGHT_MEMORY = "FOURMI_INSIGHT_MEMORY", default "4GiB", form "a number of bytes, or of KiB, MiB, GiB or TiB, such as 4GiB", Public;
     /// Address on which workers show their figures to Prometheus; they do not without one. If its port is taken, the next free one is; port 0 takes any.
     METRICS_LISTEN = "FOURMI_METRICS_LISTEN", default "", form "an IP address and a port, such as 127.0.0.1:9700 or [::]:9700", Public;
     /// Token that whoever asks workers for their figures shows (`Authorization: Bearer`); it wins over the file.

@@ -81,6 +81,7 @@ list_ticks                schedule 401    200  404  200   404      404     200
 list_fires                schedule 401    200  404  200   404      404     200
 get_job_stats             -        401    403  403  200   403      200     200
 list_providers            -        401    403  403  403   403      403     200
+list_algorithms           -        401    200  200  200   200      200     200
 list_kinds                -        401    200  200  200   200      200     200
 get_kind                  -        401    200  200  200   200      200     200
 register_kind             -        401    403  403  201   403      201     201

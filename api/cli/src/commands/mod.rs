@@ -1,5 +1,6 @@
 //! One file per group of commands.
 
+pub(crate) mod analyze;
 pub(crate) mod audit;
 pub(crate) mod config;
 pub(crate) mod dead;

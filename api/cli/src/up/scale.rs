@@ -13,6 +13,7 @@ pub(crate) struct WorkerClass {
 
 /// Every class of workers.
 pub(crate) const WORKERS: &[WorkerClass] = &[
+    WorkerClass { name: "insight", program: "fourmi-insight" },
     WorkerClass { name: "maintenance", program: "fourmi-maintenance" },
     WorkerClass { name: "media", program: "fourmi-media" },
     WorkerClass { name: "messaging", program: "fourmi-messaging" },

@@ -17,6 +17,7 @@ pub mod files;
 mod flow_plan;
 mod flows;
 pub mod health;
+pub mod insight;
 mod job_list;
 pub mod jobs;
 pub mod keys;

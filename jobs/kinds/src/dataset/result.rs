@@ -31,7 +31,7 @@ pub struct DatasetAnalyzed {
     pub notes: Vec<DatasetNote>,
     /// `points`: the rows that were looked at with x, y, z, label, probability, anomaly score, as Apache Parquet;
     /// `points_json`: the same as JSON, up to 20,000 rows; `report`: this result with whole tables, as JSON.
-    pub artifacts: Vec<Artifact>,
+    pub files: Vec<Artifact>,
     /// The SHA-256 of the table.
     pub input_hash: String,
     /// The SHA-256 of the options with the version of the algorithms: the same input and options have the same result.
