@@ -283,8 +283,8 @@ mod tests {
 
     use super::*;
     use crate::routes::{
-        audit, auth, devices, docs, files, health, insight, jobs, keys, kinds, metrics, providers, queues, schedules, sms,
-        stats, suppressions, tenants, users, webhooks, work, workers,
+        audit, auth, devices, docs, files, health, insight, jobs, keys, kinds, metrics, providers, queues, schedules,
+        sms, stats, suppressions, tenants, users, webhooks, work, workers,
     };
 
     fn all() -> Vec<Group> {

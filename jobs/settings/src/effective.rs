@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    Amqp, ClientSettings, Data, Database, Door, Environment, Insight, Keep, Listen, Logging, Media, Metrics, Outbox, People,
-    PrivateRedis, Redis, Setting, SettingError, Streams, Traces, Uploads, Worker,
+    Amqp, ClientSettings, Data, Database, Door, Environment, Insight, Keep, Listen, Logging, Media, Metrics, Outbox,
+    People, PrivateRedis, Redis, Setting, SettingError, Streams, Traces, Uploads, Worker,
 };
 
 impl Environment {

@@ -15,8 +15,8 @@ mod traces;
 
 pub use concerns::bytes;
 pub use concerns::{
-    Amqp, ApiKey, ClientSettings, Database, Fsync, Insight, Listen, LogFiles, LogFormat, Logging, Media, Messaging, Outbox,
-    PrivateRedis, Redis, Streams, Uploads, Worker,
+    Amqp, ApiKey, ClientSettings, Database, Fsync, Insight, Listen, LogFiles, LogFormat, Logging, Media, Messaging,
+    Outbox, PrivateRedis, Redis, Streams, Uploads, Worker,
 };
 pub use door::Door;
 pub use environment::{Environment, SettingError};

@@ -61,7 +61,8 @@ pub(crate) struct AnalyzeArguments {
 impl AnalyzeArguments {
     /// Finds what the kind would refuse before a large file goes up.
     fn payload(&self, file: BlobId) -> anyhow::Result<DatasetAnalyze> {
-        let mut payload = Map::from_iter([("file".to_owned(), json!(file)), ("reuse".to_owned(), (!self.no_reuse).into())]);
+        let mut payload =
+            Map::from_iter([("file".to_owned(), json!(file)), ("reuse".to_owned(), (!self.no_reuse).into())]);
         for word in &self.set {
             let (name, value) = assignment(word).ok_or_else(|| Stop::usage(format!("--set {word}: NAME=VALUE")))?;
             payload.insert(name, value);
