@@ -21,8 +21,9 @@ const EDITION: u32 = 1;
 pub(crate) fn config_hash(job: &DatasetAnalyze) -> String {
     let mut options = serde_json::to_value(job).unwrap_or_default();
     if let Some(options) = options.as_object_mut() {
-        options.remove("file");
-        options.remove("reuse");
+        for field in ["file", "dataset_id", "reuse"] {
+            options.remove(field);
+        }
     }
     hex::encode(Sha256::digest(format!("{EDITION} {options}")))
 }
