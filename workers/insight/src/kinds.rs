@@ -9,7 +9,7 @@ use fourmi_settings::Insight;
 use fourmi_tables::Limits;
 
 use crate::{
-    analysis::{self, Analysis, POINTS, POINTS_JSON, REPORT, stages},
+    analysis::{self, Analysis, POINTS, POINTS_JSON, REPORT, Subject, stages},
     failure,
     results::{self, Results},
     run::compute,
@@ -48,16 +48,11 @@ pub(crate) async fn analyze(job: DatasetAnalyze, context: Context) -> Result<Dat
         .memory_bytes;
     let kept = context.kept().await?;
     let scratch = context.scratch()?.to_owned();
-    let (path, input_hash) = (source.path, source.sha256);
+    let subject = Subject { job, path: source.path, input_hash: source.sha256, config_hash };
     let folder = scratch.clone();
-    let seed = job.seed;
     let Analysis { mut result, has_json } =
-        compute(&context, move |run| analysis::run(&job, &path, &folder, memory, kept.as_ref(), run)).await?;
+        compute(&context, move |run| analysis::run(&subject, &folder, memory, kept.as_ref(), run)).await?;
     result.files = store(&context, &source.name, &scratch, has_json).await?;
-    result.seed = seed;
-    result.input_hash = input_hash;
-    result.config_hash = config_hash;
-    env!("CARGO_PKG_VERSION").clone_into(&mut result.version);
     results.note(&result);
     Ok(result)
 }

@@ -6,7 +6,7 @@ mod reduce;
 pub(crate) mod stages;
 mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fourmi_kinds::{
     Anomalies, AnomalousRow, AnomalyReport, ClusterOn, ClusterProfile, ClusteringReport, DatasetAnalyze,
@@ -85,15 +85,24 @@ fn once<T: Serialize + DeserializeOwned>(
     Ok(computed)
 }
 
-/// Makes the map, with its files in `folder`.
+/// What an analysis is of.
+pub(crate) struct Subject {
+    pub(crate) job: DatasetAnalyze,
+    /// Where the table is.
+    pub(crate) path: PathBuf,
+    pub(crate) input_hash: String,
+    pub(crate) config_hash: String,
+}
+
+/// Makes the map within so many bytes of memory, with its files in `folder`.
 pub(crate) fn run(
-    job: &DatasetAnalyze,
-    path: &Path,
+    subject: &Subject,
     folder: &Path,
     memory: u64,
     kept: Option<&Kept>,
     run: &Run,
 ) -> Result<Analysis, Failure> {
+    let Subject { job, path, input_hash, config_hash } = subject;
     let mut table = read(job, path, memory, run)?;
     let features =
         Matrix::new(table.columns, std::mem::take(&mut table.features)).map_err(algorithm(stages::PREPROCESS))?;
@@ -148,10 +157,10 @@ pub(crate) fn run(
         anomalies,
         notes,
         files: Vec::new(),
-        input_hash: String::new(),
-        config_hash: String::new(),
+        input_hash: input_hash.clone(),
+        config_hash: config_hash.clone(),
         seed: job.seed,
-        version: String::new(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         cached: false,
     };
     run.begin(stages::PERSIST, "writing");
