@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod boxes;
 mod error;
 mod matrix;
 mod parts;
 mod random;
+mod spanning;
 mod watch;
 
 pub mod agglomerative;
