@@ -2,10 +2,12 @@
 
 mod error;
 mod matrix;
+mod parts;
 mod random;
 mod watch;
 
 pub mod agglomerative;
+pub mod choose_k;
 pub mod dbscan;
 pub mod distance;
 pub mod hdbscan;
@@ -14,6 +16,7 @@ pub mod kmeans;
 pub mod metrics;
 pub mod neighbours;
 pub mod pca;
+pub mod profile;
 pub mod tsne;
 pub mod umap;
 
