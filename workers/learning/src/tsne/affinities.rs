@@ -47,9 +47,11 @@ impl Affinities {
         (rows * (2 * k * (size_of::<u32>() + size_of::<f32>()) + size_of::<usize>())) as u64
     }
 
-    /// Bytes that making them takes beyond that.
-    pub(super) const fn memory_to_make(rows: usize, k: usize) -> u64 {
-        (rows * k * (size_of::<u32>() + size_of::<f32>() + size_of::<f64>())) as u64
+    /// Bytes that making them takes, with them and the neighbours.
+    pub(super) fn memory_to_make(rows: usize, k: usize) -> u64 {
+        let near = (rows * k * (size_of::<u32>() + size_of::<f64>() + size_of::<f32>())) as u64;
+        let joint = (rows * (k * (size_of::<u32>() + size_of::<f32>()) + size_of::<usize>())) as u64;
+        near.max(joint + Self::memory(rows, k))
     }
 
     /// Brings each weight to the row that has it and, if that row is not a neighbour the other way, to the other row too.

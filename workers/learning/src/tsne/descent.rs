@@ -12,8 +12,8 @@ const EXAGGERATED: usize = 250;
 /// The shortest automatic step.
 const SHORTEST: f64 = 200.0;
 
-/// Momentum while exaggerated, and after.
-const MOMENTUM: [f32; 2] = [0.5, 0.8];
+/// How much of a move goes on in the next. As openTSNE, and other than scikit-learn, also at first: maps get better by it.
+const MOMENTUM: f32 = 0.8;
 
 /// The smallest gain.
 const LEAST_GAIN: f32 = 0.01;
@@ -34,7 +34,6 @@ pub(super) struct Schedule {
 struct Phase {
     iterations: usize,
     exaggeration: f32,
-    momentum: f32,
     rate: f32,
 }
 
@@ -43,19 +42,13 @@ impl Schedule {
         let iterations = options.iterations as usize;
         let rate =
             |exaggeration: f64| options.learning_rate.unwrap_or((rows as f64 / exaggeration).max(SHORTEST)) as f32;
-        let phase = |iterations, exaggeration, momentum| Phase {
+        let phase = |iterations, exaggeration| Phase {
             iterations,
             exaggeration: exaggeration as f32,
-            momentum,
             rate: rate(exaggeration),
         };
         let exaggerated = iterations.min(EXAGGERATED);
-        Self {
-            phases: [
-                phase(exaggerated, options.early_exaggeration, MOMENTUM[0]),
-                phase(iterations - exaggerated, 1.0, MOMENTUM[1]),
-            ],
-        }
+        Self { phases: [phase(exaggerated, options.early_exaggeration), phase(iterations - exaggerated, 1.0)] }
     }
 }
 
@@ -168,7 +161,7 @@ impl Phase {
         for axis in 0..D {
             let same_way = step[axis] * gradient[axis] < 0.0;
             gains[axis] = if same_way { gains[axis] + 0.2 } else { (gains[axis] * 0.8).max(LEAST_GAIN) };
-            step[axis] = self.momentum * step[axis] - self.rate * gains[axis] * gradient[axis];
+            step[axis] = MOMENTUM * step[axis] - self.rate * gains[axis] * gradient[axis];
         }
         let length = step.iter().map(|step| step * step).sum::<f32>().sqrt();
         if length > LONGEST_MOVE {

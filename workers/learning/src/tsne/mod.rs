@@ -24,8 +24,11 @@ use interpolation::Interpolation;
 /// Below this, there are no three neighbours.
 const FEWEST_ROWS: usize = 4;
 
-/// Up to so many rows, all pairs take less time than a tree, for two and for three dimensions.
-const FEW_ROWS: [usize; 2] = [1_500, 3_000];
+/// Up to so many rows, all pairs take less time than a tree.
+const FEW_ROWS: usize = 1_500;
+
+/// From so many rows on, a grid takes less time than a tree in two dimensions.
+const MANY_ROWS: usize = 40_000;
 
 /// Up to so many rows, the divergence is taken from all pairs.
 const EXACT_DIVERGENCE: usize = 20_000;
@@ -71,7 +74,7 @@ pub fn embed(data: &Matrix, options: &TsneOptions, seed: u64, watch: Watch<'_>) 
     }
     match options.dimensions {
         2 => place::<2>(data, options, seed, watch, flat(rows, options.theta)),
-        _ => place::<3>(data, options, seed, watch, spatial(rows, options.theta)),
+        _ => place::<3>(data, options, seed, watch, any(rows, options.theta)),
     }
 }
 
@@ -80,11 +83,13 @@ pub fn memory(rows: usize, columns: usize, options: &TsneOptions) -> u64 {
     let (dimensions, k) = (usize::from(options.dimensions), neighbours_of(rows, options.perplexity));
     let search = neighbours::memory(rows, columns, k);
     let descent = match dimensions {
-        2 => Descent::<2>::memory(rows) + BarnesHut::<2>::memory(rows) + Interpolation::memory(rows),
+        2 => Descent::<2>::memory(rows) + BarnesHut::<2>::memory(rows),
         _ => Descent::<3>::memory(rows) + BarnesHut::<3>::memory(rows),
     };
+    let grid = if dimensions == 2 && rows >= MANY_ROWS { Interpolation::memory(rows) } else { 0 };
     let start = start::memory(rows, columns, dimensions);
-    search.max(Affinities::memory_to_make(rows, k)).max(start) + Affinities::memory(rows, k).max(0) + descent
+    let affinities = Affinities::memory(rows, k);
+    start + search.max(Affinities::memory_to_make(rows, k)).max(affinities + descent + grid)
 }
 
 /// How many neighbours each row attracts.
@@ -94,12 +99,12 @@ fn neighbours_of(rows: usize, perplexity: f64) -> usize {
 
 /// The quickest way to sum up forces in two dimensions.
 fn flat(rows: usize, theta: f64) -> Box<dyn Repulsion<2>> {
-    if theta <= 0.0 || rows <= FEW_ROWS[0] { Box::new(Exact::default()) } else { Box::new(Interpolation::new(theta)) }
+    if theta > 0.0 && rows >= MANY_ROWS { Box::new(Interpolation::new(theta)) } else { any(rows, theta) }
 }
 
-/// The quickest way to sum up forces in three dimensions.
-fn spatial(rows: usize, theta: f64) -> Box<dyn Repulsion<3>> {
-    if theta <= 0.0 || rows <= FEW_ROWS[1] { Box::new(Exact::default()) } else { Box::new(BarnesHut::new(theta)) }
+/// The quickest way to sum up forces in any number of dimensions.
+fn any<const D: usize>(rows: usize, theta: f64) -> Box<dyn Repulsion<D>> {
+    if theta <= 0.0 || rows <= FEW_ROWS { Box::new(Exact::default()) } else { Box::new(BarnesHut::new(theta)) }
 }
 
 fn place<const D: usize>(
@@ -114,11 +119,12 @@ fn place<const D: usize>(
     let near = neighbours::nearest(data, k, Metric::Euclidean, watch.part(0.01, 0.10))?;
     let affinities = Affinities::of(near, options.perplexity, watch.part(0.10, 0.12))?;
     let mut descent = Descent::new(&affinities, start);
-    descent.run(&Schedule::of(data.rows(), options), repulsion.as_mut(), watch.part(0.12, 1.0))?;
+    descent.run(&Schedule::of(data.rows(), options), repulsion.as_mut(), watch.part(0.12, 0.99))?;
     if data.rows() <= EXACT_DIVERGENCE {
         repulsion = Box::new(Exact::default());
     }
     let kl_divergence = descent.divergence(repulsion.as_mut(), watch)?;
+    watch.step(1, 1)?;
     Ok(Embedded { embedding: descent.embedding(), kl_divergence })
 }
 

@@ -2,53 +2,40 @@
 
 use rand::RngExt;
 
-use crate::{LearningError, Matrix, Watch, stream};
+use crate::{LearningError, Matrix, Watch, pca, stream};
 
-/// The standard deviation of the first axis at the start (Kobak and Berens 2019).
+/// The standard deviation along the first component (Kobak and Berens, "The art of using t-SNE for single-cell
+/// transcriptomics", 2019).
 const SPREAD: f64 = 1e-4;
 
-/// How far rows are shaken, in units of that: so that rows in the same place can part.
-const SHAKE: f64 = 0.01;
+/// How far rows are shaken at most, as a share of that, so that rows in the same place can part.
+const SHAKEN: f64 = 0.01;
 
-/// STAND-IN: power iteration.
+/// The principal components, made small.
 pub(super) fn principal<const D: usize>(
     data: &Matrix,
     seed: u64,
     watch: Watch<'_>,
 ) -> Result<Vec<[f32; D]>, LearningError> {
-    let (n, d) = (data.rows(), data.columns());
-    let scale = data.values().iter().fold(0.0_f64, |a, b| a.max(b.abs())).max(f64::MIN_POSITIVE);
-    let mut mean = vec![0.0; d];
-    for r in 0..n {
-        data.row(r).iter().enumerate().for_each(|(c, v)| mean[c] += v / scale / n as f64);
-    }
-    let mut cov = nalgebra::DMatrix::<f64>::zeros(d, d);
-    for r in 0..n {
-        let x = nalgebra::DVector::from_fn(d, |c, _| data.row(r)[c] / scale - mean[c]);
-        cov.ger(1.0, &x, &x, 1.0);
-    }
-    watch.check()?;
-    let eigen = nalgebra::SymmetricEigen::new(cov);
-    let mut order: Vec<usize> = (0..d).collect();
-    order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]));
-    let mut scores = vec![[0.0_f64; D]; n];
-    for (r, s) in scores.iter_mut().enumerate() {
-        for axis in 0..D.min(d) {
-            let v = eigen.eigenvectors.column(order[axis]);
-            s[axis] = (0..d).map(|c| (data.row(r)[c] / scale - mean[c]) * v[c]).sum();
-        }
-    }
-    let sd = (scores.iter().map(|s| s[0] * s[0]).sum::<f64>() / n as f64).sqrt();
-    if !(sd > 1e-14) {
+    let found = pca::fit(data, D, watch)?;
+    // The scores by which all is divided are so large themselves that their squares need not be finite.
+    let largest = found.scores.values().iter().fold(0.0_f64, |largest, score| largest.max(score.abs()));
+    let first = (0..data.rows()).map(|row| found.scores.row(row)[0] / largest);
+    let spread = (first.map(|score| score * score).sum::<f64>() / data.rows() as f64).sqrt();
+    if !(spread > 0.0) {
         return Err(LearningError::NoVariance);
     }
     let mut chance = stream(seed, 0);
-    Ok(scores
-        .into_iter()
-        .map(|s| std::array::from_fn(|axis| ((s[axis] / sd + SHAKE * (chance.random::<f64>() - 0.5)) * SPREAD) as f32))
-        .collect())
+    let mut place = |row: usize| {
+        std::array::from_fn(|axis| {
+            let score = found.scores.row(row)[axis] / largest / spread;
+            (SPREAD * (score + SHAKEN * chance.random_range(-1.0..1.0))) as f32
+        })
+    };
+    Ok((0..data.rows()).map(&mut place).collect())
 }
 
+/// Bytes that [`principal`] takes, with what it gives.
 pub(super) fn memory(rows: usize, columns: usize, dimensions: usize) -> u64 {
-    (8 * (rows * dimensions + columns * columns * 2)) as u64
+    pca::memory(rows, columns, dimensions) + (rows * dimensions * size_of::<f32>()) as u64
 }
