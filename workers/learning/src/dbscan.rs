@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use rand::seq::index;
 use rayon::prelude::*;
 
-use crate::boxes::{BOX, Boxes};
-use crate::distance::QUERIES;
+use crate::boxes::{BOX, Boxes, QUERIES, Queries, any_below};
 use crate::{LearningError, Matrix, Watch, stream};
 
 /// The label of rows in no cluster.
@@ -115,8 +114,14 @@ struct Search<'a> {
     boxes: &'a Boxes,
     /// The square of how near.
     square: f64,
-    /// In units of the tiles: nearer for sure, and not too far for sure.
+    /// As [`Boxes::distances`]: nearer for sure, and not too far for sure.
     bounds: (f32, f32),
+}
+
+/// Places whose distances are taken at once.
+struct Group {
+    places: Vec<usize>,
+    queries: Queries<QUERIES>,
 }
 
 /// What one thread needs again and again.
@@ -124,7 +129,6 @@ struct Search<'a> {
 struct Scratch {
     gaps: Vec<f32>,
     others: Vec<u32>,
-    squares: Vec<f32>,
 }
 
 impl<'a> Search<'a> {
@@ -164,28 +168,25 @@ impl<'a> Search<'a> {
     }
 
     /// Calls back with each of some places and each place of another box near it, until that has had enough of the former.
-    fn pairs(
-        &self,
-        places: &[usize],
-        other: usize,
-        squares: &mut Vec<f32>,
-        mut pair: impl FnMut(usize, usize) -> bool,
-    ) {
+    fn pairs(&self, group: &Group, other: usize, mut pair: impl FnMut(usize, usize) -> bool) {
         let (near, far) = self.bounds;
-        for queries in places.chunks(QUERIES) {
-            self.boxes.distances(queries, other..other + 1, squares);
-            for (&query, squares) in queries.iter().zip(squares.chunks_exact(BOX)) {
-                if !squares.iter().any(|&square| square <= far) {
-                    continue;
-                }
-                for (place, &square) in self.boxes.places(other).zip(squares) {
-                    let is_near = square < near || square <= far && self.boxes.squared(query, place) <= self.square;
-                    if is_near && !pair(query, place) {
-                        break;
-                    }
+        let squares = self.boxes.distances(&group.queries, other);
+        for (&query, squares) in group.places.iter().zip(&squares) {
+            if !any_below(squares, far) {
+                continue;
+            }
+            for (place, &square) in self.boxes.places(other).zip(squares) {
+                let is_near = square < near || square <= far && self.boxes.squared(query, place) <= self.square;
+                if is_near && !pair(query, place) {
+                    break;
                 }
             }
         }
+    }
+
+    fn groups(&self, places: &[usize]) -> Vec<Group> {
+        let group = |places: &[usize]| Group { places: places.to_vec(), queries: self.boxes.queries(places) };
+        places.chunks(QUERIES).map(group).collect()
     }
 
     /// Which places have enough near them. Where rows lie densely a few boxes tell.
@@ -195,17 +196,23 @@ impl<'a> Search<'a> {
             let places = self.boxes.places(at);
             let mut counts = vec![0_usize; places.len()];
             let mut open: Vec<usize> = places.clone().collect();
+            let mut groups = self.groups(&open);
             for (step, &other) in scratch.others.iter().enumerate() {
                 if step % 64 == 0 {
                     watch.check()?;
                 }
-                self.pairs(&open, other as usize, &mut scratch.squares, |place, _| {
-                    counts[place - places.start] += 1;
-                    counts[place - places.start] < min_samples
-                });
+                for group in &groups {
+                    self.pairs(group, other as usize, |place, _| {
+                        counts[place - places.start] += 1;
+                        counts[place - places.start] < min_samples
+                    });
+                }
                 open.retain(|place| counts[place - places.start] < min_samples);
                 if open.is_empty() {
                     break;
+                }
+                if open.len().div_ceil(QUERIES) < groups.len() {
+                    groups = self.groups(&open);
                 }
             }
             Ok(counts.into_iter().map(|count| count >= min_samples).collect::<Vec<_>>())
@@ -225,32 +232,29 @@ impl<'a> Search<'a> {
             whole[at].store(is_whole, Ordering::Relaxed);
             is_whole
         };
-        let join = |at: usize, other: usize, squares: &mut Vec<f32>| {
+        let join = |groups: &[Group], at: usize, other: usize| {
             let (Some(first), Some(second)) = (cores(at).next(), cores(other).next()) else { return };
-            let are_whole = is_whole(at) && is_whole(other);
             let are_joined = || components.root(first as u32) == components.root(second as u32);
-            if are_whole && are_joined() {
-                return;
-            }
-            let places: Vec<usize> = cores(at).collect();
-            for places in places.chunks(QUERIES) {
-                self.pairs(places, other, squares, |a, b| {
+            let are_whole = is_whole(at) && is_whole(other);
+            for group in groups {
+                if are_whole && are_joined() {
+                    return;
+                }
+                self.pairs(group, other, |a, b| {
                     if core[b] {
                         components.join(a as u32, b as u32);
                     }
                     !(are_whole && core[b])
                 });
-                if are_whole && are_joined() {
-                    return;
-                }
             }
         };
-        self.each(watch.part(0.0, 0.1), |at, scratch| {
-            join(at, at, &mut scratch.squares);
+        self.each(watch.part(0.0, 0.2), |at, _| {
+            join(&self.groups(&cores(at).collect::<Vec<_>>()), at, at);
             Ok(())
         })?;
-        self.each(watch.part(0.1, 1.0), |at, scratch| {
-            if cores(at).next().is_none() {
+        self.each(watch.part(0.2, 1.0), |at, scratch| {
+            let groups = self.groups(&cores(at).collect::<Vec<_>>());
+            if groups.is_empty() {
                 return Ok(());
             }
             self.near_boxes(at, scratch);
@@ -259,7 +263,7 @@ impl<'a> Search<'a> {
                     watch.check()?;
                 }
                 if (other as usize) < at {
-                    join(at, other as usize, &mut scratch.squares);
+                    join(&groups, at, other as usize);
                 }
             }
             Ok(())
@@ -275,6 +279,7 @@ impl<'a> Search<'a> {
             let open: Vec<usize> = places.clone().filter(|&place| !core[place]).collect();
             if !open.is_empty() {
                 self.near_boxes(at, scratch);
+                let groups = self.groups(&open);
                 for (step, &other) in scratch.others.iter().enumerate() {
                     if step % 64 == 0 {
                         watch.check()?;
@@ -283,11 +288,13 @@ impl<'a> Search<'a> {
                     if !self.boxes.places(other).any(|place| core[place]) {
                         continue;
                     }
-                    self.pairs(&open, other, &mut scratch.squares, |place, near| {
-                        let label = &mut labels[place - places.start];
-                        *label = if core[near] { clusters[near].min(*label) } else { *label };
-                        true
-                    });
+                    for group in &groups {
+                        self.pairs(group, other, |place, near| {
+                            let label = &mut labels[place - places.start];
+                            *label = if core[near] { clusters[near].min(*label) } else { *label };
+                            true
+                        });
+                    }
                 }
             }
             Ok(labels.into_iter().map(|label| if label == i32::MAX { NOISE } else { label }).collect::<Vec<_>>())
