@@ -10,11 +10,8 @@ use crate::{LearningError, Matrix, Watch};
 /// Rows of each box but the last.
 pub(crate) const BOX: usize = 32;
 
-/// Rows whose distances to a box are taken at once: enough sums to hide how long each takes, few enough to stay in registers.
+/// Rows whose distances to a box are best taken together.
 pub(crate) const QUERIES: usize = 4;
-
-/// Rows of a box that are worked on at once.
-const LANES: usize = 16;
 
 /// Boxes whose distances from something are taken at once.
 const GROUP: usize = 16;
@@ -34,7 +31,7 @@ pub(crate) struct Boxes {
     arch: Arch,
     order: Vec<u32>,
     sorted: Matrix,
-    /// In single precision: of each box twice [`LANES`] rows, column by column. Infinite where there is no row.
+    /// In single precision: of each box column by column. Infinite where there is no row.
     values: Vec<f32>,
     /// The lower and the upper ends of each box: for each [`GROUP`] of them, column by column.
     ends: Vec<[[f32; GROUP]; 2]>,
@@ -86,7 +83,7 @@ impl Boxes {
         self.values = vec![f32::INFINITY; self.len() * BOX * columns];
         for place in 0..self.rows() {
             for column in 0..columns {
-                self.values[(place / LANES * columns + column) * LANES + place % LANES] = self.unit(place, column);
+                self.values[(place / BOX * columns + column) * BOX + place % BOX] = self.unit(place, column);
             }
         }
     }
@@ -153,8 +150,8 @@ impl Boxes {
         let mut queries = vec![[0.0; Q]; self.columns()];
         for query in 0..Q {
             let place = places.get(query).copied().unwrap_or(places[0]);
-            let values = &self.values[place / LANES * LANES * self.columns()..];
-            let column = values.iter().skip(place % LANES).step_by(LANES);
+            let values = &self.values[place / BOX * BOX * self.columns()..];
+            let column = values.iter().skip(place % BOX).step_by(BOX);
             queries.iter_mut().zip(column).for_each(|(queries, value)| queries[query] = *value);
         }
         queries
@@ -165,7 +162,13 @@ impl Boxes {
     #[inline]
     pub(crate) fn distances<const Q: usize>(&self, queries: &Queries<Q>, to: usize) -> [[f32; BOX]; Q] {
         let size = BOX * queries.len();
-        self.arch.dispatch(Squares { queries, values: &self.values[to * size..][..size] })
+        let values = &self.values[to * size..][..size];
+        // Eight sums: enough to hide how long each takes, few enough to stay in registers.
+        if Q == 1 {
+            self.arch.dispatch(Squares::<Q, 4> { queries, values })
+        } else {
+            self.arch.dispatch(Squares::<Q, 2> { queries, values })
+        }
     }
 
     /// The squared distances from a box to every box, divided by the square of the scale: no two rows of them are nearer.
@@ -345,37 +348,37 @@ impl Nearest {
     }
 }
 
-/// Squared distances from some places, given column by column, to all of a box.
-struct Squares<'a, const Q: usize> {
+/// Squared distances from `Q` places, given column by column, to all of a box, `V` vectors of which are worked on at once.
+struct Squares<'a, const Q: usize, const V: usize> {
     queries: &'a [[f32; Q]],
     values: &'a [f32],
 }
 
-impl<const Q: usize> WithSimd for Squares<'_, Q> {
+impl<const Q: usize, const V: usize> WithSimd for Squares<'_, Q, V> {
     type Output = [[f32; BOX]; Q];
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> [[f32; BOX]; Q] {
         let mut squares = [[0.0; BOX]; Q];
-        let vectors = LANES / S::F32_LANES;
+        let vectors = BOX / S::F32_LANES;
         let (values, _) = S::as_simd_f32s(self.values);
-        for (half, values) in values.chunks_exact(self.queries.len() * vectors).enumerate() {
-            for first in (0..vectors).step_by(2) {
-                let second = (first + 1).min(vectors - 1);
-                let mut sums = [[simd.splat_f32s(0.0); 2]; Q];
-                for (queries, values) in self.queries.iter().zip(values.chunks_exact(vectors)) {
-                    for (sums, query) in sums.iter_mut().zip(queries) {
-                        let query = simd.splat_f32s(*query);
-                        for (sum, value) in sums.iter_mut().zip([values[first], values[second]]) {
-                            let difference = simd.sub_f32s(value, query);
-                            *sum = simd.mul_add_e_f32s(difference, difference, *sum);
-                        }
+        for first in (0..vectors).step_by(V) {
+            // With very wide vectors there may be fewer: the last is then taken again.
+            let at: [usize; V] = std::array::from_fn(|vector| (first + vector).min(vectors - 1));
+            let mut sums = [[simd.splat_f32s(0.0); V]; Q];
+            for (queries, values) in self.queries.iter().zip(values.chunks_exact(vectors)) {
+                for (sums, query) in sums.iter_mut().zip(queries) {
+                    let query = simd.splat_f32s(*query);
+                    for (sum, &at) in sums.iter_mut().zip(&at) {
+                        let difference = simd.sub_f32s(values[at], query);
+                        *sum = simd.mul_add_e_f32s(difference, difference, *sum);
                     }
                 }
-                for (squares, sums) in squares.iter_mut().zip(sums) {
-                    let (squares, _) = S::as_mut_simd_f32s(squares);
-                    squares[half * vectors + first] = sums[0];
-                    squares[half * vectors + second] = sums[1];
+            }
+            for (squares, sums) in squares.iter_mut().zip(sums) {
+                let (squares, _) = S::as_mut_simd_f32s(squares);
+                for (sum, &at) in sums.into_iter().zip(&at) {
+                    squares[at] = sum;
                 }
             }
         }
@@ -408,6 +411,129 @@ impl WithSimd for Gaps<'_> {
                     let gap = simd.max_f32s(simd.max_f32s(above, below), zero);
                     *sum = simd.mul_add_e_f32s(gap, gap, *sum);
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Mutex;
+
+    use rand::RngExt;
+
+    use super::*;
+    use crate::stream;
+
+    /// Rows around a few places, and some far off; of every seven one is like another. Rounded, so that distances are equal.
+    pub(crate) fn rows(rows: usize, columns: usize, seed: u64) -> Matrix {
+        let mut chance = stream(seed, 0);
+        let mut data = Matrix::zeros(rows, columns);
+        for row in 0..rows {
+            if row % 7 == 6 {
+                let like = data.row(row / 2).to_vec();
+                data.row_mut(row).copy_from_slice(&like);
+                continue;
+            }
+            let spread = if row % 50 == 49 { 40.0 } else { 4.0 };
+            for value in data.row_mut(row) {
+                *value = (f64::from(row as u32 % 4) * 9.0 + spread * chance.random::<f64>()).round() / 2.0;
+            }
+        }
+        data
+    }
+
+    /// What should not make any algorithm panic.
+    pub(crate) fn odd_rows() -> Vec<Matrix> {
+        let with = |columns, values: &[f64]| Matrix::new(columns, values.to_vec()).unwrap();
+        let mut far = rows(70, 3, 1);
+        far.values_mut().iter_mut().for_each(|value| *value *= 1e148);
+        let mut one_far = rows(70, 3, 1);
+        one_far.row_mut(9)[1] = -1e150;
+        let mut near = rows(70, 3, 1);
+        near.values_mut().iter_mut().for_each(|value| *value *= 1e-310);
+        vec![
+            with(3, &[]),
+            with(3, &[1.0, 2.0, 3.0]),
+            with(1, &[1.0, 2.0]),
+            with(2, &[5.0; 4]),
+            with(1, &[-1e150, 1e150, 0.0]),
+            with(2, &[7.0; 200]),
+            far,
+            one_far,
+            near,
+        ]
+    }
+
+    /// The same on one, two and three threads.
+    pub(crate) fn on_threads<T: PartialEq + std::fmt::Debug + Send>(run: impl Fn() -> T + Sync) -> T {
+        let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(&run);
+        let alone = on(1);
+        assert_eq!(alone, on(2));
+        assert_eq!(alone, on(3));
+        alone
+    }
+
+    /// Told to stop at any time it stops, soon, and it tells how far it is.
+    pub(crate) fn stops<T>(run: impl Fn(Watch<'_>) -> Result<T, LearningError> + Sync)
+    where
+        T: Send,
+    {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let asked = AtomicUsize::new(0);
+        let shares = Mutex::new(Vec::new());
+        let count = |limit: usize| {
+            asked.store(0, Ordering::Relaxed);
+            let is_cancelled = || asked.fetch_add(1, Ordering::Relaxed) >= limit;
+            let report = |share| shares.lock().unwrap().push(share);
+            pool.install(|| run(Watch::new(&is_cancelled, &report)).map(|_| ()))
+        };
+        assert_eq!(count(usize::MAX), Ok(()));
+        let all = asked.load(Ordering::Relaxed);
+        let seen = std::mem::take(&mut *shares.lock().unwrap());
+        assert!(seen.iter().all(|share| (0.0..=1.0).contains(share)) && seen.last() > Some(&0.9), "{seen:?}");
+        for tenth in 0..10 {
+            let limit = all * tenth / 10;
+            assert_eq!(count(limit), Err(LearningError::Cancelled), "at {limit} of {all}");
+            assert!(asked.load(Ordering::Relaxed) <= limit + 1 + 3 * pool.current_num_threads());
+        }
+    }
+
+    #[test]
+    fn each_row_has_one_place_in_a_box_around_it() {
+        for count in [0, 1, 31, 32, 33, 65, 1_000] {
+            let data = rows(count, 5, 3);
+            let boxes = Boxes::of(&data, Watch::nobody()).unwrap();
+            let mut seen = boxes.order().to_vec();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..count as u32).collect::<Vec<_>>());
+            let (mut of_box, mut of_place) = (Vec::new(), Vec::new());
+            for place in 0..count {
+                boxes.gaps_of_box(place / BOX, &mut of_box);
+                boxes.gaps_of_place(place, &mut of_place);
+                let [squares] = boxes.distances(&boxes.queries::<1>(&[place]), place / BOX);
+                assert_eq!(squares[place % BOX], 0.0);
+                for other in 0..count {
+                    let bounds = boxes.bounds(boxes.squared(place, other).sqrt());
+                    assert!(of_place[other / BOX] <= bounds.1 && of_box[other / BOX] <= bounds.1);
+                    let [squares] = boxes.distances(&boxes.queries::<1>(&[place]), other / BOX);
+                    assert!((bounds.0..=bounds.1).contains(&squares[other % BOX]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nth_distances_are_exact() {
+        let data = rows(500, 4, 5);
+        let boxes = Boxes::of(&data, Watch::nobody()).unwrap();
+        for nth in [1, 2, 7, 500, 1_000] {
+            let places: Vec<u32> = (0..500).step_by(3).collect();
+            let found = on_threads(|| boxes.nth_distances(&places, nth, Watch::nobody()).unwrap());
+            for (place, found) in places.iter().zip(found) {
+                let mut squares: Vec<f64> = (0..500).map(|other| boxes.squared(*place as usize, other)).collect();
+                squares.sort_unstable_by(f64::total_cmp);
+                assert_eq!(found, squares[nth.min(500) - 1].sqrt());
             }
         }
     }

@@ -363,3 +363,94 @@ impl Components {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boxes::squared;
+    use crate::boxes::tests::{odd_rows, on_threads, rows, stops};
+
+    /// The algorithm as scikit-learn does it, with all neighbours.
+    fn plain(data: &Matrix, eps: f64, min_samples: usize) -> Dbscan {
+        let rows = 0..data.rows();
+        let near = |row: usize| rows.clone().filter(move |&other| squared(data.row(row), data.row(other)) <= eps * eps);
+        let core: Vec<bool> = rows.clone().map(|row| near(row).count() >= min_samples).collect();
+        let mut labels = vec![NOISE; data.rows()];
+        let mut clusters = 0;
+        for row in rows.clone() {
+            if labels[row] != NOISE || !core[row] {
+                continue;
+            }
+            let mut open = vec![row];
+            while let Some(row) = open.pop() {
+                if labels[row] == NOISE {
+                    labels[row] = clusters;
+                    if core[row] {
+                        open.extend(near(row));
+                    }
+                }
+            }
+            clusters += 1;
+        }
+        Dbscan { labels, core }
+    }
+
+    #[test]
+    fn labels_are_those_of_the_textbook() {
+        for data in [rows(20, 2, 1), rows(700, 2, 2), rows(500, 3, 3), rows(400, 8, 4)] {
+            // The values are multiples of a half, so that many rows are exactly so far from each other.
+            for eps in [0.1, 0.5, 1.0, 1.5, 2.5, 4.0, 9.0, 1e200] {
+                for min_samples in [0, 1, 2, 5, 30, 1_000] {
+                    let found = fit(&data, eps, min_samples, Watch::nobody()).unwrap();
+                    assert_eq!(found, plain(&data, eps, min_samples), "{eps} {min_samples}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn odd_rows_are_no_trouble() {
+        for data in odd_rows() {
+            for eps in [1e-300, 1.0, 1e149, f64::MAX] {
+                assert_eq!(fit(&data, eps, 2, Watch::nobody()).unwrap(), plain(&data, eps, 2));
+            }
+            match knee(&data, 5, 1, Watch::nobody()) {
+                Ok(knee) => assert!(knee.eps > 0.0 && knee.curve.is_sorted() && knee.curve.len() <= data.rows()),
+                Err(LearningError::TooFewRows { rows, .. }) => assert!(rows < 2),
+                Err(error) => assert_eq!(error, LearningError::NoVariance),
+            }
+        }
+    }
+
+    #[test]
+    fn threads_make_no_difference() {
+        let data = rows(5_000, 3, 8);
+        let labels = on_threads(|| fit(&data, 1.0, 5, Watch::nobody()).unwrap()).labels;
+        assert!(labels.iter().max() > Some(&2));
+        on_threads(|| knee(&data, 5, 42, Watch::nobody()).unwrap());
+    }
+
+    #[test]
+    fn it_stops_when_told_to() {
+        let data = rows(3_000, 3, 8);
+        stops(|watch| fit(&data, 1.0, 5, watch));
+        stops(|watch| knee(&data, 5, 42, watch));
+    }
+
+    #[test]
+    fn the_bend_is_where_the_curve_is_farthest_below_its_chord() {
+        assert_eq!(bend(&[1.0, 1.1, 1.2, 1.3, 8.0, 20.0]), Some(1.3));
+        assert_eq!(bend(&[0.0, 0.0, 0.0, 0.0, 2.0]), Some(2.0));
+        assert_eq!(bend(&[3.0, 3.0]), Some(3.0));
+        assert_eq!(bend(&[0.0, 0.0]), None);
+        assert_eq!(bend(&[]), None);
+    }
+
+    #[test]
+    fn the_curve_of_many_rows_is_drawn_from_them() {
+        let data = rows(21_000, 2, 3);
+        let (all, again) = (knee(&data, 4, 1, Watch::nobody()).unwrap(), knee(&data, 4, 1, Watch::nobody()).unwrap());
+        assert_eq!(all, again);
+        assert_eq!(all.curve.len(), CURVE_POINTS);
+    }
+}

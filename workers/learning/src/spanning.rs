@@ -72,7 +72,7 @@ struct Growing<'a> {
     /// What in the tree is so far from it.
     sources: Vec<u32>,
     /// As [`Boxes::distances`], a row farther than this from a place does not shorten its way; below zero if none does.
-    limits: Vec<f32>,
+    limits: Vec<[f32; BOX]>,
     /// Of each box the greatest of the limits, and the longest way to the tree of those that have one.
     reach: Vec<(f32, f64)>,
     /// Of each box what is nearest to the tree: how far it is; its row, which decides among equals; and its place.
@@ -86,12 +86,14 @@ struct Growing<'a> {
 impl<'a> Growing<'a> {
     fn new(boxes: &'a Boxes, core: Option<&'a [f64]>) -> Self {
         let rows = boxes.rows();
+        let mut limits = vec![[-1.0; BOX]; boxes.len()];
+        limits.as_flattened_mut()[..rows].fill(f32::INFINITY);
         Self {
             boxes,
             core,
             keys: vec![f64::INFINITY; rows],
             sources: vec![0; rows],
-            limits: vec![f32::INFINITY; rows],
+            limits,
             reach: vec![(f32::INFINITY, f64::INFINITY); boxes.len()],
             nearest: vec![NOTHING; boxes.len()],
             nearest_of_some: vec![NOTHING; boxes.len().div_ceil(SOME)],
@@ -105,8 +107,8 @@ impl<'a> Growing<'a> {
         let (mut limit, mut longest, mut nearest) = (-1.0_f32, -1.0_f64, NOTHING);
         for place in self.boxes.places(at).filter(|&place| self.outside[place]) {
             nearest = least(nearest, (self.keys[place], self.boxes.order()[place], place as u32));
-            if self.limits[place] >= 0.0 {
-                (limit, longest) = (limit.max(self.limits[place]), longest.max(self.keys[place]));
+            if self.limits[at][place % BOX] >= 0.0 {
+                (limit, longest) = (limit.max(self.limits[at][place % BOX]), longest.max(self.keys[place]));
             }
         }
         self.reach[at] = (limit, longest);
@@ -121,7 +123,7 @@ impl<'a> Growing<'a> {
 
     fn take(&mut self, place: usize) {
         self.outside[place] = false;
-        self.limits[place] = -1.0;
+        self.limits[place / BOX][place % BOX] = -1.0;
         self.look_at(place / BOX);
     }
 
@@ -143,9 +145,13 @@ impl<'a> Growing<'a> {
     fn shorten_to(&mut self, place: usize, queries: &Queries<1>, at: usize) {
         let [squares] = self.boxes.distances(queries, at);
         let places = self.boxes.places(at);
+        // All are looked at, so that it can be done with vectors.
+        if !squares.iter().zip(&self.limits[at]).fold(false, |any, (square, limit)| any | (square <= limit)) {
+            return;
+        }
         let mut is_shorter = false;
         for (other, square) in places.zip(squares) {
-            is_shorter |= square <= self.limits[other] && self.shorten_one(place, other);
+            is_shorter |= square <= self.limits[at][other % BOX] && self.shorten_one(place, other);
         }
         if is_shorter {
             self.look_at(at);
@@ -161,7 +167,7 @@ impl<'a> Growing<'a> {
         self.keys[other] = length;
         self.sources[other] = place as u32;
         // Nothing is shorter than its own core distance.
-        self.limits[other] = if length > core { self.boxes.bounds(length).1 } else { -1.0 };
+        self.limits[other / BOX][other % BOX] = if length > core { self.boxes.bounds(length).1 } else { -1.0 };
         true
     }
 
@@ -214,5 +220,56 @@ impl Joined {
     fn join(&mut self, a: u32, b: u32, into: u32) {
         self.parents[a as usize] = into;
         self.parents[b as usize] = into;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boxes::squared;
+    use crate::boxes::tests::{odd_rows, rows};
+
+    /// The textbook's, with all distances.
+    fn plain(data: &crate::Matrix, core: &[f64]) -> Vec<Edge> {
+        let mut nearest = vec![(f64::INFINITY, 0); data.rows()];
+        let mut outside: Vec<u32> = (1..data.rows() as u32).collect();
+        let mut last = 0;
+        let mut edges = Vec::new();
+        while !outside.is_empty() {
+            for &row in &outside {
+                let cores = core[row as usize].max(core[last as usize]);
+                let length = squared(data.row(row as usize), data.row(last as usize)).sqrt().max(cores);
+                if length < nearest[row as usize].0 {
+                    nearest[row as usize] = (length, last);
+                }
+            }
+            let at = (0..outside.len())
+                .min_by(|&a, &b| nearest[outside[a] as usize].0.total_cmp(&nearest[outside[b] as usize].0));
+            last = outside.remove(at.unwrap());
+            let (length, from) = nearest[last as usize];
+            edges.push(Edge { a: from, b: last, length });
+        }
+        edges
+    }
+
+    #[test]
+    fn edges_are_those_of_the_textbook() {
+        for data in odd_rows().into_iter().chain([rows(33, 2, 1), rows(400, 3, 2), rows(300, 9, 3)]) {
+            let boxes = Boxes::of(&data, Watch::nobody()).unwrap();
+            assert_eq!(spanning_tree(&boxes, None, Watch::nobody()).unwrap(), plain(&data, &vec![0.0; data.rows()]));
+            let places: Vec<u32> = (0..data.rows() as u32).collect();
+            let core = boxes.nth_distances(&places, 5, Watch::nobody()).unwrap();
+            let mut of_rows = vec![0.0; data.rows()];
+            boxes.order().iter().zip(&core).for_each(|(&row, core)| of_rows[row as usize] = *core);
+            assert_eq!(spanning_tree(&boxes, Some(&core), Watch::nobody()).unwrap(), plain(&data, &of_rows));
+        }
+    }
+
+    #[test]
+    fn the_shortest_edges_join_first() {
+        let edge = |a, b, length| Edge { a, b, length };
+        let made = merges(vec![edge(0, 1, 3.0), edge(1, 2, 1.0), edge(2, 3, 1.0)]);
+        let merge = |a, b, distance, size| Merge { a, b, distance, size };
+        assert_eq!(made, [merge(1, 2, 1.0, 2), merge(3, 4, 1.0, 3), merge(0, 5, 3.0, 4)]);
     }
 }
