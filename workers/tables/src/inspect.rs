@@ -69,15 +69,17 @@ pub(crate) fn inspect(
     if first.is_empty() && bytes <= LOOKED_AT {
         return Err(TableError::Empty);
     }
+    let is_array =
+        first.strip_prefix(b"[").is_some_and(|rest| matches!(rest.trim_ascii_start().first(), Some(b'{' | b'[')));
+    if is_array && format.is_none_or(|format| format == TableFormat::JsonLines) {
+        return Err(TableError::NotATable { what: "it is a JSON array, write one object a line instead" });
+    }
     let format = match format {
         Some(format) => format,
         None if first.starts_with(b"{") => TableFormat::JsonLines,
         None => TableFormat::Csv,
     };
     if format == TableFormat::JsonLines {
-        if first.starts_with(b"[") {
-            return Err(TableError::NotATable { what: "it is a JSON array, write one object a line instead" });
-        }
         return Ok(Inspected { format, delimiter: b',', delimited: false, encoding, mark, bytes });
     }
     if first.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"<!DOCTYPE"))

@@ -219,7 +219,7 @@ mod tests {
                 for value in 0..different.min(1_000) {
                     distinct.add(hash(value.to_string().as_bytes()));
                 }
-                assert_eq!(distinct.all_different(), false);
+                assert!(!distinct.all_different());
             }
         }
     }

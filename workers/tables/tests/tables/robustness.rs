@@ -65,10 +65,11 @@ fn mutated(text: &'static str) -> impl Strategy<Value = Vec<u8>> {
         let rows = text.find('\n').map_or("", |end| &text[end + 1..]);
         (1..times).for_each(|_| bytes.extend(rows.as_bytes()));
         for (at, byte, how) in changes {
+            let place = at % bytes.len();
             match how {
-                0 => bytes[at.min(text.len() - 1)] = byte,
-                1 => bytes.insert(at, byte),
-                _ => drop(bytes.remove(at % bytes.len())),
+                0 => bytes[place] = byte,
+                1 => bytes.insert(place, byte),
+                _ => drop(bytes.remove(place)),
             }
         }
         bytes
