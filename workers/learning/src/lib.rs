@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+mod boxes;
 mod error;
 mod matrix;
 mod random;
+mod spanning;
 mod watch;
 
 pub mod agglomerative;
