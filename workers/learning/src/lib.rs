@@ -3,11 +3,13 @@
 mod boxes;
 mod error;
 mod matrix;
+mod parts;
 mod random;
 mod spanning;
 mod watch;
 
 pub mod agglomerative;
+pub mod choose_k;
 pub mod dbscan;
 pub mod distance;
 pub mod hdbscan;
@@ -16,6 +18,7 @@ pub mod kmeans;
 pub mod metrics;
 pub mod neighbours;
 pub mod pca;
+pub mod profile;
 pub mod tsne;
 pub mod umap;
 

@@ -1,1 +1,578 @@
-//! TODO
+//! Principal components.
+
+use nalgebra::{DMatrix, SymmetricEigen};
+use pulp::Arch;
+use rand::RngExt;
+use rayon::prelude::*;
+
+use crate::{LearningError, Matrix, Watch, parts::by_parts, stream};
+
+/// Sides of the squares in which products of matrices are summed up: 32 KB of numbers.
+const BLOCK: usize = 64;
+
+/// Rows whose products are summed up at once; between two batches it is asked whether to go on.
+const BATCH: usize = 32;
+
+/// Rows that one task sums up, if there are so few columns that tasks are cut by rows.
+const PART: usize = 4_096;
+
+/// The widest matrix whose eigenvectors are all computed: cubic in time, and not to be stopped.
+const DENSE: usize = 320;
+
+/// Passes over a matrix that is too large for that, at most.
+const PASSES: usize = 30;
+
+/// Directions that are followed beyond those asked for, so that these settle sooner.
+const OVERSAMPLED: usize = 16;
+
+/// A pass that changes no variance by more than this share of the largest is the last.
+const SETTLED: f64 = 1e-12;
+
+/// Directions with a smaller share of the largest variance than this are noise of the computation.
+const NOISE: f64 = 1e-14;
+
+/// Numbers by which the random start of wide matrices is drawn: PCA has no seed, it is the same for all.
+const START: u64 = 0x5043_4100;
+
+/// Where the rows vary most.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pca {
+    /// Each row along each component (rows x components).
+    pub scores: Matrix,
+    /// Directions of length 1, the most varied first (components x columns). The largest weight of each, by magnitude, is
+    /// positive, as with scikit-learn's `svd_flip(u_based_decision=False)`.
+    pub components: Matrix,
+    /// The mean of each column, which scores are relative to.
+    pub means: Vec<f64>,
+    /// The variance along each component, of a population of which the rows are a sample.
+    pub explained_variance: Vec<f64>,
+    /// The same as a share of the whole.
+    pub explained_variance_ratio: Vec<f64>,
+}
+
+/// Finds the directions in which rows vary most (Pearson 1901; Hotelling 1933). If there are fewer than asked for, the other
+/// scores, directions and variances are 0.
+///
+/// The covariance of columns, or of rows if they are fewer, is summed up in blocks, without a centred copy of the matrix, and
+/// its eigenvectors are computed. If both are many, only the largest are found, by subspace iteration from a random start
+/// (Halko, Martinsson and Tropp 2011, algorithms 4.4 and 5.3), until they settle.
+///
+/// # Errors
+/// [`LearningError::NoVariance`] if all rows are the same, or there is only one; [`LearningError::Cancelled`].
+pub fn fit(data: &Matrix, components: usize, watch: Watch<'_>) -> Result<Pca, LearningError> {
+    let centred = Centred::of(data, watch.part(0.0, 0.1))?;
+    let (rows, columns) = (data.rows(), data.columns());
+    let wanted = components.min(rows).min(columns);
+    let on = watch.part(0.1, 0.9);
+    let found = if columns <= DENSE {
+        centred.by_columns(wanted, on)?
+    } else if rows <= DENSE {
+        centred.by_rows(wanted, on)?
+    } else {
+        centred.by_subspace(wanted, on)?
+    };
+    centred.finish(found, components, watch.part(0.9, 1.0))
+}
+
+/// An upper estimate of the bytes that [`fit`] takes beyond its input.
+pub fn memory(rows: usize, columns: usize, components: usize) -> u64 {
+    let wanted = components.min(rows).min(columns);
+    let result = rows * components + columns * components;
+    let work = if columns.min(rows) <= DENSE {
+        let side = columns.min(rows);
+        let parts = if columns <= BLOCK { rows.div_ceil(PART) } else { 1 };
+        4 * side * side + parts * columns.min(BLOCK).pow(2) + wanted * columns
+    } else {
+        let followed = wanted + OVERSAMPLED;
+        (rows + 4 * columns) * followed + 4 * followed * followed
+    };
+    (8 * (result + work + 8 * columns) + (1 << 18)) as u64
+}
+
+/// Directions, and the sums of squares along them (of scaled values); the largest first.
+struct Directions {
+    components: Matrix,
+    squares: Vec<f64>,
+}
+
+/// A matrix whose columns have a mean of 0 and whose largest value is 1, without a copy of it.
+struct Centred<'a> {
+    data: &'a Matrix,
+    means: Vec<f64>,
+    /// What centred values are multiplied by, so that no square is infinite or vanishes.
+    scale: f64,
+    /// The sum of the squares of all values.
+    squares: f64,
+}
+
+impl<'a> Centred<'a> {
+    fn of(data: &'a Matrix, watch: Watch<'_>) -> Result<Self, LearningError> {
+        let columns = data.columns();
+        if data.rows() < 2 {
+            return Err(LearningError::NoVariance);
+        }
+        let first = data.row(0);
+        let parts = by_parts(data.rows(), PART, |from, to| {
+            watch.check()?;
+            let (mut sums, mut low, mut high) = (vec![0.0; columns], first.to_vec(), first.to_vec());
+            for row in from..to {
+                for (((sum, low), high), value) in sums.iter_mut().zip(&mut low).zip(&mut high).zip(data.row(row)) {
+                    *sum += value;
+                    *low = value.min(*low);
+                    *high = value.max(*high);
+                }
+                if row % BATCH == 0 {
+                    watch.check()?;
+                }
+            }
+            Ok((sums, low, high))
+        })?;
+        let (mut means, mut low, mut high) = (vec![0.0; columns], first.to_vec(), first.to_vec());
+        for (sums, lowest, highest) in parts {
+            for column in 0..columns {
+                means[column] += sums[column] / data.rows() as f64;
+                low[column] = low[column].min(lowest[column]);
+                high[column] = high[column].max(highest[column]);
+            }
+        }
+        let mut widest = 0.0_f64;
+        for column in 0..columns {
+            // A mean is rounded: without this, a constant column would vary.
+            means[column] = means[column].clamp(low[column], high[column]);
+            widest = widest.max((high[column] - means[column]).max(means[column] - low[column]));
+        }
+        if widest == 0.0 {
+            return Err(LearningError::NoVariance);
+        }
+        let mut centred = Self { data, means, scale: 1.0 / widest.max(f64::MIN_POSITIVE), squares: 0.0 };
+        let squares = by_parts(data.rows(), PART, |from, to| {
+            let (mut sum, mut row) = (0.0, vec![0.0; columns]);
+            for at in from..to {
+                centred.row(at, &mut row);
+                sum += row.iter().map(|value| value * value).sum::<f64>();
+                if at % BATCH == 0 {
+                    watch.check()?;
+                }
+            }
+            Ok(sum)
+        })?;
+        centred.squares = squares.into_iter().sum();
+        Ok(centred)
+    }
+
+    /// One row.
+    fn row(&self, row: usize, into: &mut [f64]) {
+        self.piece(row, 0, into);
+    }
+
+    /// A piece of a row, from a column on.
+    fn piece(&self, row: usize, from: usize, into: &mut [f64]) {
+        let values = &self.data.row(row)[from..][..into.len()];
+        for ((into, value), mean) in into.iter_mut().zip(values).zip(&self.means[from..]) {
+            *into = (value - mean) * self.scale;
+        }
+    }
+
+    /// By the covariance of the columns.
+    fn by_columns(&self, wanted: usize, watch: Watch<'_>) -> Result<Directions, LearningError> {
+        let columns = self.data.columns();
+        let covariance = self.products(watch.part(0.0, 0.8))?;
+        watch.step(8, 10)?;
+        let (squares, vectors) = eigen(covariance, wanted)?;
+        let mut components = Matrix::zeros(wanted, columns);
+        for component in 0..wanted {
+            components.row_mut(component).copy_from_slice(vectors.column(component).as_slice());
+        }
+        Ok(Directions { components, squares })
+    }
+
+    /// The sums of the products of each two columns: squares of [`BLOCK`] columns, each over all rows, or over a part of
+    /// them if there is only one square.
+    fn products(&self, watch: Watch<'_>) -> Result<DMatrix<f64>, LearningError> {
+        let (rows, columns) = (self.data.rows(), self.data.columns());
+        let blocks = columns.div_ceil(BLOCK);
+        let part = if blocks == 1 { PART } else { rows };
+        let tasks: Vec<_> = (0..blocks)
+            .flat_map(|left| (left..blocks).map(move |right| (left * BLOCK, right * BLOCK)))
+            .flat_map(|(left, right)| (0..rows.div_ceil(part)).map(move |part| (left, right, part)))
+            .collect();
+        let sums = tasks.par_iter().map(|&(left, right, at)| {
+            let widths = ((columns - left).min(BLOCK), (columns - right).min(BLOCK));
+            let (mut a, mut b) = (vec![0.0; BATCH * widths.0], vec![0.0; BATCH * widths.1]);
+            let mut sums = vec![0.0; widths.0 * widths.1];
+            for from in (at * part..rows.min((at + 1) * part)).step_by(BATCH) {
+                watch.check()?;
+                a.fill(0.0);
+                b.fill(0.0);
+                for row in from..rows.min((at + 1) * part).min(from + BATCH) {
+                    self.piece(row, left, &mut a[(row - from) * widths.0..][..widths.0]);
+                    self.piece(row, right, &mut b[(row - from) * widths.1..][..widths.1]);
+                }
+                add_products(&a, &b, widths, &mut sums);
+            }
+            Ok(sums)
+        });
+        let sums: Vec<Vec<f64>> = sums.collect::<Result<_, LearningError>>()?;
+        let mut products = DMatrix::zeros(columns, columns);
+        for (&(left, right, _), sums) in tasks.iter().zip(&sums) {
+            let width = (columns - right).min(BLOCK);
+            for (at, sum) in sums.iter().enumerate() {
+                products[(right + at % width, left + at / width)] += sum;
+            }
+        }
+        // Only what lies below the diagonal is read.
+        Ok(products)
+    }
+
+    /// By the products of the rows, which are fewer.
+    fn by_rows(&self, wanted: usize, watch: Watch<'_>) -> Result<Directions, LearningError> {
+        let (rows, columns) = (self.data.rows(), self.data.columns());
+        let products = by_parts(rows, 1, |row, _| {
+            let (mut a, mut b) = (vec![0.0; columns], vec![0.0; columns]);
+            self.row(row, &mut a);
+            let mut products = vec![0.0; rows];
+            for (other, product) in products.iter_mut().enumerate().take(row + 1) {
+                watch.check()?;
+                self.row(other, &mut b);
+                *product = dot(&a, &b);
+            }
+            Ok(products)
+        })?;
+        watch.step(1, 2)?;
+        let products = DMatrix::from_fn(rows, rows, |row, other| products[row][other]);
+        let (mut squares, vectors) = eigen(products, wanted)?;
+        let mut components = Matrix::zeros(wanted, columns);
+        let mut values = vec![0.0; columns];
+        for component in 0..wanted {
+            watch.part(0.5, 1.0).step(component, wanted)?;
+            if squares[component] <= NOISE * squares[0] {
+                squares[component] = 0.0;
+                continue;
+            }
+            let direction = components.row_mut(component);
+            for row in 0..rows {
+                self.row(row, &mut values);
+                add_scaled(direction, &values, vectors[(row, component)]);
+            }
+            normalise(direction);
+        }
+        Ok(Directions { components, squares })
+    }
+
+    /// By following some directions through the covariance until they settle.
+    fn by_subspace(&self, wanted: usize, watch: Watch<'_>) -> Result<Directions, LearningError> {
+        let columns = self.data.columns();
+        let followed = (wanted + OVERSAMPLED).min(columns).min(self.data.rows());
+        let mut random = stream(START, 0);
+        let mut basis = Matrix::zeros(followed, columns);
+        basis.values_mut().iter_mut().for_each(|value| *value = random.random::<f64>() - 0.5);
+        orthonormalise(&mut basis, watch)?;
+        let mut before = vec![0.0; wanted];
+        for pass in 1.. {
+            watch.step(pass - 1, PASSES)?;
+            let applied = self.covariance_times(&basis, watch)?;
+            let inner = DMatrix::from_fn(followed, followed, |a, b| dot(basis.row(a), applied.row(b)));
+            let (squares, vectors) = eigen(inner, followed)?;
+            let change = before.iter().zip(&squares).map(|(before, now)| (before - now).abs()).fold(0.0, f64::max);
+            if change <= SETTLED * squares[0] || pass == PASSES {
+                let components = combine(&basis, &vectors, wanted, watch)?;
+                return Ok(Directions { components, squares: squares[..wanted].to_vec() });
+            }
+            before.copy_from_slice(&squares[..wanted]);
+            basis = combine(&applied, &vectors, followed, watch)?;
+            orthonormalise(&mut basis, watch)?;
+        }
+        Err(LearningError::NoVariance)
+    }
+
+    /// The covariance (not divided) times each row of a matrix.
+    fn covariance_times(&self, basis: &Matrix, watch: Watch<'_>) -> Result<Matrix, LearningError> {
+        let (rows, columns) = (self.data.rows(), self.data.columns());
+        let along = self.along(basis, watch)?;
+        let parts = by_parts(columns, BLOCK, |from, to| {
+            let width = to - from;
+            let mut values = vec![0.0; BATCH * width];
+            let mut sums = vec![0.0; basis.rows() * width];
+            let mut batch = vec![0.0; BATCH * basis.rows()];
+            for first in (0..rows).step_by(BATCH) {
+                watch.check()?;
+                values.fill(0.0);
+                batch.fill(0.0);
+                for row in first..rows.min(first + BATCH) {
+                    self.piece(row, from, &mut values[(row - first) * width..][..width]);
+                    batch[(row - first) * basis.rows()..][..basis.rows()].copy_from_slice(along.row(row));
+                }
+                add_products(&batch, &values, (basis.rows(), width), &mut sums);
+            }
+            Ok(sums)
+        })?;
+        let mut applied = Matrix::zeros(basis.rows(), columns);
+        for (part, sums) in parts.iter().enumerate() {
+            let width = sums.len() / basis.rows();
+            for (row, sums) in sums.chunks_exact(width).enumerate() {
+                applied.row_mut(row)[part * BLOCK..][..width].copy_from_slice(sums);
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Each row along some directions (rows x directions), scaled.
+    fn along(&self, directions: &Matrix, watch: Watch<'_>) -> Result<Matrix, LearningError> {
+        let (columns, count) = (self.data.columns(), directions.rows());
+        let mut along = Matrix::zeros(self.data.rows(), count.max(1));
+        if count == 0 {
+            return Ok(along);
+        }
+        along.values_mut().par_chunks_mut(BATCH * 8 * count).enumerate().try_for_each(|(part, along)| {
+            let mut values = vec![0.0; columns];
+            for (row, along) in along.chunks_exact_mut(count).enumerate() {
+                if row % BATCH == 0 {
+                    watch.check()?;
+                }
+                self.row(part * BATCH * 8 + row, &mut values);
+                for (component, along) in along.iter_mut().enumerate() {
+                    *along = dot(&values, directions.row(component));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(along)
+    }
+
+    /// Signs, units, scores, and zeros for what there is not.
+    fn finish(&self, found: Directions, components: usize, watch: Watch<'_>) -> Result<Pca, LearningError> {
+        let Directions { components: mut directions, mut squares } = found;
+        for component in 0..directions.rows() {
+            squares[component] = squares[component].max(0.0);
+            let direction = directions.row_mut(component);
+            let largest =
+                direction.iter().fold(0.0_f64, |most, weight| if weight.abs() > most.abs() { *weight } else { most });
+            if largest < 0.0 {
+                direction.iter_mut().for_each(|weight| *weight = -*weight);
+            }
+        }
+        let ratios = squares.iter().map(|square| square / self.squares);
+        let degrees = (self.data.rows() - 1) as f64;
+        let variances = squares.iter().map(|square| (square / degrees / self.scale / self.scale).min(f64::MAX));
+        let padded = |values: &mut dyn Iterator<Item = f64>| {
+            let mut values: Vec<f64> = values.collect();
+            values.resize(components, 0.0);
+            values
+        };
+        let (explained_variance, explained_variance_ratio) = (padded(&mut { variances }), padded(&mut { ratios }));
+        let mut values = directions.values().to_vec();
+        values.resize(components * self.data.columns(), 0.0);
+        let mut all = Matrix::zeros(components, self.data.columns());
+        all.values_mut().copy_from_slice(&values);
+        let mut scores = self.along(&all, watch)?;
+        let unscale = 1.0 / self.scale;
+        scores.values_mut().iter_mut().for_each(|score| *score *= unscale);
+        Ok(Pca { scores, components: all, means: self.means.clone(), explained_variance, explained_variance_ratio })
+    }
+}
+
+/// The largest eigenvalues of a symmetric matrix, of which the lower half is read, and their vectors as columns.
+fn eigen(matrix: DMatrix<f64>, wanted: usize) -> Result<(Vec<f64>, DMatrix<f64>), LearningError> {
+    let side = matrix.nrows();
+    let eigen = SymmetricEigen::try_new(matrix, f64::EPSILON, 1_000 * side.max(1)).ok_or(LearningError::NoVariance)?;
+    let mut order: Vec<usize> = (0..side).collect();
+    order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]));
+    let vectors = DMatrix::from_fn(side, wanted, |row, column| eigen.eigenvectors[(row, order[column])]);
+    Ok((order[..wanted].iter().map(|at| eigen.eigenvalues[*at]).collect(), vectors))
+}
+
+/// Linear combinations of rows, by the first columns of a matrix.
+fn combine(rows: &Matrix, by: &DMatrix<f64>, count: usize, watch: Watch<'_>) -> Result<Matrix, LearningError> {
+    let mut combined = Matrix::zeros(count, rows.columns());
+    combined.values_mut().par_chunks_mut(rows.columns()).enumerate().try_for_each(|(column, combined)| {
+        watch.check()?;
+        (0..rows.rows()).for_each(|row| add_scaled(combined, rows.row(row), by[(row, column)]));
+        Ok(())
+    })?;
+    Ok(combined)
+}
+
+/// Makes rows perpendicular to each other and of length 1 (Gram and Schmidt, twice: Giraud et al. 2005). A row that depends
+/// on those before it becomes zeros.
+fn orthonormalise(rows: &mut Matrix, watch: Watch<'_>) -> Result<(), LearningError> {
+    let columns = rows.columns();
+    for row in 0..rows.rows() {
+        watch.check()?;
+        let (before, after) = rows.values_mut().split_at_mut(row * columns);
+        let after = &mut after[..columns];
+        normalise(after);
+        for _ in 0..2 {
+            let along: Vec<f64> = before.par_chunks(columns).map(|before| dot(before, after)).collect();
+            for (before, along) in before.chunks_exact(columns).zip(along) {
+                add_scaled(after, before, -along);
+            }
+        }
+        if dot(after, after) <= f64::EPSILON.powi(2) {
+            after.fill(0.0);
+        }
+        normalise(after);
+    }
+    Ok(())
+}
+
+fn normalise(row: &mut [f64]) {
+    let length = dot(row, row).sqrt();
+    if length > 0.0 {
+        row.iter_mut().for_each(|value| *value /= length);
+    }
+}
+
+fn add_scaled(to: &mut [f64], from: &[f64], by: f64) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to += from * by;
+    }
+}
+
+/// The product of two rows, summed up in eight lanes.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let (mut lanes, mut rest) = ([0.0; 8], 0.0);
+    let (a_lanes, a_rest) = a.as_chunks::<8>();
+    let (b_lanes, b_rest) = b.as_chunks::<8>();
+    for (a, b) in a_lanes.iter().zip(b_lanes) {
+        for lane in 0..8 {
+            lanes[lane] += a[lane] * b[lane];
+        }
+    }
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        rest += a * b;
+    }
+    lanes.iter().sum::<f64>() + rest
+}
+
+/// Adds the products of each column of `a` with each of `b`, over [`BATCH`] rows of both.
+fn add_products(a: &[f64], b: &[f64], (left, right): (usize, usize), sums: &mut [f64]) {
+    Arch::new().dispatch(|| {
+        for (a, b) in a.chunks_exact(4 * left).zip(b.chunks_exact(4 * right)) {
+            let (b0, b) = b.split_at(right);
+            let (b1, b) = b.split_at(right);
+            let (b2, b3) = b.split_at(right);
+            for (column, sums) in sums.chunks_exact_mut(right).enumerate() {
+                let [a0, a1, a2, a3] = [0, 1, 2, 3].map(|row| a[row * left + column]);
+                for ((((sum, b0), b1), b2), b3) in sums.iter_mut().zip(b0).zip(b1).zip(b2).zip(b3) {
+                    *sum += (a0 * b0 + a1 * b1) + (a2 * b2 + a3 * b3);
+                }
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Columns that vary the less the later they come, turned against each other.
+    fn table(rows: usize, columns: usize) -> Matrix {
+        let mut random = stream(7, 0);
+        let mut data = Matrix::zeros(rows, columns);
+        for row in 0..rows {
+            let hidden: Vec<f64> = (0..columns).map(|at| (random.random::<f64>() - 0.5) / (1.0 + at as f64)).collect();
+            for (column, value) in data.row_mut(row).iter_mut().enumerate() {
+                *value =
+                    hidden[column] + hidden[(column * 7 + 3) % columns] + 0.5 * hidden[0] * (column % 3) as f64 + 5.0;
+            }
+        }
+        data
+    }
+
+    /// That components are perpendicular, and scores have the variances that they are said to have and do not covary.
+    fn assert_principal(data: &Matrix, pca: &Pca, count: usize) {
+        for a in 0..count {
+            for b in 0..=a {
+                let product = dot(pca.components.row(a), pca.components.row(b));
+                assert!((product - f64::from(a == b)).abs() < 1e-9, "{a} {b} {product}");
+                let products = (0..data.rows()).map(|row| pca.scores.row(row)[a] * pca.scores.row(row)[b]);
+                let covariance = products.sum::<f64>() / (data.rows() - 1) as f64;
+                let expected = if a == b { pca.explained_variance[a] } else { 0.0 };
+                assert!((covariance - expected).abs() < 1e-8 * pca.explained_variance[0], "{a} {b} {covariance}");
+            }
+        }
+    }
+
+    #[test]
+    fn components_are_principal_in_each_way_of_finding_them() {
+        for (rows, columns) in [(50, 5), (200, 100), (40, 400), (400, 330)] {
+            let data = table(rows, columns);
+            let pca = fit(&data, 4, Watch::nobody()).unwrap();
+            assert_principal(&data, &pca, 4);
+            assert!(pca.explained_variance.windows(2).all(|pair| pair[0] >= pair[1]));
+        }
+    }
+
+    #[test]
+    fn the_ways_agree() {
+        let data = table(400, 330);
+        let centred = Centred::of(&data, Watch::nobody()).unwrap();
+        let [a, b] =
+            [centred.by_columns(3, Watch::nobody()), centred.by_subspace(3, Watch::nobody())].map(Result::unwrap);
+        for component in 0..3 {
+            assert!((a.squares[component] / b.squares[component] - 1.0).abs() < 1e-9);
+            assert!((dot(a.components.row(component), b.components.row(component)).abs() - 1.0).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn a_line_has_one_component_and_the_others_are_zero() {
+        let data = Matrix::new(2, vec![0.0, 0.0, 3.0, 4.0, 6.0, 8.0]).unwrap();
+        let pca = fit(&data, 3, Watch::nobody()).unwrap();
+        assert!((pca.components.row(0)[0] - 0.6).abs() < 1e-12 && (pca.components.row(0)[1] - 0.8).abs() < 1e-12);
+        assert!((pca.explained_variance[0] - 25.0).abs() < 1e-12);
+        assert!((pca.explained_variance_ratio[0] - 1.0).abs() < 1e-12);
+        assert_eq!(pca.scores.columns(), 3);
+        assert_eq!((pca.explained_variance.len(), pca.explained_variance[2]), (3, 0.0));
+        assert!((0..3).all(|row| pca.scores.row(row)[2] == 0.0));
+    }
+
+    #[test]
+    fn degenerate_tables_are_an_error_or_finite() {
+        for same in [Matrix::zeros(0, 2), Matrix::zeros(1, 2), Matrix::zeros(9, 2)] {
+            assert_eq!(fit(&same, 2, Watch::nobody()), Err(LearningError::NoVariance));
+        }
+        let constant = Matrix::new(1, vec![0.1; 11]).unwrap();
+        assert_eq!(fit(&constant, 2, Watch::nobody()), Err(LearningError::NoVariance));
+        for size in [1e149, 1e-149, 1e-300] {
+            let data = Matrix::new(2, vec![size, 0.3 * size, -size, size, 0.0, 0.5 * size]).unwrap();
+            let pca = fit(&data, 3, Watch::nobody()).unwrap();
+            assert!(pca.scores.values().iter().all(|score| score.is_finite() && score.abs() < 3.0 * size));
+            assert!((pca.explained_variance_ratio.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn is_the_same_on_any_number_of_threads() {
+        for data in [table(9_000, 7), table(40, 400), table(330, 330)] {
+            let on = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| fit(&data, 3, Watch::nobody()).unwrap())
+            };
+            let one = on(1);
+            assert!(one == on(2) && one == on(3));
+        }
+    }
+
+    #[test]
+    fn stops_wherever_it_is_told_to() {
+        for data in [table(9_000, 7), table(40, 400), table(330, 330)] {
+            let asked = AtomicUsize::new(0);
+            let count = || {
+                asked.fetch_add(1, Ordering::Relaxed);
+                false
+            };
+            fit(&data, 3, Watch::new(&count, &|_| {})).unwrap();
+            let all = asked.load(Ordering::Relaxed);
+            assert!(all > 20, "{all}");
+            for at in (0..all).step_by(all / 10) {
+                let left = AtomicUsize::new(at);
+                let stop =
+                    || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err();
+                assert_eq!(fit(&data, 3, Watch::new(&stop, &|_| {})), Err(LearningError::Cancelled), "{at} of {all}");
+            }
+        }
+    }
+}

@@ -25,6 +25,10 @@ const MEMORY: u64 = 16 * 1024 * 1024 * 1024;
 pub struct DatasetAnalyze {
     /// The stored table.
     pub file: BlobId,
+    /// What the caller calls the table: events in the vocabulary `processing` name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub dataset_id: Option<String>,
     /// How it is written; found out by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<TableFormat>,
@@ -87,6 +91,7 @@ impl DatasetAnalyze {
     pub fn of(file: BlobId) -> Self {
         Self {
             file,
+            dataset_id: None,
             format: None,
             select: Selection::default(),
             missing: Missing::default(),
@@ -119,6 +124,9 @@ impl JobKind for DatasetAnalyze {
     }
 
     fn validate(&self) -> Result<(), InvalidPayload> {
+        if self.dataset_id.as_ref().is_some_and(|id| !(1..=200).contains(&id.chars().count())) {
+            return Err(InvalidPayload::new("dataset_id", "must have between 1 and 200 characters"));
+        }
         self.select.check("select")?;
         self.missing.check("missing")?;
         self.encode.check("encode")?;

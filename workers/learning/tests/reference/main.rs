@@ -1,3 +1,7 @@
 //! What scikit-learn, hdbscan, openTSNE and umap-learn give, and what we do. `make.py` makes the tables and the values.
 
 mod data;
+mod isolation_forest;
+mod kmeans;
+mod metrics;
+mod pca;

@@ -70,7 +70,7 @@ def fitted_dbscan(values):
 
 
 def pca(name, values, of):
-    """Three components with svd_flip's signs: the largest loading of each, by magnitude, is positive. Scores of 150 rows."""
+    """Three components with svd_flip's signs: the largest loading of each, by magnitude, is positive. Scores of 50 rows."""
     fit = decomposition.PCA(3, svd_solver="full")
     scores = fit.fit_transform(values)
     return {
@@ -78,7 +78,7 @@ def pca(name, values, of):
         "means": fit.mean_.tolist(),
         "explained_variance": fit.explained_variance_.tolist(),
         "explained_variance_ratio": fit.explained_variance_ratio_.tolist(),
-        "scores": scores[:150].tolist(),
+        "scores": scores[:50].tolist(),
     }
 
 
@@ -149,10 +149,11 @@ def hdbscan(name, values, of):
                 "min_cluster_size": size,
                 "min_samples": samples,
                 "labels": fit.labels_.tolist(),
-                "probabilities": np.round(fit.probabilities_, 5).tolist(),
             }
+            if selection == "eom":
+                made[f"{selection}_{size}_{samples}"]["probabilities"] = np.round(fit.probabilities_, 4).tolist()
     other = contrib.HDBSCAN(min_cluster_size=15, min_samples=14, approx_min_span_tree=False).fit(values)
-    made["eom_15_15"]["outlier_scores"] = np.round(other.outlier_scores_, 5).tolist()
+    made["eom_15_15"]["outlier_scores"] = np.round(other.outlier_scores_, 4).tolist()
     return made
 
 

@@ -1,0 +1,180 @@
+//! Groups of rows.
+
+use fourmi_kinds::{
+    AgglomerativeOptions, Clustering, DatasetAnalyze, DbscanOptions, HdbscanOptions, KMeansOptions, TriedClusters,
+};
+use fourmi_learning::{
+    LearningError, Matrix, Watch,
+    agglomerative::{self, Merge},
+    choose_k::{self, Chosen},
+    dbscan, hdbscan, kmeans, metrics,
+};
+use fourmi_model::Failure;
+use fourmi_runtime::Kept;
+use serde::{Deserialize, Serialize};
+
+use super::{algorithm, drawn, once, stages};
+use crate::run::Run;
+
+/// Groups of rows, and what was found out on the way.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Clustered {
+    pub(crate) algorithm: String,
+    /// The cluster of each row; -1 of rows in none.
+    pub(crate) labels: Vec<i32>,
+    pub(crate) probabilities: Option<Vec<f64>>,
+    pub(crate) outlier_scores: Option<Vec<f64>>,
+    pub(crate) stability: Option<f64>,
+    pub(crate) eps: Option<f64>,
+    pub(crate) inertia: Option<f64>,
+    pub(crate) tried: Vec<TriedClusters>,
+    /// The curve that `eps` is the bend of.
+    pub(crate) k_distances: Vec<f64>,
+    /// The joins of agglomerative clustering: both clusters, their distance, the rows of both.
+    pub(crate) dendrogram: Vec<(u32, u32, f64, u32)>,
+}
+
+/// Groups the rows; nothing if that is not asked for.
+pub(crate) fn cluster(
+    job: &DatasetAnalyze,
+    data: &Matrix,
+    kept: Option<&Kept>,
+    run: &Run,
+) -> Result<Option<Clustered>, Failure> {
+    let seed = job.seed;
+    let (name, clustered) = match &job.cluster {
+        Clustering::None(_) => return Ok(None),
+        Clustering::Kmeans(options) => (
+            "K-Means",
+            once(kept, "clusters", || watched(run, "K-Means", |watch| by_means(data, options, seed, watch))),
+        ),
+        Clustering::Dbscan(options) => {
+            ("DBSCAN", once(kept, "clusters", || watched(run, "DBSCAN", |watch| by_radius(data, options, seed, watch))))
+        }
+        Clustering::Hdbscan(options) => {
+            ("HDBSCAN", once(kept, "clusters", || watched(run, "HDBSCAN", |watch| by_density(data, options, watch))))
+        }
+        Clustering::Agglomerative(options) => (
+            "agglomerative clustering",
+            once(kept, "clusters", || watched(run, "joining clusters", |watch| by_joining(data, options, seed, watch))),
+        ),
+    };
+    let clustered = clustered?;
+    if clustered.labels.iter().all(|label| *label < 0) {
+        return Err(all_noise(name, &job.cluster, &clustered).in_stage(stages::CLUSTERING.name));
+    }
+    Ok(Some(clustered))
+}
+
+fn watched(
+    run: &Run,
+    message: &str,
+    work: impl FnOnce(Watch<'_>) -> Result<Clustered, LearningError>,
+) -> Result<Clustered, Failure> {
+    run.watched(stages::CLUSTERING, message, work).map_err(algorithm(stages::CLUSTERING))
+}
+
+fn all_noise(name: &str, options: &Clustering, clustered: &Clustered) -> Failure {
+    let instead = match options {
+        // The bend is the radius that is taken when none is given: a larger one is needed then.
+        Clustering::Dbscan(DbscanOptions { eps: None, .. }) => {
+            let largest = clustered.k_distances.last().copied().unwrap_or_default();
+            format!(
+                "give a larger `cluster.eps` than {}, such as {largest}, or lower `cluster.min_samples`",
+                clustered.eps.unwrap_or_default()
+            )
+        }
+        Clustering::Dbscan(_) => {
+            format!(
+                "try `cluster.eps` {}, or lower `cluster.min_samples`",
+                clustered.k_distances.last().copied().unwrap_or_default()
+            )
+        }
+        _ => "lower `cluster.min_cluster_size` or `cluster.min_samples`".to_owned(),
+    };
+    Failure::permanent("all_noise", format!("{name} found no cluster: all rows are noise; {instead}"))
+}
+
+/// The best number of clusters, by the silhouette.
+fn choose(
+    data: &Matrix,
+    seed: u64,
+    make: impl FnMut(usize, Watch<'_>) -> Result<Vec<i32>, LearningError>,
+    watch: Watch<'_>,
+) -> Result<Chosen, LearningError> {
+    let silhouettes = |labels: &[Vec<i32>], watch: Watch<'_>| {
+        let labels: Vec<&[i32]> = labels.iter().map(Vec::as_slice).collect();
+        metrics::silhouettes(data, &labels, drawn(data.rows(), seed), watch)
+    };
+    choose_k::choose(data, make, &silhouettes, watch)
+}
+
+fn by_means(data: &Matrix, options: &KMeansOptions, seed: u64, watch: Watch<'_>) -> Result<Clustered, LearningError> {
+    let (clusters, tried, rest) = match options.clusters {
+        Some(clusters) => (clusters as usize, Vec::new(), watch),
+        None => {
+            let make = choose_k::of_kmeans(data, options, seed);
+            let Chosen { best, tried, .. } = choose(data, seed, make, watch.part(0.0, 0.6))?;
+            (tried[best].clusters as usize, tried, watch.part(0.6, 1.0))
+        }
+    };
+    let found = kmeans::fit(data, clusters, options, seed, rest.part(0.0, 0.2))?;
+    let stability = choose_k::stability(data, &found.labels, clusters, options, seed, rest.part(0.2, 1.0))?;
+    Ok(Clustered {
+        algorithm: "kmeans".to_owned(),
+        labels: found.labels,
+        inertia: Some(found.inertia),
+        stability: Some(stability),
+        tried,
+        ..Clustered::default()
+    })
+}
+
+fn by_radius(data: &Matrix, options: &DbscanOptions, seed: u64, watch: Watch<'_>) -> Result<Clustered, LearningError> {
+    let min_samples = options.min_samples as usize;
+    // Also when the radius is given: if nothing is found, a better one is suggested.
+    let knee = dbscan::knee(data, min_samples, seed, watch.part(0.0, 0.4))?;
+    let eps = options.eps.unwrap_or(knee.eps);
+    let found = dbscan::fit(data, eps, min_samples, watch.part(0.4, 1.0))?;
+    Ok(Clustered {
+        algorithm: "dbscan".to_owned(),
+        labels: found.labels,
+        eps: Some(eps),
+        k_distances: knee.curve,
+        ..Clustered::default()
+    })
+}
+
+fn by_density(data: &Matrix, options: &HdbscanOptions, watch: Watch<'_>) -> Result<Clustered, LearningError> {
+    let found = hdbscan::fit(data, options, watch)?;
+    Ok(Clustered {
+        algorithm: "hdbscan".to_owned(),
+        labels: found.labels,
+        probabilities: Some(found.probabilities),
+        outlier_scores: Some(found.outlier_scores),
+        ..Clustered::default()
+    })
+}
+
+fn by_joining(
+    data: &Matrix,
+    options: &AgglomerativeOptions,
+    seed: u64,
+    watch: Watch<'_>,
+) -> Result<Clustered, LearningError> {
+    let rows = data.rows();
+    if let Some(clusters) = options.clusters.filter(|clusters| *clusters as usize > rows) {
+        return Err(LearningError::TooManyClusters { clusters: clusters as usize, rows });
+    }
+    let tree = agglomerative::fit(data, options.linkage, watch.part(0.0, 0.7))?;
+    let (labels, tried) = match (options.clusters, options.distance) {
+        (Some(clusters), _) => (tree.cut(clusters as usize), Vec::new()),
+        (None, Some(distance)) => (tree.cut_at(distance), Vec::new()),
+        (None, None) => {
+            let chosen = choose(data, seed, |clusters, _| Ok(tree.cut(clusters)), watch.part(0.7, 1.0))?;
+            (chosen.labels[chosen.best].clone(), chosen.tried)
+        }
+    };
+    let dendrogram = tree.merges().iter().map(|Merge { a, b, distance, size }| (*a, *b, *distance, *size)).collect();
+    Ok(Clustered { algorithm: "agglomerative".to_owned(), labels, tried, dendrogram, ..Clustered::default() })
+}

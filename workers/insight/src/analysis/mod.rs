@@ -1,0 +1,283 @@
+//! From a table to a map of it: which steps, in which order, within how much memory.
+
+mod cluster;
+mod memory;
+mod reduce;
+pub(crate) mod stages;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use fourmi_kinds::{
+    Anomalies, AnomalousRow, AnomalyReport, ClusterOn, ClusterProfile, ClusteringReport, DatasetAnalyze,
+    DatasetAnalyzed, DatasetNote, Reduction,
+};
+use fourmi_learning::{
+    LearningError, Matrix,
+    isolation_forest::{self, Isolated},
+    metrics,
+    profile::{self, Profile},
+};
+use fourmi_model::Failure;
+use fourmi_runtime::Kept;
+use fourmi_tables::{Limits, Points, Preparation, Prepared};
+use serde::{Serialize, de::DeserializeOwned};
+
+use self::{cluster::Clustered, reduce::Reduced};
+use crate::{
+    failure,
+    run::{Run, Stage},
+};
+
+pub(crate) use write::{POINTS, POINTS_JSON, REPORT};
+
+/// With more rows, what looks at all pairs of them looks at so many drawn rows against all.
+const ALL_PAIRS: usize = 10_000;
+
+/// Rows that are drawn then.
+const DRAWN: usize = 2_000;
+
+/// Neighbours that the trustworthiness of a map is measured by.
+const TRUSTED_NEIGHBOURS: usize = 5;
+
+/// The highest scores that are told.
+const TOP_ANOMALIES: usize = 100;
+
+/// Columns that are named as the reason of one.
+const REASONS: usize = 5;
+
+/// Columns that are named as what sets a cluster apart.
+const EFFECTS: usize = 10;
+
+/// What came out. Its files are in the folder, and not stored yet.
+pub(crate) struct Analysis {
+    pub(crate) result: DatasetAnalyzed,
+    /// Whether the points are few enough to be there as JSON too.
+    pub(crate) has_json: bool,
+}
+
+/// Some rows of many, if there are many.
+pub(crate) fn drawn(rows: usize, seed: u64) -> Option<(usize, u64)> {
+    (rows > ALL_PAIRS).then_some((DRAWN, seed))
+}
+
+/// A stage in the words of jobs.
+fn algorithm(stage: Stage) -> impl Fn(LearningError) -> Failure {
+    move |error| failure::of_algorithm(&error).in_stage(stage.name)
+}
+
+/// What an earlier run of the job computed, or what is computed now.
+fn once<T: Serialize + DeserializeOwned>(
+    kept: Option<&Kept>,
+    name: &str,
+    compute: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    if let Some(earlier) = kept.and_then(|kept| kept.checkpoint(name)) {
+        return Ok(earlier);
+    }
+    let computed = compute()?;
+    // Without it the next run computes it again, and no more.
+    if let Some(kept) = kept
+        && let Err(error) = kept.set_checkpoint(name, &computed)
+    {
+        tracing::debug!(%error, "a checkpoint could not be written");
+    }
+    Ok(computed)
+}
+
+/// What an analysis is of.
+pub(crate) struct Subject {
+    pub(crate) job: DatasetAnalyze,
+    /// Where the table is.
+    pub(crate) path: PathBuf,
+    pub(crate) input_hash: String,
+    pub(crate) config_hash: String,
+}
+
+/// Makes the map within so many bytes of memory, with its files in `folder`.
+pub(crate) fn run(
+    subject: &Subject,
+    folder: &Path,
+    memory: u64,
+    kept: Option<&Kept>,
+    run: &Run,
+) -> Result<Analysis, Failure> {
+    let Subject { job, path, input_hash, config_hash } = subject;
+    let mut table = read(job, path, memory, run)?;
+    let features =
+        Matrix::new(table.columns, std::mem::take(&mut table.features)).map_err(algorithm(stages::PREPROCESS))?;
+    memory::check(job, &features, &table, memory)?;
+
+    let Reduced { space, map, mut report } = reduce::reduce(job, &features, &table.names, kept, run)?;
+    let mut notes = std::mem::take(&mut table.notes);
+    let clustered_on = match job.cluster_on {
+        ClusterOn::Features => &features,
+        ClusterOn::Reduced => space.as_ref().unwrap_or(&features),
+        ClusterOn::Embedding => {
+            if matches!(job.reduce, Reduction::Tsne(_)) {
+                notes.push(note(
+                    "tsne_distances",
+                    "distances in a t-SNE map mean little, so its clusters may mean little too",
+                ));
+            }
+            map.as_ref().unwrap_or(&features)
+        }
+    };
+    let clustered = cluster::cluster(job, clustered_on, kept, run)?;
+    let isolated = match &job.anomalies {
+        Anomalies::IsolationForest(options) => Some(
+            run.watched(stages::ANOMALIES, "Isolation Forest", |watch| {
+                isolation_forest::fit(&features, options, job.seed, watch)
+            })
+            .map_err(algorithm(stages::ANOMALIES))?,
+        ),
+        Anomalies::None(_) => None,
+    };
+    let clustering = match &clustered {
+        Some(clustered) => Some(clustering_report(job, &table, &features, clustered_on, clustered, run)?),
+        None => None,
+    };
+    if let (Some(map), Some(report)) = (&map, &mut report) {
+        report.trustworthiness = run
+            .watched(stages::METRICS, "trustworthiness", |watch| {
+                let sample = drawn(features.rows(), job.seed);
+                metrics::trustworthiness(&features, map, TRUSTED_NEIGHBOURS, sample, watch.part(0.6, 1.0))
+            })
+            .map_err(algorithm(stages::METRICS))?;
+    }
+    let anomalies = isolated.as_ref().map(|isolated| anomaly_report(isolated, &features, &table));
+
+    let mut result = DatasetAnalyzed {
+        rows: table.total_rows,
+        used_rows: features.rows() as u64,
+        features: features.columns() as u64,
+        columns: std::mem::take(&mut table.uses),
+        reduction: report,
+        clustering,
+        anomalies,
+        notes,
+        files: Vec::new(),
+        input_hash: input_hash.clone(),
+        config_hash: config_hash.clone(),
+        seed: job.seed,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        cached: false,
+    };
+    run.begin(stages::PERSIST, "writing");
+    let coordinates = map.as_ref().map(|map| write::coordinates(map)).unwrap_or_default();
+    let coordinate = |at: usize| coordinates.get(at).map(Vec::as_slice);
+    let is_anomaly: Option<Vec<bool>> =
+        isolated.as_ref().map(|isolated| isolated.scores.iter().map(|score| *score > isolated.threshold).collect());
+    let points = Points {
+        row: &table.row_numbers,
+        x: coordinate(0),
+        y: coordinate(1),
+        z: coordinate(2),
+        label: clustered.as_ref().map(|clustered| clustered.labels.as_slice()),
+        probability: clustered.as_ref().and_then(|clustered| clustered.probabilities.as_deref()),
+        anomaly_score: isolated.as_ref().map(|isolated| isolated.scores.as_slice()),
+        is_anomaly: is_anomaly.as_deref(),
+    };
+    let has_json = write::write(folder, &points, &mut result, clustered.as_ref())?;
+    Ok(Analysis { result, has_json })
+}
+
+fn note(code: &str, message: &str) -> DatasetNote {
+    DatasetNote { code: code.to_owned(), message: message.to_owned() }
+}
+
+/// The table as numbers. It is read twice: what its columns hold is known when the first pass is through.
+fn read(job: &DatasetAnalyze, path: &Path, memory: u64, run: &Run) -> Result<Prepared, Failure> {
+    let stage_at = |share: f64| if share < 0.5 { stages::LOAD } else { stages::PREPROCESS };
+    run.begin(stages::LOAD, "reading");
+    let go_on = |done: u64, of: u64| {
+        let share = done as f64 / of.max(1) as f64;
+        let stage = stage_at(share);
+        run.advance(stage, (share * 2.0).fract(), if share < 0.5 { "reading" } else { "making numbers of it" });
+        !run.is_cancelled()
+    };
+    let preparation = Preparation {
+        select: &job.select,
+        missing: &job.missing,
+        encode: &job.encode,
+        scale: &job.scale,
+        seed: job.seed,
+    };
+    let limits = Limits { memory_bytes: memory, ..Limits::default() };
+    fourmi_tables::prepare(path, job.format, &preparation, &limits, &go_on)
+        .map_err(|error| failure::of_table(&error).in_stage(stages::LOAD.name))
+}
+
+fn clustering_report(
+    job: &DatasetAnalyze,
+    table: &Prepared,
+    features: &Matrix,
+    data: &Matrix,
+    clustered: &Clustered,
+    run: &Run,
+) -> Result<ClusteringReport, Failure> {
+    let labels = &clustered.labels;
+    let sample = drawn(data.rows(), job.seed);
+    let measured = run.watched(stages::METRICS, "how well rows fit into their clusters", |watch| {
+        let silhouette = metrics::silhouette(data, labels, sample, watch.part(0.0, 0.3))?;
+        let calinski_harabasz = metrics::calinski_harabasz(data, labels, watch.part(0.3, 0.4))?;
+        let davies_bouldin = metrics::davies_bouldin(data, labels, watch.part(0.4, 0.5))?;
+        // Columns of categories alone have no units of their own.
+        let (names, original) = match table.original_names.len() {
+            0 => (&table.names, None),
+            columns => (&table.original_names, Some(Matrix::new(columns, table.originals.clone())?)),
+        };
+        let original = original.as_ref().unwrap_or(features);
+        let profiles = profile::profiles(original, data, labels, EFFECTS, watch.part(0.5, 0.6))?;
+        Ok((silhouette, calinski_harabasz, davies_bouldin, names, profiles))
+    });
+    let (silhouette, calinski_harabasz, davies_bouldin, names, profiles) =
+        measured.map_err(algorithm(stages::METRICS))?;
+    Ok(ClusteringReport {
+        algorithm: clustered.algorithm.to_owned(),
+        on: job.cluster_on,
+        clusters: profiles.into_iter().map(|profile| cluster_profile(profile, names, &table.row_numbers)).collect(),
+        noise: labels.iter().filter(|label| **label < 0).count() as u64,
+        silhouette,
+        silhouette_sample: sample.filter(|_| silhouette.is_some()).map(|(rows, _)| rows as u64),
+        calinski_harabasz,
+        davies_bouldin,
+        stability: clustered.stability,
+        eps: clustered.eps,
+        inertia: clustered.inertia,
+        tried: clustered.tried.clone(),
+    })
+}
+
+fn cluster_profile(profile: Profile, names: &[String], rows: &[u64]) -> ClusterProfile {
+    let named = |column: usize| names.get(column).cloned().unwrap_or_default();
+    ClusterProfile {
+        label: profile.label,
+        size: profile.size as u64,
+        centroid: profile.centroid.iter().enumerate().map(|(column, mean)| (named(column), *mean)).collect(),
+        top_features: profile.effects.iter().map(|(column, effect)| (named(*column), *effect)).collect(),
+        exemplars: profile.exemplars.iter().filter_map(|row| rows.get(*row).copied()).collect(),
+    }
+}
+
+fn anomaly_report(isolated: &Isolated, features: &Matrix, table: &Prepared) -> AnomalyReport {
+    let Isolated { scores, threshold, forest } = isolated;
+    let mut rows: Vec<usize> = (0..scores.len()).collect();
+    rows.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
+    let told = |row: &usize| AnomalousRow {
+        row: table.row_numbers[*row],
+        score: scores[*row],
+        reasons: forest
+            .reasons(features.row(*row))
+            .into_iter()
+            .take(REASONS)
+            .map(|(column, share)| (table.names[column].clone(), share))
+            .collect(),
+    };
+    AnomalyReport {
+        algorithm: "isolation_forest".to_owned(),
+        threshold: *threshold,
+        number: scores.iter().filter(|score| **score > *threshold).count() as u64,
+        top: rows.iter().take(TOP_ANOMALIES).map(told).collect(),
+    }
+}

@@ -1,0 +1,186 @@
+//! Records of values between delimiters (RFC 4180).
+
+use std::{cell::Cell, rc::Rc};
+
+use csv::{ByteRecord, Reader, ReaderBuilder};
+use fourmi_kinds::DatasetNote;
+
+use crate::{
+    Limits, TableError,
+    source::{CHUNK, Source, Start},
+    value,
+};
+
+/// What may stand between values, the more usual first.
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// Records from which the delimiter is found out.
+const LOOKED_AT: usize = 200;
+
+/// The delimiter of a table that begins so, and whether there is one.
+///
+/// It is the one by which most records have as many values as the first; of several, the one that makes most columns.
+pub(crate) fn delimiter(head: &[u8]) -> (u8, bool) {
+    let mut best = None;
+    for delimiter in DELIMITERS {
+        let counts: Vec<usize> = reader(head, delimiter)
+            .into_byte_records()
+            .take(LOOKED_AT)
+            .map_while(Result::ok)
+            .map(|record| record.len())
+            .collect();
+        let Some(&columns) = counts.first().filter(|&&columns| columns > 1) else { continue };
+        let alike = counts.iter().filter(|&&count| count == columns).count();
+        // The line of names alone may have one by chance: "height, in cm" above a single column.
+        if counts.iter().filter(|&&count| count > 1).count() * 2 < counts.len() {
+            continue;
+        }
+        if best.is_none_or(|(_, most, widest)| (alike, columns) > (most, widest)) {
+            best = Some((delimiter, alike, columns));
+        }
+    }
+    best.map_or_else(|| (absent(head), false), |(delimiter, ..)| (delimiter, true))
+}
+
+/// A delimiter that the beginning does not have, for a table of one column.
+fn absent(head: &[u8]) -> u8 {
+    DELIMITERS.into_iter().find(|delimiter| !head.contains(delimiter)).unwrap_or(b'\x1f')
+}
+
+fn reader<R: std::io::Read>(from: R, delimiter: u8) -> Reader<R> {
+    ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).buffer_capacity(CHUNK).from_reader(from)
+}
+
+/// The rows of a table, one at a time.
+pub(crate) struct DelimitedRows<'a> {
+    reader: Reader<Source<'a>>,
+    start: Rc<Cell<Start>>,
+    line_bytes: usize,
+    record: ByteRecord,
+    names: Vec<String>,
+    pub(crate) notes: Vec<DatasetNote>,
+    rows: u64,
+}
+
+impl<'a> DelimitedRows<'a> {
+    pub(crate) fn open(source: Source<'a>, delimiter: u8, limits: &Limits) -> Result<Self, TableError> {
+        let start = source.start();
+        let mut rows = Self {
+            reader: reader(source, delimiter),
+            start,
+            line_bytes: limits.line_bytes,
+            record: ByteRecord::new(),
+            names: Vec::new(),
+            notes: Vec::new(),
+            rows: 0,
+        };
+        if !rows.read()? {
+            return Err(TableError::Empty);
+        }
+        if rows.record.len() > limits.columns {
+            return Err(TableError::TooManyColumns { columns: rows.record.len(), limit: limits.columns });
+        }
+        (rows.names, rows.notes) = names(&rows.record);
+        Ok(rows)
+    }
+
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    pub(crate) fn value(&self, column: usize) -> &[u8] {
+        &self.record[column]
+    }
+
+    pub(crate) fn advance(&mut self) -> Result<bool, TableError> {
+        if !self.read()? {
+            return Ok(false);
+        }
+        if self.record.len() != self.names.len() {
+            return Err(TableError::RaggedRows {
+                row: self.rows,
+                line: self.record.position().map_or(0, csv::Position::line),
+                found: self.record.len(),
+                expected: self.names.len(),
+            });
+        }
+        self.rows += 1;
+        Ok(true)
+    }
+
+    fn read(&mut self) -> Result<bool, TableError> {
+        let at = self.reader.position();
+        let start = Start { byte: at.byte(), line: at.line() };
+        self.start.set(start);
+        let there = self.reader.read_byte_record(&mut self.record).map_err(|error| match error.into_kind() {
+            csv::ErrorKind::Io(error) => TableError::from(error),
+            other => TableError::Io(std::io::Error::other(format!("{other:?}"))),
+        })?;
+        if self.reader.position().byte() - start.byte > self.line_bytes as u64 {
+            return Err(TableError::LineTooLong { line: start.line, limit: self.line_bytes });
+        }
+        Ok(there)
+    }
+}
+
+/// Names that are all there and all different.
+fn names(record: &ByteRecord) -> (Vec<String>, Vec<DatasetNote>) {
+    let mut taken = std::collections::HashSet::new();
+    let (mut unnamed, mut twice) = (Vec::new(), Vec::new());
+    let mut names: Vec<String> = Vec::with_capacity(record.len());
+    let given: Vec<String> =
+        record.iter().map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned()).collect();
+    let all: std::collections::HashSet<&str> = given.iter().map(String::as_str).collect();
+    for (at, name) in given.iter().enumerate() {
+        let wanted = if name.is_empty() { format!("column_{}", at + 1) } else { name.clone() };
+        let mut free = wanted.clone();
+        let mut number = 2;
+        while taken.contains(&free) || (free != *name && all.contains(free.as_str())) {
+            free = format!("{wanted}_{number}");
+            number += 1;
+        }
+        if name.is_empty() {
+            unnamed.push(free.clone());
+        } else if free != *name {
+            twice.push(free.clone());
+        }
+        taken.insert(free.clone());
+        names.push(free);
+    }
+    let mut notes = Vec::new();
+    if !unnamed.is_empty() {
+        notes.push(note("unnamed_columns", format!("Columns without a name are called {}.", some(&unnamed))));
+    }
+    if !twice.is_empty() {
+        notes.push(note("duplicate_headers", format!("Names that came again were changed to {}.", some(&twice))));
+    }
+    if !given.is_empty() && given.iter().all(|name| value::is_plain_number(name.as_bytes())) {
+        let message = "The first line has only numbers, yet it was taken for the names of the columns.".to_owned();
+        notes.push(note("header_of_numbers", message));
+    }
+    (names, notes)
+}
+
+pub(crate) fn note(code: &str, message: String) -> DatasetNote {
+    DatasetNote { code: code.to_owned(), message }
+}
+
+/// The first of some names.
+pub(crate) fn some(names: &[impl AsRef<str>]) -> String {
+    const SHOWN: usize = 10;
+    let mut text =
+        names.iter().take(SHOWN).map(|name| format!("\"{}\"", short(name.as_ref()))).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}
+
+/// A text that fits into a message.
+pub(crate) fn short(text: &str) -> String {
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

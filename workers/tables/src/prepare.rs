@@ -1,0 +1,638 @@
+//! A table as numbers: the second pass, and what follows it.
+
+use std::{collections::HashMap, path::Path};
+
+use fourmi_kinds::{
+    ColumnType, ColumnUse, Comparison, DatasetNote, Encode, Encoding, Fill, FilterValue, Missing, RowFilter, Scale,
+    Selection, TableFormat,
+};
+
+use crate::{
+    GoOn, Limits, TableError,
+    column::Column,
+    delimited::{note, some},
+    encode, fill,
+    inspect::Inspected,
+    number::{self, Style},
+    profile::Profile,
+    random::Draw,
+    rows::Rows,
+    scale,
+    sketch::hash,
+    value::{self, LARGEST},
+    watch::Watch,
+};
+
+/// What is to become of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Preparation<'a> {
+    /// Which part of it is looked at.
+    pub select: &'a Selection,
+    /// What becomes of missing values.
+    pub missing: &'a Missing,
+    /// How categories become numbers.
+    pub encode: &'a Encode,
+    /// How columns are brought to one scale.
+    pub scale: &'a Scale,
+    /// Where chance begins.
+    pub seed: u64,
+}
+
+/// A table as numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    /// Rows x columns, row by row; encoded, scaled and finite, none beyond 1e150.
+    pub features: Vec<f64>,
+    /// Columns of `features`.
+    pub columns: usize,
+    /// Their names: `height`, `colour=red`, `height=missing`.
+    pub names: Vec<String>,
+    /// Rows x numeric columns, row by row; in their own units, with missing values filled in.
+    pub originals: Vec<f64>,
+    /// The numeric columns: those of numbers, dates (days since 1970) and booleans (0 and 1).
+    pub original_names: Vec<String>,
+    /// Where in the table each row is, from 0.
+    pub row_numbers: Vec<u64>,
+    /// What became of each column of the table.
+    pub uses: Vec<ColumnUse>,
+    /// What was noticed.
+    pub notes: Vec<DatasetNote>,
+    /// Rows of the table.
+    pub total_rows: u64,
+}
+
+/// Makes numbers of a table.
+///
+/// # Errors
+/// See [`TableError`]; [`TableError::TooLarge`] before the memory is taken.
+pub fn prepare(
+    path: &Path,
+    format: Option<TableFormat>,
+    preparation: &Preparation<'_>,
+    limits: &Limits,
+    go_on: GoOn<'_>,
+) -> Result<Prepared, TableError> {
+    let watch = Watch::new(go_on);
+    let profile = Profile::of(path, format, limits, &watch)?;
+    if profile.rows == 0 {
+        return Err(TableError::Empty);
+    }
+    let (mut uses, conditions) = choose(&profile, preparation)?;
+    let Profile { inspected, columns, rows: total_rows, mut notes } = profile;
+    let mut read: Vec<Read> = Vec::new();
+    for (at, column) in columns.into_iter().enumerate() {
+        if uses[at].left_out.is_none() {
+            read.push(Read::new(at, &column, uses[at].column_type));
+        }
+    }
+    let table = Table { path, inspected, limits, watch: &watch };
+    let matching = if conditions.is_empty() { total_rows } else { table.count(&conditions)? };
+    if matching == 0 {
+        return Err(TableError::NoRows { why: "no row meets all conditions of `select.rows`: take one of them away" });
+    }
+    let rows = preparation.select.sample.unwrap_or(matching).min(matching);
+    check_memory(&read, rows, preparation, limits)?;
+    let mut row_numbers = table.fill(&mut read, &conditions, Draw::new(rows, matching, preparation.seed), rows)?;
+
+    leave_out_missing(&mut read, &mut uses, preparation.missing);
+    leave_out_levels(&mut read, &mut uses, preparation.encode);
+    if preparation.missing.with == Fill::DropRow {
+        drop_rows(&mut read, &mut row_numbers)?;
+    }
+    leave_out_constant(&mut read, &mut uses);
+    if read.is_empty() {
+        return Err(TableError::NoNumericColumns { why: reasons(&uses) });
+    }
+    let absent = preparation.missing.indicator.then(|| read.iter().map(Read::absent).collect::<Vec<_>>());
+    fill_in(&mut read, &mut uses, &mut notes, preparation, &watch)?;
+    let mut made = Made::new(row_numbers.len(), &read, absent, preparation);
+    for column in read {
+        watch.check()?;
+        let at = column.at;
+        uses[at].features = made.add(column, &uses[at].name, preparation);
+    }
+    if !made.even.is_empty() {
+        let message = format!(
+            "Half of the values of {} are the same, so they were not divided by their interquartile range, which is 0.",
+            some(&made.even)
+        );
+        notes.push(note("no_spread", message));
+    }
+    Ok(Prepared {
+        features: made.features,
+        columns: made.names.len(),
+        names: made.names,
+        originals: made.originals,
+        original_names: made.original_names,
+        row_numbers,
+        uses,
+        notes,
+        total_rows,
+    })
+}
+
+/// Which columns are used, as far as the whole table tells, and which rows.
+fn choose(profile: &Profile, preparation: &Preparation<'_>) -> Result<(Vec<ColumnUse>, Vec<Condition>), TableError> {
+    let select = preparation.select;
+    let numbers: HashMap<&str, usize> =
+        profile.columns.iter().enumerate().map(|(at, column)| (column.name.as_str(), at)).collect();
+    let find = |name: &String| {
+        numbers.get(name.as_str()).copied().ok_or_else(|| TableError::UnknownColumn {
+            name: name.clone(),
+            there: some(&profile.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>()),
+        })
+    };
+    let mut named = vec![false; profile.columns.len()];
+    let mut selected = vec![select.columns.is_empty(); profile.columns.len()];
+    for name in &select.columns {
+        let at = find(name)?;
+        (named[at], selected[at]) = (true, true);
+    }
+    for name in &select.exclude {
+        selected[find(name)?] = false;
+    }
+    let mut conditions = Vec::new();
+    for filter in &select.rows {
+        let at = find(&filter.column)?;
+        conditions.push(Condition::new(at, filter, &profile.columns[at]));
+    }
+    let uses = profile
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| {
+            let column_type = column.column_type();
+            let left_out = match column_type {
+                _ if !selected[at] => Some("not_selected"),
+                ColumnType::Text => Some("text"),
+                // Who names a column of numbers wants it.
+                ColumnType::Identifier if !(named[at] && column.is_whole()) => Some("identifier"),
+                ColumnType::Constant => Some("constant"),
+                ColumnType::Empty => Some("mostly_missing"),
+                ColumnType::Category if preparation.encode.method == Encoding::Off => Some("not_encoded"),
+                _ => None,
+            };
+            let left_out = left_out.map(str::to_owned);
+            ColumnUse { name: column.name.clone(), column_type, features: 0, left_out, filled: 0 }
+        })
+        .collect();
+    Ok((uses, conditions))
+}
+
+/// A condition on rows.
+struct Condition {
+    column: usize,
+    is: Comparison,
+    value: Option<FilterValue>,
+    reads: Reads,
+}
+
+impl Condition {
+    fn new(column: usize, filter: &RowFilter, of: &Column) -> Self {
+        let reads = Reads::new(of.column_type(), of.style);
+        Self { column, is: filter.is, value: filter.value.clone(), reads }
+    }
+
+    fn holds(&self, text: &[u8]) -> bool {
+        let number = self.reads.number(text);
+        let is_missing = value::is_missing(text) || (self.reads.is_number && number.is_none());
+        let ordered = |is: fn(&f64, &f64) -> bool| match (&self.value, &number) {
+            (Some(FilterValue::Number(value)), Some(number)) => is(number, value),
+            _ => false,
+        };
+        let equal = || match &self.value {
+            Some(FilterValue::Text(value)) => value.trim().as_bytes() == text,
+            _ => ordered(f64::eq),
+        };
+        match self.is {
+            Comparison::Missing => is_missing,
+            _ if is_missing => false,
+            Comparison::Present => true,
+            Comparison::Equal => equal(),
+            Comparison::NotEqual => !equal(),
+            Comparison::Less => ordered(f64::lt),
+            Comparison::AtMost => ordered(f64::le),
+            Comparison::Greater => ordered(f64::gt),
+            Comparison::AtLeast => ordered(f64::ge),
+        }
+    }
+}
+
+/// How the values of a column are read as numbers.
+#[derive(Debug, Clone, Copy)]
+struct Reads {
+    column_type: ColumnType,
+    style: Style,
+    /// Whether all that is there is a number.
+    is_number: bool,
+}
+
+impl Reads {
+    const fn new(column_type: ColumnType, style: Style) -> Self {
+        Self { column_type, style, is_number: matches!(column_type, ColumnType::Integer | ColumnType::Float) }
+    }
+
+    /// Nothing if it is missing, out of range or something else.
+    fn number(self, text: &[u8]) -> Option<f64> {
+        if value::is_missing(text) {
+            return None;
+        }
+        match self.column_type {
+            ColumnType::Boolean => value::boolean(text).map(f64::from),
+            ColumnType::Date => value::date(text),
+            _ => number::number(text, self.style).map(|number| number.value).filter(|value| value.abs() <= LARGEST),
+        }
+    }
+}
+
+/// A column that is read.
+struct Read {
+    /// Where it is in the table.
+    at: usize,
+    reads: Reads,
+    values: Values,
+}
+
+/// The values of a column, in the used rows.
+enum Values {
+    /// NaN where one is missing.
+    Numbers(Vec<f64>),
+    /// Categories by their place in the order of their texts.
+    Levels { texts: Vec<String>, places: HashMap<u64, u32>, of_rows: Vec<u32> },
+}
+
+/// The place of a missing category.
+const ABSENT: u32 = u32::MAX;
+
+impl Read {
+    fn new(at: usize, column: &Column, column_type: ColumnType) -> Self {
+        let values = if column_type == ColumnType::Category {
+            let levels = column.levels.sorted();
+            Values::Levels {
+                texts: levels.iter().map(|level| String::from_utf8_lossy(&level.text).into_owned()).collect(),
+                places: levels.iter().zip(0..).map(|(level, place)| (hash(&level.text), place)).collect(),
+                of_rows: Vec::new(),
+            }
+        } else {
+            Values::Numbers(Vec::new())
+        };
+        Self { at, reads: Reads::new(column_type, column.style), values }
+    }
+
+    fn reserve(&mut self, rows: usize) {
+        match &mut self.values {
+            Values::Numbers(values) => values.reserve_exact(rows),
+            Values::Levels { of_rows, .. } => of_rows.reserve_exact(rows),
+        }
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        match &mut self.values {
+            Values::Numbers(values) => values.push(self.reads.number(text).unwrap_or(f64::NAN)),
+            Values::Levels { places, of_rows, .. } => {
+                let place = if value::is_missing(text) { None } else { places.get(&hash(text)) };
+                of_rows.push(place.copied().unwrap_or(ABSENT));
+            }
+        }
+    }
+
+    /// Where a value is missing.
+    fn absent(&self) -> Vec<bool> {
+        match &self.values {
+            Values::Numbers(values) => values.iter().map(|value| value.is_nan()).collect(),
+            Values::Levels { of_rows, .. } => of_rows.iter().map(|&place| place == ABSENT).collect(),
+        }
+    }
+
+    fn missing(&self) -> usize {
+        match &self.values {
+            Values::Numbers(values) => values.iter().filter(|value| value.is_nan()).count(),
+            Values::Levels { of_rows, .. } => of_rows.iter().filter(|&&place| place == ABSENT).count(),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        match &self.values {
+            Values::Numbers(values) => values.len(),
+            Values::Levels { of_rows, .. } => of_rows.len(),
+        }
+    }
+
+    fn keep(&mut self, rows: &[bool]) {
+        let mut at = rows.iter();
+        match &mut self.values {
+            Values::Numbers(values) => values.retain(|_| at.next() == Some(&true)),
+            Values::Levels { of_rows, .. } => of_rows.retain(|_| at.next() == Some(&true)),
+        }
+    }
+
+    fn is_constant(&self) -> bool {
+        match &self.values {
+            Values::Numbers(values) => {
+                let mut there = values.iter().filter(|value| !value.is_nan());
+                let first = there.next();
+                there.all(|value| Some(value) == first)
+            }
+            Values::Levels { texts, of_rows, .. } => encode::present(texts.len(), of_rows).len() < 2,
+        }
+    }
+}
+
+/// Where rows come from.
+struct Table<'a> {
+    path: &'a Path,
+    inspected: Inspected,
+    limits: &'a Limits,
+    watch: &'a Watch<'a>,
+}
+
+impl Table<'_> {
+    /// Rows for which all conditions hold.
+    fn count(&self, conditions: &[Condition]) -> Result<u64, TableError> {
+        let mut count = 0;
+        self.each(conditions, |_, _| count += 1)?;
+        Ok(count)
+    }
+
+    /// Reads the values of drawn rows. Gives the numbers of these.
+    fn fill(
+        &self,
+        columns: &mut [Read],
+        conditions: &[Condition],
+        mut draw: Draw,
+        rows: u64,
+    ) -> Result<Vec<u64>, TableError> {
+        let mut numbers = Vec::with_capacity(rows as usize);
+        columns.iter_mut().for_each(|column| column.reserve(rows as usize));
+        self.each(conditions, |row, reader| {
+            if draw.next() {
+                numbers.push(row);
+                for column in columns.iter_mut() {
+                    column.push(reader.value(column.at));
+                }
+            }
+        })?;
+        Ok(numbers)
+    }
+
+    fn each(&self, conditions: &[Condition], mut visit: impl FnMut(u64, &Rows<'_>)) -> Result<(), TableError> {
+        self.watch.expect(self.inspected.bytes);
+        let mut reader = Rows::open(self.path, &self.inspected, self.limits, self.watch)?;
+        let mut row = 0;
+        while reader.advance()? {
+            if conditions.iter().all(|condition| condition.holds(reader.value(condition.column))) {
+                visit(row, &reader);
+            }
+            row += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Whether everything fits: the values as read, the features, the originals, and a few columns more.
+fn check_memory(read: &[Read], rows: u64, preparation: &Preparation<'_>, limits: &Limits) -> Result<(), TableError> {
+    let (mut numeric, mut bytes_of_row, mut features) = (0_u64, 8 + 3 * 8, 0_u64);
+    for column in read {
+        let indicator = u64::from(preparation.missing.indicator);
+        match &column.values {
+            Values::Numbers(_) => {
+                numeric += 1;
+                features += 1 + indicator;
+                bytes_of_row += 8 + indicator;
+            }
+            Values::Levels { texts, .. } => {
+                features += encode::most_features(texts.len(), preparation.encode) as u64 + indicator;
+                bytes_of_row += 4 + indicator;
+            }
+        }
+    }
+    bytes_of_row += 8 * (features + numeric);
+    if preparation.missing.with == Fill::Neighbours {
+        bytes_of_row += fill::bytes_of_row(numeric as usize) as u64;
+    }
+    let bytes = rows.saturating_mul(bytes_of_row);
+    let limit = limits.memory_bytes;
+    if bytes > limit {
+        return Err(TableError::TooLarge { rows, features, bytes, limit, fitting: limit / bytes_of_row });
+    }
+    Ok(())
+}
+
+fn leave_out(read: &mut Vec<Read>, uses: &mut [ColumnUse], why: &str, is: impl Fn(&Read) -> bool) {
+    read.retain(|column| {
+        let leaves = is(column);
+        if leaves {
+            uses[column.at].left_out = Some(why.to_owned());
+        }
+        !leaves
+    });
+}
+
+fn leave_out_missing(read: &mut Vec<Read>, uses: &mut [ColumnUse], options: &Missing) {
+    leave_out(read, uses, "mostly_missing", |column| {
+        let (missing, rows) = (column.missing(), column.rows());
+        missing == rows || missing as f64 > options.drop_column_above * rows as f64
+    });
+}
+
+fn leave_out_levels(read: &mut Vec<Read>, uses: &mut [ColumnUse], options: &Encode) {
+    leave_out(read, uses, "too_many_levels", |column| match &column.values {
+        Values::Levels { texts, of_rows, .. } if options.method == Encoding::OneHot => {
+            encode::present(texts.len(), of_rows).len() > options.max_levels as usize
+        }
+        _ => false,
+    });
+}
+
+fn leave_out_constant(read: &mut Vec<Read>, uses: &mut [ColumnUse]) {
+    leave_out(read, uses, "constant", Read::is_constant);
+}
+
+fn drop_rows(read: &mut [Read], row_numbers: &mut Vec<u64>) -> Result<(), TableError> {
+    let mut whole = vec![true; row_numbers.len()];
+    for column in read.iter() {
+        whole.iter_mut().zip(column.absent()).for_each(|(whole, absent)| *whole &= !absent);
+    }
+    if !whole.contains(&true) && !read.is_empty() {
+        return Err(TableError::NoRows {
+            why: "every row misses a value: fill them in, or leave out columns with many missing values",
+        });
+    }
+    read.iter_mut().for_each(|column| column.keep(&whole));
+    let mut at = whole.iter();
+    row_numbers.retain(|_| at.next() == Some(&true));
+    Ok(())
+}
+
+fn fill_in(
+    read: &mut [Read],
+    uses: &mut [ColumnUse],
+    notes: &mut Vec<DatasetNote>,
+    preparation: &Preparation<'_>,
+    watch: &Watch<'_>,
+) -> Result<(), TableError> {
+    let mut numeric = Vec::new();
+    for column in read {
+        watch.check()?;
+        uses[column.at].filled = column.missing() as u64;
+        match &mut column.values {
+            Values::Numbers(values) => numeric.push(values),
+            Values::Levels { texts, of_rows, .. } => {
+                let frequent = encode::most_frequent(texts.len(), of_rows);
+                of_rows.iter_mut().filter(|place| **place == ABSENT).for_each(|place| *place = frequent);
+            }
+        }
+    }
+    if preparation.missing.with == Fill::Neighbours {
+        if let Some(donors) = fill::neighbours(&mut numeric, preparation.missing.neighbours, preparation.seed, watch)? {
+            let message = format!(
+                "Missing values are the means of the nearest of {donors} drawn rows: to search in all would take too long."
+            );
+            notes.push(note("neighbours_sampled", message));
+        }
+        return Ok(());
+    }
+    for values in numeric {
+        watch.check()?;
+        fill::fill(values, preparation.missing);
+    }
+    Ok(())
+}
+
+/// Why no column is left, in short.
+fn reasons(uses: &[ColumnUse]) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for reason in uses.iter().filter_map(|column| column.left_out.as_deref()) {
+        match counts.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((reason, 1)),
+        }
+    }
+    let counts: Vec<String> = counts
+        .into_iter()
+        .map(|(reason, count)| {
+            let what = match reason {
+                "text" => "free text",
+                "identifier" => "a key, another value in each row",
+                "constant" => "the same in all rows",
+                "too_many_levels" => "categories with more than `encode.max_levels` levels",
+                "mostly_missing" => "missing in more rows than `missing.drop_column_above` allows",
+                "not_encoded" => "categories, which `encode` leaves out",
+                _ => "not selected",
+            };
+            format!("{count} {what}")
+        })
+        .collect();
+    format!("{}. Choose columns of numbers or of few categories.", counts.join("; "))
+}
+
+/// What is made of the columns.
+struct Made {
+    rows: usize,
+    width: usize,
+    numeric: usize,
+    features: Vec<f64>,
+    names: Vec<String>,
+    originals: Vec<f64>,
+    original_names: Vec<String>,
+    absent: std::vec::IntoIter<Vec<bool>>,
+    /// Columns with an interquartile range of 0.
+    even: Vec<String>,
+}
+
+impl Made {
+    fn new(rows: usize, read: &[Read], absent: Option<Vec<Vec<bool>>>, preparation: &Preparation<'_>) -> Self {
+        let absent = absent.unwrap_or_default();
+        let numeric = read.iter().filter(|column| matches!(column.values, Values::Numbers(_))).count();
+        let encoded: usize = read
+            .iter()
+            .map(|column| match &column.values {
+                Values::Numbers(_) => 1,
+                Values::Levels { texts, of_rows, .. } => {
+                    encode::features(&encode::present(texts.len(), of_rows), preparation.encode)
+                }
+            })
+            .sum();
+        let width = encoded + absent.iter().filter(|absent| absent.contains(&true)).count();
+        Self {
+            rows,
+            width,
+            numeric,
+            features: vec![0.0; rows * width],
+            names: Vec::with_capacity(width),
+            originals: vec![0.0; rows * numeric],
+            original_names: Vec::with_capacity(numeric),
+            absent: absent.into_iter(),
+            even: Vec::new(),
+        }
+    }
+
+    /// Adds what is made of one column; says how many columns that is.
+    fn add(&mut self, column: Read, name: &str, preparation: &Preparation<'_>) -> u32 {
+        let before = self.names.len();
+        match column.values {
+            Values::Numbers(values) => {
+                let place = self.original_names.len();
+                for (row, value) in values.iter().enumerate() {
+                    self.originals[row * self.numeric + place] = *value;
+                }
+                self.original_names.push(name.to_owned());
+                self.scaled(values, name, preparation.scale);
+            }
+            Values::Levels { texts, of_rows, .. } => self.encoded(&texts, &of_rows, name, preparation),
+        }
+        if let Some(absent) = self.absent.next().filter(|absent| absent.contains(&true)) {
+            let place = self.names.len();
+            for (row, absent) in absent.into_iter().enumerate() {
+                self.features[row * self.width + place] = f64::from(absent);
+            }
+            self.names.push(format!("{name}=missing"));
+        }
+        (self.names.len() - before) as u32
+    }
+
+    fn scaled(&mut self, mut values: Vec<f64>, name: &str, options: &Scale) {
+        if !scale::scale(&mut values, options) {
+            self.even.push(name.to_owned());
+        }
+        let place = self.names.len();
+        for (row, value) in values.into_iter().enumerate() {
+            self.features[row * self.width + place] = value;
+        }
+        self.names.push(name.to_owned());
+    }
+
+    fn encoded(&mut self, texts: &[String], of_rows: &[u32], name: &str, preparation: &Preparation<'_>) {
+        let present = encode::present(texts.len(), of_rows);
+        let place = self.names.len();
+        match preparation.encode.method {
+            Encoding::OneHot => {
+                let places = encode::places(texts.len(), &present);
+                for (row, &level) in of_rows.iter().enumerate() {
+                    self.features[row * self.width + place + places[level as usize]] = 1.0;
+                }
+                self.names.extend(present.iter().map(|&(level, _)| format!("{name}={}", texts[level])));
+            }
+            Encoding::Hashing => {
+                let buckets = preparation.encode.buckets as usize;
+                let signed: Vec<(usize, f64)> = texts.iter().map(|text| encode::bucket(text, buckets)).collect();
+                for (row, &level) in of_rows.iter().enumerate() {
+                    let (bucket, sign) = signed[level as usize];
+                    self.features[row * self.width + place + bucket] = sign;
+                }
+                self.names.extend((0..buckets).map(|bucket| format!("{name}#{bucket}")));
+            }
+            Encoding::Ordinal => {
+                let places = encode::places(texts.len(), &present);
+                let values = of_rows.iter().map(|&level| places[level as usize] as f64).collect();
+                self.scaled(values, name, preparation.scale);
+            }
+            Encoding::Frequency => {
+                let mut shares = vec![0.0; texts.len()];
+                present.iter().for_each(|&(level, count)| shares[level] = count as f64 / self.rows as f64);
+                self.scaled(of_rows.iter().map(|&level| shares[level as usize]).collect(), name, preparation.scale);
+            }
+            Encoding::Off => {}
+        }
+    }
+}
