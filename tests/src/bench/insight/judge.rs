@@ -70,7 +70,8 @@ pub(super) fn judge(folder: &Path, algorithm: Algorithm) -> Verdict {
     let paths = [pair::answer_of_ours(folder), pair::answer_of_theirs(folder)];
     let [ours, theirs] = paths.each_ref().map(|path| table::load(path));
     let labels = || paths.each_ref().map(|path| table::load_labels(path));
-    let trust = |map: &Matrix| metrics::trustworthiness(&data, map, 5, Some(SAMPLE), watch).unwrap().unwrap_or(f64::NAN);
+    let trust =
+        |map: &Matrix| metrics::trustworthiness(&data, map, 5, Some(SAMPLE), watch).unwrap().unwrap_or(f64::NAN);
     let trusted = || {
         let (ours, theirs) = (trust(&ours), trust(&theirs));
         Verdict::of_both("trustworthiness", ours, theirs, ours >= theirs - 0.01)
@@ -172,7 +173,8 @@ impl Affinities {
     /// The Kullback-Leibler divergence of a map, from all pairs.
     fn divergence(&self, map: &Matrix) -> f64 {
         let rows = map.rows();
-        let apart = |a: usize, b: usize| 1.0 + map.row(a).iter().zip(map.row(b)).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+        let apart =
+            |a: usize, b: usize| 1.0 + map.row(a).iter().zip(map.row(b)).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
         let sums = (0..rows).into_par_iter().map(|row| {
             let k = self.neighbours.k;
             let near = self.neighbours.of(row).iter().zip(&self.weights[row * k..]);
@@ -180,7 +182,8 @@ impl Affinities {
             let pushed: f64 = (0..row).map(|other| 1.0 / apart(row, other)).sum();
             (pulled / rows as f64, 2.0 * pushed)
         });
-        let (pulled, all) = sums.collect::<Vec<_>>().iter().fold((0.0, 0.0), |sums, part| (sums.0 + part.0, sums.1 + part.1));
+        let (pulled, all) =
+            sums.collect::<Vec<_>>().iter().fold((0.0, 0.0), |sums, part| (sums.0 + part.0, sums.1 + part.1));
         self.entropy + pulled + all.ln()
     }
 }
@@ -189,7 +192,8 @@ impl Affinities {
 fn weights(distances: &[f64]) -> Vec<f64> {
     let nearest = distances.first().copied().unwrap_or_default().powi(2);
     let at = |precision: f64| {
-        let raw: Vec<f64> = distances.iter().map(|distance| (-precision * (distance.powi(2) - nearest)).exp()).collect();
+        let raw: Vec<f64> =
+            distances.iter().map(|distance| (-precision * (distance.powi(2) - nearest)).exp()).collect();
         let sum: f64 = raw.iter().sum();
         raw.into_iter().map(|weight| weight / sum).collect::<Vec<_>>()
     };

@@ -160,7 +160,11 @@ fn compare(report: &mut Report, python: &Path, folder: &Path, algorithm: Algorit
         .collect();
     let equal = pairs.iter().all(|(_, verdict)| verdict.as_ref().is_some_and(Verdict::is_equal));
     if !equal {
-        eprintln!("*** {} {}: NOT EQUAL in quality, so its figures count for nothing ***", algorithm.name(), rows.name());
+        eprintln!(
+            "*** {} {}: NOT EQUAL in quality, so its figures count for nothing ***",
+            algorithm.name(),
+            rows.name()
+        );
     }
     let ratios = |of: fn(&Pair) -> f64| pairs.iter().map(|(pair, _)| pair.as_ref().map_or(f64::NAN, of)).collect();
     let time: Vec<f64> = ratios(Pair::time_ratio);

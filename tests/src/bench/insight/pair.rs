@@ -79,7 +79,12 @@ pub(super) fn answer_of_theirs(folder: &Path) -> PathBuf {
 
 /// What a process says that its fit cost.
 pub(super) fn cost(
-    command: &mut Command, folder: &Path, algorithm: Algorithm, eps: f64, seed: u64, answer: &Path,
+    command: &mut Command,
+    folder: &Path,
+    algorithm: Algorithm,
+    eps: f64,
+    seed: u64,
+    answer: &Path,
 ) -> Option<Cost> {
     command.arg(algorithm.name()).args([folder, answer]);
     command.args(["--seed", &seed.to_string(), "--eps", &eps.to_string()]);

@@ -51,7 +51,8 @@ pub(super) struct Cost {
 /// Does it, writes the answer, and prints its cost as JSON.
 pub fn solve(task: &Task) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(THREADS).build().unwrap();
-    let cost = pool.install(|| if task.algorithm == Algorithm::Large { large::fit(&task.folder) } else { measure(task) });
+    let cost =
+        pool.install(|| if task.algorithm == Algorithm::Large { large::fit(&task.folder) } else { measure(task) });
     println!("{}", serde_json::to_string(&cost).unwrap());
 }
 

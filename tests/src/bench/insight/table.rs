@@ -36,9 +36,11 @@ pub(super) fn write(folder: &Path, rows: usize, columns: usize) {
         let outlier = chance.unit() * (OUTLIERS as f64) < 1.0;
         labels.push(cluster as f64);
         outliers.push(f64::from(u8::from(outlier)));
-        values.extend(centres[cluster * columns..][..columns].iter().map(|centre| {
-            if outlier { chance.within(FAR) } else { centre + SPREAD * chance.normal() }
-        }));
+        values.extend(
+            centres[cluster * columns..][..columns]
+                .iter()
+                .map(|centre| if outlier { chance.within(FAR) } else { centre + SPREAD * chance.normal() }),
+        );
     }
     standardise(&mut values, columns);
     save(&folder.join("data.npy"), columns, &values);
