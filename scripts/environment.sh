@@ -23,6 +23,10 @@ export FOURMI_CLIENTS=${FOURMI_CLIENTS:-${XDG_CACHE_HOME:-$HOME/.cache}/fourmi/c
 tools_list=$(sha256sum "$root/tests/clients/requirements.txt" | cut -c 1-12)
 export FOURMI_TOOLS=${FOURMI_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/fourmi/tools-$tools_list}
 
+# A Python with the libraries that scripts/bench insight compares with.
+rivals_list=$(sha256sum "$root/tests/clients/insight-requirements.txt" | cut -c 1-12)
+export FOURMI_RIVALS=${FOURMI_RIVALS:-${XDG_CACHE_HOME:-$HOME/.cache}/fourmi/rivals-$rivals_list/bin/python}
+
 say() { printf '%s\n' "$*" >&2; }
 
 # The version of Rust that rust-toolchain.toml asks for.

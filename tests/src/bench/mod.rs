@@ -2,6 +2,7 @@
 
 pub mod doors;
 pub mod http;
+pub mod insight;
 mod load;
 pub mod media;
 pub mod messaging;

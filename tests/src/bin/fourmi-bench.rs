@@ -33,6 +33,15 @@ enum What {
     },
     /// The API, beside a bare handler that does one LPUSH.
     Http,
+    /// Reduction, clustering and anomalies, beside scikit-learn, openTSNE and umap-learn.
+    Insight {
+        /// These algorithms alone.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<bench::insight::Algorithm>,
+        /// Tables of these sizes alone.
+        #[arg(long, value_delimiter = ',')]
+        rows: Vec<bench::insight::Rows>,
+    },
     /// Extraction of sound, beside the ffmpeg program.
     Media,
     /// Push notifications: a broadcast to a million devices.
@@ -50,6 +59,9 @@ enum What {
     },
     /// Schedules: how late they are when many are due at once, and what they cost at rest.
     Schedules,
+    /// One fit of `insight`, in a process of its own.
+    #[command(hide = true)]
+    InsightFit(bench::insight::Task),
     /// That bare handler (`REDIS_URL`), until it is stopped.
     #[command(hide = true)]
     Bare,
@@ -89,6 +101,11 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         What::Doors { only } => runtime().block_on(bench::doors::run(report(), only)),
+        What::Insight { only, rows } => bench::insight::run(report(), &only, &rows),
+        What::InsightFit(task) => {
+            bench::insight::solve(&task);
+            return ExitCode::SUCCESS;
+        }
         What::Media => runtime().block_on(bench::media::run(report())),
         What::Messaging => runtime().block_on(bench::messaging::run(report())),
         What::People => runtime().block_on(bench::people::run(report())),
