@@ -45,7 +45,7 @@ pub use list::RecordFilter;
 pub use one_time::OneTime;
 pub use people::{User, UserChange, UserRemoval};
 pub use people_list::UserFilter;
-pub use providers::{Met, Provider, Spending};
+pub use providers::{Met, Provider, ProviderCheck, Spending};
 pub use retention::{DeletedJobs, LEGAL_HOLD, NextJobs, OldJobs};
 pub use schedules::{Firing, Schedule, Standing};
 pub use sessions::{Refreshed, Session};

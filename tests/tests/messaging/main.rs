@@ -5,6 +5,7 @@
 mod chaos;
 mod chat;
 mod mail;
+mod providers;
 mod push;
 mod sms;
 
