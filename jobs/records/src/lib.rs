@@ -36,7 +36,7 @@ mod webhooks;
 pub use attempts::Attempts;
 pub use audit::AuditFilter;
 pub use chat_alerts::OpenAlert;
-pub use devices::{Addressee, Broadcast, Device, DeviceFilter};
+pub use devices::{Addressee, Broadcast, Device, DeviceFilter, Registered};
 pub use erasures::Leftovers;
 pub use error::RecordsError;
 pub use keys::ApiKey;

@@ -4,6 +4,7 @@
 
 mod chaos;
 mod chat;
+mod devices;
 mod mail;
 mod providers;
 mod push;
