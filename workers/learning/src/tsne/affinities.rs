@@ -59,8 +59,11 @@ impl Affinities {
         let rows = indices.len() / k;
         let mut starts = vec![k; rows + 1];
         starts[0] = 0;
-        for (&other, _) in indices.iter().zip(joint).filter(|(_, joint)| joint.is_sign_negative()) {
-            starts[other as usize + 1] += 1;
+        for (indices, joint) in indices.chunks(BLOCK * k).zip(joint.chunks(BLOCK * k)) {
+            watch.check()?;
+            for (&other, _) in indices.iter().zip(joint).filter(|(_, joint)| joint.is_sign_negative()) {
+                starts[other as usize + 1] += 1;
+            }
         }
         (0..rows).for_each(|row| starts[row + 1] += starts[row]);
         watch.check()?;
@@ -68,13 +71,17 @@ impl Affinities {
         let mut weights = vec![0.0; starts[rows]];
         let mut ends = starts[..rows].to_vec();
         for row in 0..rows {
+            if row % BLOCK == 0 {
+                watch.step(row, 2 * rows)?;
+            }
             let own = ends[row]..ends[row] + k;
-            (columns[own.clone()].copy_from_slice(&indices[row * k..][..k]), ends[row] += k);
+            ends[row] = own.end;
+            columns[own.clone()].copy_from_slice(&indices[row * k..][..k]);
             weights[own].iter_mut().zip(&joint[row * k..]).for_each(|(weight, joint)| *weight = joint.abs());
         }
         for row in 0..rows {
             if row % BLOCK == 0 {
-                watch.step(row, rows)?;
+                watch.step(rows + row, 2 * rows)?;
             }
             for at in (row * k..(row + 1) * k).filter(|&at| joint[at].is_sign_negative()) {
                 let end = &mut ends[indices[at] as usize];
