@@ -4,7 +4,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::chain::Clusters;
-use crate::Matrix;
+use crate::{LearningError, Matrix, Watch};
 
 /// Slots whose distances are taken at once.
 const LANES: usize = 16;
@@ -29,8 +29,8 @@ pub(super) struct Means {
 /// Bytes that they take.
 pub(super) const fn memory(rows: usize, columns: usize) -> u64 {
     let slots = rows.div_ceil(LANES) * LANES;
-    // The copy when they are compacted takes three quarters more at most.
-    (slots * columns * size_of::<f64>() * 7 / 4 + slots * (size_of::<f64>() + size_of::<u32>())) as u64
+    // With the list of slots when they are compacted.
+    (slots * columns * size_of::<f64>() + slots * (size_of::<f64>() + size_of::<u32>() + size_of::<usize>())) as u64
 }
 
 impl Means {
@@ -125,12 +125,15 @@ impl Clusters for Means {
         self.live -= 1;
     }
 
-    fn compact(&mut self, moved: &mut dyn FnMut(usize, usize)) {
+    fn compact(&mut self, watch: Watch<'_>, moved: &mut dyn FnMut(usize, usize)) -> Result<(), LearningError> {
         if self.live > self.slots / 4 * 3 {
-            return;
+            return Ok(());
         }
         let mut to = 0;
         for from in (0..self.slots).filter(|&slot| self.sizes[slot] > 0.0).collect::<Vec<_>>() {
+            if to % 4_096 == 0 {
+                watch.check()?;
+            }
             if from != to {
                 moved(from, to);
                 self.rows[to] = self.rows[from];
@@ -150,6 +153,7 @@ impl Clusters for Means {
                 *self.mean_mut(slot, column) = f64::INFINITY;
             }
         }
+        Ok(())
     }
 }
 
