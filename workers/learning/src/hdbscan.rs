@@ -39,7 +39,9 @@ pub fn fit(data: &Matrix, options: &HdbscanOptions, watch: Watch<'_>) -> Result<
     let core = boxes.nth_distances(&places, min_samples, watch.part(0.05, 0.4))?;
     let edges = spanning_tree(&boxes, Some(&core), watch.part(0.4, 1.0))?;
     drop((boxes, places, core));
-    let tree = Condensed::of(&merges(edges), min_cluster_size);
+    let merges = merges(edges);
+    watch.check()?;
+    let tree = Condensed::of(&merges, min_cluster_size);
     watch.step(1, 1)?;
     Ok(tree.clusters(options.selection))
 }
@@ -48,7 +50,7 @@ pub fn fit(data: &Matrix, options: &HdbscanOptions, watch: Watch<'_>) -> Result<
 pub fn memory(rows: usize, columns: usize, options: &HdbscanOptions) -> u64 {
     let min_samples = options.min_samples.unwrap_or(options.min_cluster_size) as usize;
     let searching = 64 * (min_samples.min(rows) * 8 * 4 + rows / 2);
-    let connecting = Boxes::memory(rows, columns) + (rows * 12 + searching) as u64 + spanning::memory(rows);
+    let connecting = Boxes::memory(rows, columns) + (rows * 28 + searching) as u64 + spanning::memory(rows);
     // Merges, the clusters of all nodes, the leaving of all rows, the result.
     let condensing = rows * (24 + 8 + 4 + 32 + 16 + 20);
     connecting.max(condensing as u64)

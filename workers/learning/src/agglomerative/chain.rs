@@ -28,7 +28,10 @@ pub(super) trait Clusters {
     fn merge(&mut self, low: usize, high: usize);
 
     /// Removes empty slots if there are many; calls back with each slot and what it becomes.
-    fn compact(&mut self, moved: &mut dyn FnMut(usize, usize));
+    ///
+    /// # Errors
+    /// [`LearningError::Cancelled`]
+    fn compact(&mut self, watch: Watch<'_>, moved: &mut dyn FnMut(usize, usize)) -> Result<(), LearningError>;
 }
 
 /// All merges, as edges between rows that stand for the clusters, in the order in which they are found. Among equals SciPy's
@@ -63,10 +66,10 @@ pub(super) fn edges(clusters: &mut impl Clusters, watch: Watch<'_>) -> Result<Ve
         };
         edges.push(Edge { a: clusters.row(low), b: clusters.row(high), length: clusters.length(distance) });
         clusters.merge(low, high);
-        clusters.compact(&mut |from, to| {
+        clusters.compact(watch, &mut |from, to| {
             chain.iter_mut().filter(|slot| **slot == from).for_each(|slot| *slot = to);
             first = 0;
-        });
+        })?;
     }
     Ok(edges)
 }

@@ -4,7 +4,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::chain::Clusters;
-use crate::Matrix;
+use crate::{LearningError, Matrix, Watch};
 
 /// Slots whose distances are taken at once.
 const LANES: usize = 16;
@@ -20,7 +20,7 @@ pub(super) struct Means {
     live: usize,
     /// The rows that stand for the clusters.
     rows: Vec<u32>,
-    /// How many rows each cluster has; 0 in an empty slot.
+    /// How many rows each cluster has; any number in an empty slot.
     sizes: Vec<f64>,
     /// For each [`LANES`] slots, column by column. Infinite in an empty slot.
     means: Vec<f64>,
@@ -29,8 +29,8 @@ pub(super) struct Means {
 /// Bytes that they take.
 pub(super) const fn memory(rows: usize, columns: usize) -> u64 {
     let slots = rows.div_ceil(LANES) * LANES;
-    // The copy when they are compacted takes three quarters more at most.
-    (slots * columns * size_of::<f64>() * 7 / 4 + slots * (size_of::<f64>() + size_of::<u32>())) as u64
+    // With the list of slots when they are compacted.
+    (slots * columns * size_of::<f64>() + slots * (size_of::<f64>() + size_of::<u32>() + size_of::<usize>())) as u64
 }
 
 impl Means {
@@ -42,10 +42,9 @@ impl Means {
             slots,
             live: slots,
             rows: (0..slots as u32).collect(),
-            sizes: vec![0.0; slots.next_multiple_of(LANES)],
+            sizes: vec![1.0; slots.next_multiple_of(LANES)],
             means: vec![f64::INFINITY; slots.next_multiple_of(LANES) * columns],
         };
-        clusters.sizes[..slots].fill(1.0);
         for slot in 0..slots {
             for column in 0..columns {
                 *clusters.mean_mut(slot, column) = data.row(slot)[column];
@@ -74,7 +73,7 @@ impl Clusters for Means {
     }
 
     fn is_live(&self, slot: usize) -> bool {
-        self.sizes[slot] > 0.0
+        self.mean(slot, 0).is_finite()
     }
 
     fn row(&self, slot: usize) -> u32 {
@@ -121,16 +120,19 @@ impl Clusters for Means {
             *self.mean_mut(high, column) = mean;
             *self.mean_mut(low, column) = f64::INFINITY;
         }
-        (self.sizes[low], self.sizes[high]) = (0.0, a + b);
+        self.sizes[high] = a + b;
         self.live -= 1;
     }
 
-    fn compact(&mut self, moved: &mut dyn FnMut(usize, usize)) {
+    fn compact(&mut self, watch: Watch<'_>, moved: &mut dyn FnMut(usize, usize)) -> Result<(), LearningError> {
         if self.live > self.slots / 4 * 3 {
-            return;
+            return Ok(());
         }
         let mut to = 0;
-        for from in (0..self.slots).filter(|&slot| self.sizes[slot] > 0.0).collect::<Vec<_>>() {
+        for from in (0..self.slots).filter(|&slot| self.is_live(slot)).collect::<Vec<_>>() {
+            if to % 4_096 == 0 {
+                watch.check()?;
+            }
             if from != to {
                 moved(from, to);
                 self.rows[to] = self.rows[from];
@@ -143,13 +145,13 @@ impl Clusters for Means {
         }
         self.slots = to;
         self.sizes.truncate(to.next_multiple_of(LANES));
-        self.sizes[to..].fill(0.0);
         self.means.truncate(self.sizes.len() * self.columns);
         for slot in to..self.sizes.len() {
             for column in 0..self.columns {
                 *self.mean_mut(slot, column) = f64::INFINITY;
             }
         }
+        Ok(())
     }
 }
 
@@ -173,47 +175,40 @@ impl WithSimd for Nearest<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> (usize, f64) {
         // No fused operations: the distance of two clusters has the same bits from either, and as [`Clusters::distance`].
-        let size = simd.splat_f64s(self.size);
-        let twice = simd.splat_f64s(2.0 * self.size);
-        let infinity = simd.splat_f64s(f64::INFINITY);
-        let skip = simd.splat_f64s(self.skip.map_or(-1.0, |skip| skip as f64));
-        let mut least = [f64::INFINITY; LANES];
-        let mut found = [0.0; LANES];
-        let mut slots: [f64; LANES] = std::array::from_fn(|lane| lane as f64);
-        let step = simd.splat_f64s(LANES as f64);
-        let (least_of, _) = S::as_mut_simd_f64s(&mut least);
-        let (found_of, _) = S::as_mut_simd_f64s(&mut found);
-        let (slots_of, _) = S::as_mut_simd_f64s(&mut slots);
+        let (size, twice) = (simd.splat_f64s(self.size), simd.splat_f64s(2.0 * self.size));
         let vectors = LANES / S::F64_LANES;
         let (means, sizes) = (S::as_simd_f64s(self.means).0, S::as_simd_f64s(self.sizes).0);
         let groups = means.chunks_exact(self.from.len() * vectors).zip(sizes.chunks_exact(vectors));
-        for (means, sizes) in groups {
+        let (mut best, mut best_of) = ((0, f64::INFINITY), [f64::INFINITY; LANES]);
+        for (group, (means, sizes)) in groups.enumerate() {
+            let mut distances = [0.0; LANES];
             // Four vectors at once: enough sums to hide how long each takes, few enough to stay in registers.
             for first in (0..vectors).step_by(4) {
                 let mut sums = [simd.splat_f64s(0.0); 4];
                 for (from, means) in self.from.iter().zip(means.chunks_exact(vectors)) {
                     let from = simd.splat_f64s(*from);
-                    let means = &means[first..first + 4];
-                    for (sum, mean) in sums.iter_mut().zip(means) {
+                    for (sum, mean) in sums.iter_mut().zip(&means[first..first + 4]) {
                         let difference = simd.sub_f64s(*mean, from);
                         *sum = simd.add_f64s(*sum, simd.mul_f64s(difference, difference));
                     }
                 }
-                for (lane, sum) in (first..).zip(sums) {
-                    // An empty slot is infinitely far, and that times no weight is no number, which is not less either.
-                    let (other, slot) = (sizes[lane], slots_of[lane]);
-                    let weight = simd.div_f64s(simd.mul_f64s(twice, other), simd.add_f64s(size, other));
-                    let distance = simd.mul_f64s(sum, weight);
-                    let distance = simd.select_f64s(simd.equal_f64s(slot, skip), infinity, distance);
-                    let is_less = simd.less_than_f64s(distance, least_of[lane]);
-                    least_of[lane] = simd.select_f64s(is_less, distance, least_of[lane]);
-                    found_of[lane] = simd.select_f64s(is_less, slot, found_of[lane]);
-                    slots_of[lane] = simd.add_f64s(slot, step);
+                let (distances, _) = S::as_mut_simd_f64s(&mut distances);
+                for ((distance, sum), other) in distances[first..].iter_mut().zip(sums).zip(&sizes[first..]) {
+                    let weight = simd.div_f64s(simd.mul_f64s(twice, *other), simd.add_f64s(size, *other));
+                    *distance = simd.mul_f64s(sum, weight);
                 }
             }
+            if let Some(skip) = self.skip.filter(|skip| skip / LANES == group) {
+                distances[skip % LANES] = f64::INFINITY;
+            }
+            let (vectors, _) = S::as_simd_f64s(&distances);
+            let least = vectors.iter().skip(1).fold(vectors[0], |least, vector| simd.min_f64s(least, *vector));
+            let least = simd.reduce_min_f64s(least);
+            if least < best.1 {
+                (best, best_of) = ((group, least), distances);
+            }
         }
-        let best = (1..LANES)
-            .fold(0, |best, lane| if (least[lane], found[lane]) < (least[best], found[best]) { lane } else { best });
-        (found[best] as usize, least[best])
+        let lane = best_of.iter().position(|distance| *distance == best.1).unwrap_or_default();
+        (best.0 * LANES + lane, best.1)
     }
 }

@@ -131,12 +131,13 @@ impl Clusters for Pairs {
         self.live -= 1;
     }
 
-    fn compact(&mut self, moved: &mut dyn FnMut(usize, usize)) {
+    fn compact(&mut self, watch: Watch<'_>, moved: &mut dyn FnMut(usize, usize)) -> Result<(), LearningError> {
         if self.live > self.slots() / 4 * 3 {
-            return;
+            return Ok(());
         }
         let live: Vec<usize> = (0..self.slots()).filter(|&slot| self.is_live(slot)).collect();
         for (to, &from) in live.iter().enumerate() {
+            watch.check()?;
             for (other, &of) in live[..to].iter().enumerate() {
                 self.distances[start(to) + other] = self.distances[start(from) + of];
             }
@@ -148,5 +149,6 @@ impl Clusters for Pairs {
         self.distances.truncate(start(live.len()));
         self.rows.truncate(live.len());
         self.sizes.truncate(live.len());
+        Ok(())
     }
 }
