@@ -356,8 +356,8 @@ impl<'a> Centred<'a> {
     /// Signs, units, scores, and zeros for what there is not.
     fn finish(&self, found: Directions, components: usize, watch: Watch<'_>) -> Result<Pca, LearningError> {
         let Directions { components: mut directions, mut squares } = found;
-        for component in 0..directions.rows() {
-            squares[component] = squares[component].max(0.0);
+        for (component, square) in squares.iter_mut().enumerate() {
+            *square = square.max(0.0);
             let direction = directions.row_mut(component);
             let largest =
                 direction.iter().fold(0.0_f64, |most, weight| if weight.abs() > most.abs() { *weight } else { most });
