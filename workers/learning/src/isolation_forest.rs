@@ -296,13 +296,11 @@ mod tests {
 
     #[test]
     fn finds_the_row_that_is_far_away_and_why() {
-        let found = ordinary(&table(600, 6, 4), &IsolationForestOptions::default());
-        assert!(found.scores[0] > 0.55 && found.threshold == 0.5, "{}", found.scores[0]);
+        let found = ordinary(&table(200, 3, 1), &IsolationForestOptions::default());
+        assert!(found.scores[0] > 0.7 && found.threshold == 0.5, "{}", found.scores[0]);
         assert!(found.scores[1..].iter().all(|score| *score < found.scores[0]));
-        let mut row = vec![0.5; 6];
-        row[4] = 8.0;
-        let reasons = found.forest.reasons(&row);
-        assert_eq!(reasons[0].0, 4);
+        let reasons = found.forest.reasons(&[0.5, 8.0, 0.5]);
+        assert_eq!(reasons[0].0, 1);
         assert!(reasons[0].1 > 2.0 * reasons[1].1, "{reasons:?}");
         assert!((reasons.iter().map(|reason| reason.1).sum::<f64>() - 1.0).abs() < 1e-12);
     }

@@ -188,7 +188,8 @@ def divergence(joint, places):
 
 def tsne(name, values, of):
     """Perplexity 30 and defaults but for 1,000 steps: openTSNE (250 + 750; 2D only) and scikit-learn's Barnes-Hut (2D, 3D).
-    Trustworthiness with 5 neighbours; kl is the true divergence. Means of three seeds."""
+    Trustworthiness with 5 neighbours; kl is the true divergence with one degree of freedom (scikit-learn takes two in 3D, so
+    its 3D maps are not made for this measure). Means of three seeds."""
     import openTSNE
 
     joint, made = affinities(values), {}
