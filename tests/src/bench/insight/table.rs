@@ -17,7 +17,7 @@ const OUTLIERS: usize = 50;
 /// cube in which the outliers are.
 const CENTRES: f64 = 6.0;
 const SPREAD: f64 = 2.0;
-const FAR: f64 = 14.0;
+const FAR: f64 = 8.0;
 
 /// What all NumPy files begin with, as version 1.0, and the multiple of bytes at which values begin.
 const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
