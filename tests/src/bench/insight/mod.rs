@@ -76,7 +76,7 @@ impl Algorithm {
 
     const fn rounds(self, rows: Rows) -> u64 {
         match (self, rows) {
-            (Self::Tsne | Self::Umap | Self::Hdbscan, Rows::Many) => LONG_ROUNDS,
+            (Self::Tsne | Self::Umap | Self::Hdbscan | Self::Silhouette, Rows::Many) => LONG_ROUNDS,
             _ => ROUNDS,
         }
     }
@@ -142,7 +142,7 @@ pub fn run(mut report: Report, only: &[Algorithm], sizes: &[Rows]) -> Report {
             compare(&mut report, Path::new(&python), &folder, *algorithm, *rows);
         }
     }
-    if wanted(Algorithm::Large) {
+    if only.contains(&Algorithm::Large) || only.is_empty() && sizes.is_empty() {
         report.add(&large::measure(folder.path()));
     }
     report
