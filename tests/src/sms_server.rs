@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, VecDeque},
     net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -30,6 +30,9 @@ const SECRET: &str = "application-secret";
 const CONSUMER: &str = "consumer-key";
 const SERVICE: &str = "sms-xx12345-1";
 const TOKEN: &str = "plain-token";
+
+/// The id of the first message.
+const FIRST_ID: i64 = 1_000;
 
 /// What becomes of the next message that is posted.
 #[derive(Debug, Clone)]
@@ -67,18 +70,33 @@ pub struct TakenSms {
     pub body: Value,
     /// What became of it, as OVHcloud says it.
     pub ptt: i64,
+    /// When those who ask for its tag are told of it.
+    shown_at: Instant,
 }
+
+/// Says what becomes of a message that is posted; nothing bad, if it says nothing.
+type Whim = Box<dyn FnMut() -> Option<SmsFault> + Send>;
 
 #[derive(Default)]
 struct State {
     taken: Vec<TakenSms>,
+    /// Places in `taken`.
+    by_tag: HashMap<String, Vec<usize>>,
     faults: VecDeque<SmsFault>,
+    whim: Option<Whim>,
+    /// What it answers to everything but the question for the time.
+    is_down: Option<u16>,
+    /// How long it keeps a new message from those who ask for its tag.
+    tag_delay: Duration,
     /// Seconds by which its clock is ahead.
     ahead: i64,
     /// Whether those who ask for a tag are told of it.
     are_tags_hidden: bool,
     /// What ptt messages have from now on.
     ptt: i64,
+    credits: f64,
+    /// How often it was asked what is left of them.
+    checks: usize,
 }
 
 #[derive(Default)]
@@ -95,11 +113,19 @@ impl Inner {
         self.state.lock().unwrap()
     }
 
+    /// What becomes of the message that is posted now.
+    fn next_fault(&self) -> Option<SmsFault> {
+        let mut state = self.state();
+        state.faults.pop_front().or_else(|| state.whim.as_mut().and_then(|whim| whim()))
+    }
+
     fn take(&self, tag: &str, body: &Value) -> i64 {
         let mut state = self.state();
-        let id = 1_000 + i64::try_from(state.taken.len()).unwrap();
-        let ptt = state.ptt;
-        state.taken.push(TakenSms { id, tag: tag.to_owned(), body: body.clone(), ptt });
+        let place = state.taken.len();
+        let id = FIRST_ID + i64::try_from(place).unwrap();
+        let (ptt, shown_at) = (state.ptt, Instant::now() + state.tag_delay);
+        state.taken.push(TakenSms { id, tag: tag.to_owned(), body: body.clone(), ptt, shown_at });
+        state.by_tag.entry(tag.to_owned()).or_default().push(place);
         id
     }
 }
@@ -115,7 +141,10 @@ impl SmsServer {
     /// Starts a server on a free port of 127.0.0.1.
     pub async fn start() -> Self {
         let inner = Arc::new(Inner::default());
-        inner.state().ptt = 3;
+        {
+            let mut state = inner.state();
+            (state.ptt, state.credits) = (3, 98.5);
+        }
         let acceptor = TcpListener::new((Ipv4Addr::LOCALHOST, 0)).bind().await;
         let address = acceptor.holdings()[0].local_addr.clone().into_std().unwrap();
         let router = Router::with_path("{**rest}").goal(Provider { inner: inner.clone(), host: address.to_string() });
@@ -150,6 +179,21 @@ impl SmsServer {
         self.inner.state().faults.extend(faults);
     }
 
+    /// Misbehaves with messages for which nothing else is said as this says of each; `None`: it does not.
+    pub fn misbehave_by(&self, whim: Option<impl FnMut() -> Option<SmsFault> + Send + 'static>) {
+        self.inner.state().whim = whim.map(|whim| Box::new(whim) as Whim);
+    }
+
+    /// Answers with this status whatever is asked, but the time.
+    pub fn be_down(&self, status: Option<u16>) {
+        self.inner.state().is_down = status;
+    }
+
+    /// Keeps messages that it takes from now on for so long from those who ask for their tags.
+    pub fn delay_tags(&self, delay: Duration) {
+        self.inner.state().tag_delay = delay;
+    }
+
     /// Sets its clock.
     pub fn set_ahead(&self, seconds: i64) {
         self.inner.state().ahead = seconds;
@@ -169,6 +213,16 @@ impl SmsServer {
         }
     }
 
+    /// Says that so many credits are left.
+    pub fn set_credits(&self, credits: f64) {
+        self.inner.state().credits = credits;
+    }
+
+    /// How often it was asked what is left of them.
+    pub fn checks(&self) -> usize {
+        self.inner.state().checks
+    }
+
     /// The messages that it has taken.
     pub fn taken(&self) -> Vec<TakenSms> {
         self.inner.state().taken.clone()
@@ -176,7 +230,7 @@ impl SmsServer {
 
     /// How many messages of a tag it has taken.
     pub fn count(&self, tag: &str) -> usize {
-        self.inner.state().taken.iter().filter(|message| message.tag == tag).count()
+        self.inner.state().by_tag.get(tag).map_or(0, Vec::len)
     }
 
     /// How often messages were posted, taken or not.
@@ -233,7 +287,14 @@ impl Handler for Provider {
         let body = request.payload_with_max_size(1 << 20).await.unwrap().to_vec();
         let body = String::from_utf8(body).unwrap();
         let path = request.uri().path().to_owned();
-        if path == "/plain" {
+        let is_down = {
+            let mut state = self.inner.state();
+            state.checks += usize::from(path == format!("/1.0/sms/{SERVICE}"));
+            state.is_down
+        };
+        if let Some(status) = is_down.filter(|_| path != "/1.0/auth/time") {
+            refuse(response, status, "INTERNAL_ERROR", "Internal server error");
+        } else if path == "/plain" {
             self.plain(request, &body, response).await;
         } else if path == "/1.0/auth/time" {
             self.inner.times.send_modify(|count| *count += 1);
@@ -274,6 +335,11 @@ impl Provider {
     }
 
     async fn ovh(&self, request: &Request, path: &str, body: &str, response: &mut Response) {
+        if path == format!("/1.0/sms/{SERVICE}") {
+            let left = self.inner.state().credits;
+            response.render(Json(json!({"name": SERVICE, "status": "enabled", "creditsLeft": left})));
+            return;
+        }
         let rest = path.strip_prefix(&format!("/1.0/sms/{SERVICE}/")).unwrap_or_default();
         match (request.method().as_str(), rest) {
             ("POST", "jobs") => {
@@ -282,7 +348,7 @@ impl Provider {
                 if let Some(id) = self.post(&tag, &body, response).await {
                     response.render(Json(json!({
                         "ids": [id], "validReceivers": body["receivers"], "invalidReceivers": [],
-                        "totalCreditsRemoved": 1.5, "creditsLeft": 98.5, "tag": tag,
+                        "totalCreditsRemoved": 1.5, "creditsLeft": self.inner.state().credits, "tag": tag,
                     })));
                 }
             }
@@ -300,12 +366,14 @@ impl Provider {
         self.inner.lookups.send_modify(|count| *count += 1);
         let tag = request.query::<String>("tag").unwrap();
         let state = self.inner.state();
-        let tagged = state.taken.iter().filter(|message| message.tag == tag && !state.are_tags_hidden);
-        tagged.cloned().collect()
+        let places = state.by_tag.get(&tag).into_iter().flatten();
+        let tagged = places.map(|place| &state.taken[*place]);
+        tagged.filter(|message| !state.are_tags_hidden && message.shown_at <= Instant::now()).cloned().collect()
     }
 
     fn tell(&self, id: &str, response: &mut Response) {
-        let found = self.inner.state().taken.iter().find(|message| message.id.to_string() == id).cloned();
+        let place = id.parse::<i64>().ok().and_then(|id| usize::try_from(id - FIRST_ID).ok());
+        let found = place.and_then(|place| self.inner.state().taken.get(place).cloned());
         match found {
             Some(TakenSms { id, tag, ptt, .. }) => response.render(Json(json!({
                 "id": id, "tag": tag, "ptt": ptt, "deliveryReceipt": 0, "sentAt": Timestamp::now(),
@@ -318,7 +386,7 @@ impl Provider {
 
     /// Takes a message or misbehaves; the id of one that is taken and whose answer is to be sent.
     async fn post(&self, tag: &str, body: &Value, response: &mut Response) -> Option<i64> {
-        let fault = self.inner.state().faults.pop_front();
+        let fault = self.inner.next_fault();
         let is_taken =
             matches!(fault, None | Some(SmsFault::TakenWith(_) | SmsFault::TakenAndSilent | SmsFault::TakenAndCut));
         let id = is_taken.then(|| self.inner.take(tag, body));

@@ -127,6 +127,9 @@ pub struct KindDocument {
     /// Whether only the platform itself submits its jobs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub internal: bool,
+    /// Whether only those submit its jobs who see the jobs of others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub staff_only: bool,
     /// Whether only those submit its jobs who steer the queues of the whole platform.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub operators_only: bool,

@@ -173,7 +173,7 @@ impl<K> Submit<K> {
     /// Submits the job. Once this returns, the job is kept.
     ///
     /// # Errors
-    /// `unknown_kind`, `kind_internal`, `kind_operators_only`, `invalid_payload`, `payload_too_large`,
+    /// `unknown_kind`, `kind_internal`, `kind_staff_only`, `kind_operators_only`, `invalid_payload`, `payload_too_large`,
     /// `idempotency_conflict`, `unknown_parent`; `queue_full`, `redis_full`, `disk_full`, `redis_unavailable` with the time
     /// after which to try again.
     pub async fn send(self) -> Result<JobHandle<K>, ClientError> {

@@ -4,12 +4,13 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fourmi_kinds::catalogue;
-use fourmi_model::{QueueName, State};
+use fourmi_model::{HealthStatus, QueueName, State};
 use fourmi_queue::{Figures, OutboxState, Queues, Totals};
-use fourmi_records::{Connections, Records};
+use fourmi_records::{Connections, Provider, Records, Spending};
 use fourmi_retention::{Room, room};
 use fourmi_telemetry::metrics::{ANSWER_SECONDS, Labels, Snapshot};
 use futures_util::future::join_all;
+use jiff::{Timestamp, tz::TimeZone};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, histogram::Histogram},
@@ -18,7 +19,7 @@ use prometheus_client::{
 use salvo::http::Method;
 use tokio::time::{Instant, timeout};
 
-use crate::sse::Streams;
+use crate::{routes::providers::from_thousandths, sse::Streams};
 
 /// The longest that a part may take to answer.
 const LONGEST: Duration = Duration::from_millis(1_500);
@@ -110,12 +111,20 @@ impl Monitor {
         let parts = &self.0;
         let mut snapshot = Snapshot::of_this_process();
         snapshot.gauge("fourmi_sse_streams", "Open streams of events", parts.streams.count() as f64);
-        let (redis, queues, records, room) =
-            tokio::join!(snapshot.redis(&parts.queues), parts.queues(), parts.records(), parts.room());
+        let (redis, queues, records, providers, room) = tokio::join!(
+            snapshot.redis(&parts.queues),
+            parts.queues(),
+            parts.records(),
+            parts.providers(),
+            parts.room()
+        );
         if redis {
             add_queues(&mut snapshot, &queues);
         }
         add_records(&mut snapshot, records, parts.records.connections());
+        if let Some((providers, spending)) = providers {
+            add_providers(&mut snapshot, &providers, &spending);
+        }
         if let Some(room) = room {
             snapshot.gauge("fourmi_files_free_bytes", "Room for files", room.free as f64);
             snapshot.gauge("fourmi_files_size_bytes", "Size of the disk of the files", room.all as f64);
@@ -139,6 +148,13 @@ impl Parts {
         let asked = Instant::now();
         timeout(LONGEST, self.records.ping()).await.ok()?.ok()?;
         Some(asked.elapsed())
+    }
+
+    /// How the providers of messages are, and what was spent with them this month; `None` if the records do not say.
+    async fn providers(&self) -> Option<(Vec<Provider>, Vec<Spending>)> {
+        let month = Timestamp::now().to_zoned(TimeZone::UTC).strftime("%Y-%m").to_string();
+        let asked = async { tokio::try_join!(self.records.providers(), self.records.spending(&month)) };
+        timeout(LONGEST, asked).await.ok()?.ok()
     }
 
     async fn room(&self) -> Option<Room> {
@@ -221,4 +237,41 @@ fn add_records(snapshot: &mut Snapshot, ping: Option<Duration>, connections: Con
     let by_state = by_state.map(|(state, count)| (vec![("state", state.to_owned())], count as f64));
     snapshot.gauges("fourmi_records_connections", "Open connections to the database of the records", by_state);
     snapshot.gauge("fourmi_records_connections_max", "Connections that may be open", most as f64);
+}
+
+/// One figure of a provider, if it is known.
+type OfProvider = fn(&Provider) -> Option<f64>;
+
+fn add_providers(snapshot: &mut Snapshot, providers: &[Provider], spending: &[Spending]) {
+    let account = |name: &str| ("account", name.to_owned());
+    let requests = providers.iter().flat_map(|it| {
+        let by_outcome = [("answered", it.answers), ("outage", it.outages)];
+        by_outcome.map(|(outcome, count)| (vec![account(&it.account), ("outcome", outcome.to_owned())], count as f64))
+    });
+    let help = "Requests of jobs to providers of messages, by whether they were answered";
+    snapshot.counters("fourmi_provider_requests", help, requests);
+    let gauges: [(&str, &str, OfProvider); 5] = [
+        ("fourmi_provider_up", "Whether jobs are sent to the provider, and not parked because it is down", |it| {
+            Some(f64::from(u8::from(it.down_since.is_none())))
+        }),
+        ("fourmi_provider_latency_seconds", "How long answers of the provider took lately", |it| {
+            it.latency_ms.map(|ms| ms as f64 / 1_000.0)
+        }),
+        ("fourmi_provider_credits", "Credits that are left with the provider", |it| it.credits.map(from_thousandths)),
+        ("fourmi_provider_check_ok", "Whether the last check of the provider found nothing wrong", |it| {
+            it.check.as_ref().map(|check| f64::from(u8::from(check.status == HealthStatus::Ok)))
+        }),
+        ("fourmi_provider_checked_timestamp_seconds", "When the provider was checked last, since 1970", |it| {
+            it.check.as_ref().map(|check| check.at.as_millisecond() as f64 / 1_000.0)
+        }),
+    ];
+    for (name, help, of_provider) in gauges {
+        let known = providers.iter().filter_map(|it| Some((vec![account(&it.account)], of_provider(it)?)));
+        snapshot.gauges(name, help, known);
+    }
+    let spent = spending.iter().map(|Spending { tenant, account: name, amount }| {
+        let tenant = tenant.as_ref().map(ToString::to_string).unwrap_or_default();
+        (vec![account(name), ("tenant", tenant)], from_thousandths(*amount))
+    });
+    snapshot.gauges("fourmi_provider_spent_credits", "What was spent with the provider this month of UTC", spent);
 }

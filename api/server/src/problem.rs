@@ -69,6 +69,7 @@ codes! {
     RegistrationClosed = FORBIDDEN "registration_closed", "People cannot make accounts for themselves";
     RoleTooHigh = FORBIDDEN "role_too_high", "The role may do what the caller may not";
     KindInternal = FORBIDDEN "kind_internal", "Only the platform itself submits jobs of this kind";
+    KindStaffOnly = FORBIDDEN "kind_staff_only", "Whoever sees only what is their own submits no jobs of this kind";
     KindOperatorsOnly = FORBIDDEN "kind_operators_only", "Only operators of the platform submit jobs of this kind";
     LinkInvalid = FORBIDDEN "link_invalid", "The link is not one that was given out";
     LinkExpired = FORBIDDEN "link_expired", "The time of the link is over";

@@ -76,6 +76,8 @@ pub trait JobKind: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'st
 pub enum Audience {
     /// Whoever may submit jobs.
     Everyone,
+    /// Who sees the jobs of others: no people of the role `user`, and no keys of devices, which may be stolen.
+    Staff,
     /// Who steers the queues of the whole platform.
     Operators,
     /// The platform itself, and nobody else.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{InvalidPayload, JobKind};
+use crate::{Audience, InvalidPayload, JobKind};
 
 /// The account if none is named.
 const ACCOUNT: &str = "fcm";
@@ -363,6 +363,7 @@ impl JobKind for PushFanout {
     const NAME: &'static str = "push.fanout";
     const QUEUE: &'static str = "messaging";
     const SUMMARY: &'static str = "Sends a push notification to many devices.";
+    const AUDIENCE: Audience = Audience::Staff;
     type Output = PushFannedOut;
 
     fn policy() -> Policy {

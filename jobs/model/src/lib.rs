@@ -40,7 +40,7 @@ pub use log::{LogEntry, LogLine, LogPage, MAX_LOG_LINE_CHARS, MAX_LOG_LINES};
 pub use person::{Language, LinkPurpose, Profile, Role, SessionInfo, UserId, UserInfo};
 pub use policy::{Backoff, History, Isolation, Policy, PolicyOverrides, Retention};
 pub use progress::Progress;
-pub use provider::{ProviderInfo, ProviderList, SpendingInfo};
+pub use provider::{ProviderCheck, ProviderInfo, ProviderList, SpendingInfo};
 pub use scale::{BusyProcess, MAX_PROCESSES, ScaleBounds, ScaleProcesses, ScaleSignal, ScaleSlots};
 pub use schedule::{Rule, ScheduleFire, ScheduleId, ScheduleInfo, ScheduledJob};
 pub use state::{

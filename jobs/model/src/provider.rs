@@ -49,6 +49,25 @@ pub struct ProviderInfo {
     /// The credits that are left with it, if it counts any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credits: Option<f64>,
+    /// What its last check has found, if its sort is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<ProviderCheck>,
+}
+
+/// What the last check of a provider has found, beside what jobs meet: nothing is sent by it, and nothing paid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProviderCheck {
+    /// When it was checked.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub checked_at: Timestamp,
+    /// `ok`; `degraded` if it answers, but for instance has few credits left; `down` if it does not answer as it should;
+    /// `not_configured` if it does not let the account in.
+    pub status: HealthStatus,
+    /// Why it is not well, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// How long the check took, in milliseconds.
+    pub latency_ms: u64,
 }
 
 /// What a tenant has spent with an account.

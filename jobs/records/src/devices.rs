@@ -83,6 +83,17 @@ pub struct Broadcast {
     pub repeated: u64,
 }
 
+/// A device that was registered, and what else that has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// The device, as it is now.
+    pub device: Device,
+    /// Whose it was before, if the token was known.
+    pub owner_before: Option<String>,
+    /// Devices of its owner that were too many: those that were not seen for longest.
+    pub dropped: Vec<DeviceId>,
+}
+
 /// Rows of one step.
 const STEP: i64 = 1_000;
 
@@ -101,6 +112,13 @@ SELECT devices.*, CASE WHEN EXISTS (SELECT 1 FROM suppressions \
     WHERE suppressions.tenant IN ('', devices.tenant) AND channel = 'push' AND address = devices.owner) \
   THEN CAST(1 AS BIGINT) ELSE CAST(0 AS BIGINT) END AS suppressed \
 FROM devices WHERE ";
+
+const OWNER_OF: &str = "SELECT id, owner FROM devices WHERE tenant = $1 AND token = $2";
+
+/// Those of an owner that were not seen for longest, but for so many.
+const DROP: &str = "\
+DELETE FROM devices WHERE id IN (SELECT id FROM devices WHERE tenant = $1 AND owner = $2 \
+  ORDER BY seen_at DESC, id DESC LIMIT 1000 OFFSET $3) RETURNING id";
 
 /// Of a device that was registered anew meanwhile, nothing is known.
 const REMOVE_TOKEN: &str = "DELETE FROM devices WHERE id = $1 AND token = $2 AND seen_at <= $3";
@@ -137,6 +155,30 @@ impl Records {
             }
             registered.sort_by_key(|(place, _)| *place);
             registered.into_iter().map(|(_, device)| device).collect()
+        })
+    }
+
+    /// Registers a device as [`Records::register_devices`] does; beyond `most` devices, its owner loses those that were not
+    /// seen for longest.
+    ///
+    /// # Errors
+    /// If the database does not answer, or refuses.
+    pub async fn register_device(&self, new: &Device, most: u32) -> Result<Registered, RecordsError> {
+        let tenant = new.tenant.as_ref().map_or("", TenantName::as_str);
+        let owner = label(&new.owner);
+        writing!(self, |db| {
+            // Of two who register devices of one owner at once, neither would see the other's.
+            db.take_turn(&format!("devices {tenant} {owner}")).await?;
+            let known = db.row(Statement::of(OWNER_OF).with(tenant).with(new.token.as_str())).await?;
+            let owner_before = match known {
+                Some(row) => Some(Columns::of("device", &row)?.word("owner")?),
+                None => None,
+            };
+            let device = device(&query_of!(register(new)).fetch_one(&mut *db).await?)?;
+            let drop = Statement::of(DROP).with(tenant).with(&*owner).with(i64::from(most));
+            let dropped = db.rows(drop).await?;
+            let dropped = dropped.iter().map(|row| Columns::of("device", row)?.word("id"));
+            Registered { device, owner_before, dropped: dropped.collect::<Result<_, RecordsError>>()? }
         })
     }
 

@@ -1,11 +1,11 @@
 //! How the providers of messages were lately, and what tenants have spent with them.
 
-use fourmi_model::TenantName;
+use fourmi_model::{HealthStatus, TenantName};
 use jiff::Timestamp;
 
 use crate::{
     Records, RecordsError,
-    row::{Cells, Columns, whole},
+    row::{Cells, Columns, plain, whole},
     statement::{Statement, query_of},
     store::{Change, reading, writing},
 };
@@ -33,6 +33,23 @@ pub struct Provider {
     pub credits: Option<i64>,
     /// When this was written down.
     pub changed_at: Timestamp,
+    /// When a worker has last begun to check it.
+    pub check_begun_at: Option<Timestamp>,
+    /// What the last check has found.
+    pub check: Option<ProviderCheck>,
+}
+
+/// What a check of a provider has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderCheck {
+    /// When.
+    pub at: Timestamp,
+    /// How it is.
+    pub status: HealthStatus,
+    /// Why it is not well.
+    pub message: Option<String>,
+    /// How long the check took, in milliseconds.
+    pub latency_ms: u64,
 }
 
 /// What a worker has met of a provider since it wrote down the last time.
@@ -77,6 +94,16 @@ ON CONFLICT (account) DO UPDATE SET down_since = excluded.down_since, answers = 
   last_code = coalesce(excluded.last_code, providers.last_code), \
   credits = coalesce(excluded.credits, providers.credits), changed_at = excluded.changed_at";
 
+/// An account that no job has asked for is there from its first check on.
+const BEGIN_CHECK: &str = "\
+INSERT INTO providers (account, answers, outages, changed_at, check_begun_at) VALUES ($1, 0, 0, $2, $2) \
+ON CONFLICT (account) DO UPDATE SET check_begun_at = excluded.check_begun_at \
+WHERE providers.check_begun_at IS NULL OR providers.check_begun_at <= $3";
+
+const NOTE_CHECK: &str = "\
+UPDATE providers SET checked_at = $2, check_status = $3, check_message = $4, check_ms = $5, credits = coalesce($6, credits) \
+WHERE account = $1";
+
 const SPENT: &str = "\
 SELECT account AS id, tenant, account, amount FROM spending WHERE month = $1 ORDER BY amount DESC, account, tenant LIMIT 200";
 
@@ -100,7 +127,41 @@ impl Records {
         writing!(self, |db| db.run(note).await.map(drop)?)
     }
 
-    /// The providers that workers have met, by account.
+    /// Whether the caller is to check a provider now: nobody has begun to since `before`. Of many who ask at once, one is.
+    ///
+    /// # Errors
+    /// If the database does not answer, or refuses.
+    pub async fn begin_provider_check(
+        &self,
+        account: &str,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, RecordsError> {
+        let begin = Statement::of(BEGIN_CHECK).with(account).with(now).with(before);
+        writing!(self, |db| db.run(begin).await? > 0)
+    }
+
+    /// Notes what a check of a provider has found, and the credits that are left with it, in thousandths, if it has said so.
+    ///
+    /// # Errors
+    /// If the database does not answer, or refuses.
+    pub async fn note_provider_check(
+        &self,
+        account: &str,
+        check: &ProviderCheck,
+        credits: Option<i64>,
+    ) -> Result<(), RecordsError> {
+        let note = Statement::of(NOTE_CHECK)
+            .with(account)
+            .with(check.at)
+            .with(check.status.as_str())
+            .with(check.message.as_deref().map(plain).as_deref())
+            .with(whole(check.latency_ms))
+            .with(credits);
+        writing!(self, |db| db.run(note).await.map(drop)?)
+    }
+
+    /// The providers that workers have met or checked, by account.
     ///
     /// # Errors
     /// If the database does not answer, or one cannot be read.
@@ -127,6 +188,15 @@ impl Records {
 
 fn provider(row: &dyn Cells) -> Result<Provider, RecordsError> {
     let row = Columns::of("provider of", row)?;
+    let check = match row.time("checked_at")? {
+        Some(at) => Some(ProviderCheck {
+            at,
+            status: row.word("check_status")?,
+            message: row.text("check_message")?,
+            latency_ms: row.number("check_ms")?,
+        }),
+        None => None,
+    };
     Ok(Provider {
         account: row.word("account")?,
         down_since: row.time("down_since")?,
@@ -138,6 +208,8 @@ fn provider(row: &dyn Cells) -> Result<Provider, RecordsError> {
         last_code: row.text("last_code")?,
         credits: row.optional_number("credits")?,
         changed_at: row.time("changed_at")?.unwrap_or_default(),
+        check_begun_at: row.time("check_begun_at")?,
+        check,
     })
 }
 

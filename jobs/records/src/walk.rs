@@ -211,7 +211,7 @@ impl Walk {
         for (place, comparison) in [(below, "<"), (from, ">=")] {
             if let Some(Place { time: at, id }) = place {
                 statement.push(format_args!(" AND ({time}, id) {comparison} "));
-                statement.push("(").bind(at).push(", ").bind(id).push(")");
+                statement.push("(").bind(at).push(", ").bind(id.as_str()).push(")");
             }
         }
         self.push_order(statement, take);

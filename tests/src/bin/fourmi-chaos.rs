@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use fourmi_tests::chaos::{self, Options, Task};
+use fourmi_tests::chaos::{self, Options, Task, messages::MessageOptions};
 
 /// Kills, pauses and cuts off workers, submitters and Redis at random, and checks that no promise of the queue breaks.
 #[derive(Parser)]
@@ -23,9 +23,11 @@ struct Whole {
     options: Options,
 }
 
-/// The parts of it that are processes of their own.
+/// Another chaos, and the parts of this one that are processes of their own.
 #[derive(Subcommand)]
 enum Part {
+    /// Sends text messages and push notifications while workers are killed and providers misbehave
+    Messages(MessageOptions),
     #[command(hide = true)]
     Worker,
     /// A worker's child.
@@ -44,7 +46,11 @@ fn main() -> ExitCode {
             runtime().block_on(chaos::submitter(task));
             ExitCode::SUCCESS
         }
-        None if runtime().block_on(chaos::run(arguments.options.options)) => ExitCode::SUCCESS,
-        None => ExitCode::FAILURE,
+        Some(Part::Messages(options)) => said(runtime().block_on(chaos::messages::run(options))),
+        None => said(runtime().block_on(chaos::run(arguments.options.options))),
     }
+}
+
+fn said(held: bool) -> ExitCode {
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -9,6 +9,7 @@ mod faults;
 mod history;
 mod house;
 mod journal;
+pub mod messages;
 mod proxy;
 mod random;
 mod scorecard;

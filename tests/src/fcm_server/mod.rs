@@ -44,6 +44,9 @@ const EMAIL: &str = "fourmi@project-1.iam.gserviceaccount.com";
 
 const PROJECT: &str = "project-1";
 
+/// The token of the message by which workers check whether they would be let in.
+const OF_CHECKS: &str = "fourmi-check";
+
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 
 /// What it does with a message instead of taking it.
@@ -82,6 +85,9 @@ impl Act {
     }
 }
 
+/// Says what is done with a message; it is taken, if this says nothing.
+type Whim = Box<dyn FnMut() -> Option<Act> + Send>;
+
 struct Inner {
     url: String,
     /// Whether it knows whom it has taken messages for, and what they said.
@@ -90,6 +96,7 @@ struct Inner {
     messages: Mutex<Vec<Value>>,
     count: AtomicU64,
     requests: AtomicU64,
+    checks: AtomicU64,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
     token_requests: AtomicUsize,
@@ -98,6 +105,7 @@ struct Inner {
     tokens: Mutex<HashMap<String, Instant>>,
     acts: Mutex<HashMap<String, VecDeque<Act>>>,
     always: Mutex<Option<Act>>,
+    whim: Mutex<Option<Whim>>,
 }
 
 /// A running server; it stops when it is dropped.
@@ -127,6 +135,7 @@ impl FcmServer {
             messages: Mutex::default(),
             count: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            checks: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
             token_requests: AtomicUsize::new(0),
@@ -135,6 +144,7 @@ impl FcmServer {
             tokens: Mutex::default(),
             acts: Mutex::default(),
             always: Mutex::default(),
+            whim: Mutex::default(),
         });
         let shared = inner.clone();
         let serving = tokio::spawn(async move {
@@ -172,6 +182,11 @@ impl FcmServer {
     /// Does this with all messages for which nothing else is said.
     pub fn always(&self, act: Option<Act>) {
         *self.inner.always.lock().unwrap() = act;
+    }
+
+    /// Does with messages for which nothing else is said what this says of each; `None`: it takes them.
+    pub fn act_by(&self, whim: Option<impl FnMut() -> Option<Act> + Send + 'static>) {
+        *self.inner.whim.lock().unwrap() = whim.map(|whim| Box::new(whim) as Whim);
     }
 
     /// Answers requests for tokens with this status.
@@ -212,6 +227,12 @@ impl FcmServer {
     /// How many messages came, whatever became of them.
     pub fn requests(&self) -> u64 {
         self.inner.requests.load(Ordering::SeqCst)
+    }
+
+    /// How often somebody checked whether they would be let in: by a message that is only to be looked at. No other figure
+    /// counts these.
+    pub fn checks(&self) -> u64 {
+        self.inner.checks.load(Ordering::SeqCst)
     }
 
     /// The most messages that were being looked at at once.
@@ -258,7 +279,13 @@ impl Inner {
         match parts.uri.path() {
             "/token" if is_post => self.grant(&body),
             path if is_post && path == format!("/v1/projects/{PROJECT}/messages:send") => {
-                self.requests.fetch_add(1, Ordering::SeqCst);
+                let of_check = format!("\"token\":\"{OF_CHECKS}\"");
+                let is_check = body.windows(of_check.len()).any(|part| part == of_check.as_bytes());
+                if is_check {
+                    self.checks.fetch_add(1, Ordering::SeqCst);
+                } else {
+                    self.requests.fetch_add(1, Ordering::SeqCst);
+                }
                 let now = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
                 self.most_in_flight.fetch_max(now, Ordering::SeqCst);
                 let bearer = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -327,8 +354,13 @@ impl Inner {
             Ok(checked) => checked,
             Err(field) => return error(400, "INVALID_ARGUMENT", Some("INVALID_ARGUMENT"), Some(&field), None),
         };
+        assert!(validate_only || target != OF_CHECKS, "a check must not be sent");
         let act = self.acts.lock().unwrap().get_mut(&target).and_then(VecDeque::pop_front);
-        match act.or_else(|| self.always.lock().unwrap().clone()) {
+        let act = act.or_else(|| self.always.lock().unwrap().clone());
+        match act.or_else(|| self.whim.lock().unwrap().as_mut().and_then(|whim| whim())) {
+            None if target == OF_CHECKS => {
+                error(400, "INVALID_ARGUMENT", Some("INVALID_ARGUMENT"), Some("message.token"), None)
+            }
             None => self.take(&target, body, validate_only),
             Some(Act::Error { status, code, field, after_s }) => {
                 error(status, code.unwrap_or("SOMETHING"), code, field, after_s)

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod chaos;
 mod chat;
+mod devices;
 mod mail;
+mod providers;
 mod push;
 mod sms;
 

@@ -229,6 +229,23 @@ async fn a_person_decides_what_nobody_knows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_in_doubt_is_not_given_up_with_its_last_attempt() {
+    let post = Post::open().await;
+    for (fault, was_sent) in [(SmsFault::TakenWith(500), true), (SmsFault::Outage(500), false)] {
+        post.server.misbehave([fault]);
+        let payload = json!({"to": MOBILE, "text": "Hello", "purpose": "transactional"});
+        let job = json!({"kind": "sms.send", "payload": payload, "policy": {"attempts": 1}});
+        let answer = post.platform.request("POST", "/jobs").json(&job).send().await.unwrap();
+        let job: Value = answer.json().await.unwrap();
+        let id = job["id"].as_str().unwrap();
+        post.uncertain(id).await;
+        assert_eq!(post.decide(id, was_sent).await.0, 200);
+        post.sent(id).await;
+        assert_eq!(post.times(id), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_certainly_not_sent_is_sent_later() {
     let post = Post::open().await;
     post.server.misbehave([SmsFault::TooMany(1)]);

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use fourmi_model::State;
+use fourmi_model::{HealthStatus, State};
+use fourmi_records::{Met, NewSms, ProviderCheck, Records, SmsBegin};
 use fourmi_tests::{
     Platform, Program, PrometheusServer, Recording, eventually_async,
     kinds::{Fail, Hold, MANY, Misbehave, Misdeed, Steps},
     promtool,
 };
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -255,4 +257,53 @@ async fn the_api_counts_requests_streams_and_limits_without_end() {
         (value(&page, "fourmi_redis_up") == Some(0.0) && !page.contains("fourmi_queue_jobs")).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_tells_how_providers_are_and_what_they_cost() {
+    let platform = Platform::with(&[], 0).await;
+    let page = page_of_api(&platform).await;
+    assert!(!page.contains("fourmi_provider_up{"), "nobody is known: {page}");
+
+    let records = Records::open(&platform.data().join("records.db")).await.unwrap();
+    let now = Timestamp::now();
+    let met = Met { answers: 7, latency_ms: Some(250), credits: Some(98_500), ..Met::default() };
+    records.note_provider("sms", &met, now).await.unwrap();
+    let down = Met { outages: 5, down_since: Some(now), ..Met::default() };
+    records.note_provider("fcm", &down, now).await.unwrap();
+    let check = ProviderCheck { at: now, status: HealthStatus::Degraded, message: None, latency_ms: 3 };
+    records.note_provider_check("sms", &check, Some(3_000)).await.unwrap();
+    for (number, tenant) in [(1, None), (2, Some("kiosks".parse().unwrap()))] {
+        let new = NewSms {
+            job: format!("messaging-0198c0de-0000-7000-8000-00000000000{number}").parse().unwrap(),
+            run: 1,
+            tenant,
+            account: "sms".to_owned(),
+            recipient: "+33612345678".to_owned(),
+            tag: number.to_string(),
+            credits: 1_500 * number,
+            limit: None,
+            now,
+        };
+        assert!(matches!(records.begin_sms(&new).await.unwrap(), SmsBegin::Send(_)));
+    }
+
+    let page = page_of_api(&platform).await;
+    for (series, expected) in [
+        (r#"fourmi_provider_up{account="sms"}"#, 1.0),
+        (r#"fourmi_provider_up{account="fcm"}"#, 0.0),
+        (r#"fourmi_provider_requests_total{account="sms",outcome="answered"}"#, 7.0),
+        (r#"fourmi_provider_requests_total{account="fcm",outcome="outage"}"#, 5.0),
+        (r#"fourmi_provider_latency_seconds{account="sms"}"#, 0.25),
+        (r#"fourmi_provider_credits{account="sms"}"#, 3.0),
+        (r#"fourmi_provider_check_ok{account="sms"}"#, 0.0),
+        (r#"fourmi_provider_spent_credits{account="sms",tenant=""}"#, 1.5),
+        (r#"fourmi_provider_spent_credits{account="sms",tenant="kiosks"}"#, 3.0),
+    ] {
+        assert_value(&page, series, expected);
+    }
+    let checked = value(&page, r#"fourmi_provider_checked_timestamp_seconds{account="sms"}"#).unwrap();
+    assert!((checked - now.as_millisecond() as f64 / 1_000.0).abs() < 1.0, "{checked}");
+    assert!(!page.contains(r#"fourmi_provider_check_ok{account="fcm"}"#), "it was never checked: {page}");
+    promtool(&["check", "metrics"], rules(), &page);
 }

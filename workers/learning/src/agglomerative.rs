@@ -99,3 +99,93 @@ impl Dendrogram {
         parents[..self.rows].iter().map(number).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::*;
+    use crate::boxes::squared;
+    use crate::boxes::tests::{odd_rows, on_threads, rows, stops};
+    use crate::stream;
+
+    const LINKAGES: [(Linkage, kodama::Method); 4] = [
+        (Linkage::Ward, kodama::Method::Ward),
+        (Linkage::Complete, kodama::Method::Complete),
+        (Linkage::Average, kodama::Method::Average),
+        (Linkage::Single, kodama::Method::Single),
+    ];
+
+    /// Rows no two of which are as far from each other as two others.
+    fn scattered(rows: usize, columns: usize) -> Matrix {
+        let mut chance = stream(5, 0);
+        Matrix::new(columns, (0..rows * columns).map(|_| chance.random::<f64>()).collect()).unwrap()
+    }
+
+    #[test]
+    fn merges_are_those_of_kodama() {
+        for data in [scattered(2, 1), scattered(60, 1), scattered(500, 3), scattered(300, 20)] {
+            for (linkage, method) in LINKAGES {
+                let rows = data.rows();
+                let mut pairs: Vec<f64> = (0..rows)
+                    .flat_map(|a| (a + 1..rows).map(move |b| (a, b)))
+                    .map(|(a, b)| squared(data.row(a), data.row(b)).sqrt())
+                    .collect();
+                let theirs = kodama::linkage(&mut pairs, rows, method);
+                let ours = fit(&data, linkage, Watch::nobody()).unwrap();
+                for (ours, theirs) in ours.merges().iter().zip(theirs.steps()) {
+                    let pair = (theirs.cluster1 as u32, theirs.cluster2 as u32, theirs.size as u32);
+                    assert_eq!((ours.a, ours.b, ours.size), pair, "{linkage:?}");
+                    assert!((ours.distance - theirs.dissimilarity).abs() < 1e-9 * theirs.dissimilarity, "{linkage:?}");
+                }
+                assert_eq!(ours.merges().len(), theirs.len());
+            }
+        }
+    }
+
+    #[test]
+    fn cuts_leave_as_many_clusters_as_asked_for() {
+        let data = Matrix::new(1, vec![10.0, 0.0, 10.5, 1.0, 30.0]).unwrap();
+        let tree = fit(&data, Linkage::Complete, Watch::nobody()).unwrap();
+        assert_eq!(tree.cut(0), [0; 5]);
+        assert_eq!(tree.cut(1), [0; 5]);
+        assert_eq!(tree.cut(2), [0, 0, 0, 0, 1]);
+        assert_eq!(tree.cut(3), [0, 1, 0, 1, 2]);
+        assert_eq!(tree.cut(9), [0, 1, 2, 3, 4]);
+        assert_eq!(tree.cut_at(0.0), [0, 1, 2, 3, 4]);
+        assert_eq!(tree.cut_at(1.0), [0, 1, 0, 2, 3]);
+        assert_eq!(tree.cut_at(1.1), [0, 1, 0, 1, 2]);
+        assert_eq!(tree.cut_at(f64::INFINITY), [0; 5]);
+    }
+
+    #[test]
+    fn odd_rows_are_no_trouble() {
+        for data in odd_rows() {
+            for (linkage, _) in LINKAGES {
+                let tree = fit(&data, linkage, Watch::nobody()).unwrap();
+                assert_eq!(tree.merges().len(), data.rows().saturating_sub(1));
+                assert!(tree.merges().is_sorted_by_key(|merge| merge.distance), "{linkage:?}");
+                assert!(tree.merges().iter().all(|merge| merge.distance.is_finite()));
+                assert_eq!(tree.cut(2).len(), data.rows());
+                assert_eq!(tree.merges().last().map_or(data.rows().min(1), |merge| merge.size as usize), data.rows());
+            }
+        }
+    }
+
+    #[test]
+    fn threads_make_no_difference() {
+        // Of so many columns that the search is cut into parts.
+        let data = rows(700, 1_000, 8);
+        for (linkage, _) in LINKAGES {
+            on_threads(|| fit(&data, linkage, Watch::nobody()).unwrap());
+        }
+    }
+
+    #[test]
+    fn it_stops_when_told_to() {
+        let data = rows(1_000, 3, 8);
+        for (linkage, _) in LINKAGES {
+            stops(|watch| fit(&data, linkage, watch));
+        }
+    }
+}

@@ -5,17 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::distance::{LANES, QUERIES, Tiles};
 use crate::{LearningError, Matrix, Watch};
 
-/// Blocks of tiles in each box.
-const TILES: usize = 2;
-
 /// Rows of each box but the last.
-pub(crate) const BOX: usize = TILES * LANES;
+pub(crate) const BOX: usize = 32;
+
+/// Rows whose distances to a box are best taken together.
+pub(crate) const QUERIES: usize = 4;
 
 /// Boxes whose distances from something are taken at once.
 const GROUP: usize = 16;
+
+/// The unit of rounding of `f32`.
+const ROUNDING: f64 = 1.0 / 16_777_216.0;
 
 /// Ranges of fewer rows are sorted by one thread.
 const SORTED_ALONE: usize = 4_096;
@@ -23,15 +25,22 @@ const SORTED_ALONE: usize = 4_096;
 /// Rows sorted as the leaves of a k-d tree (Bentley 1975): halved at the median of the widest column until no more than
 /// [`BOX`] are left. A row is called by its place in that order; places `b * BOX..` lie in box `b`.
 ///
-/// Distances are taken by [`Tiles`] in single precision, and again in double precision when that could matter.
+/// Distances are taken in single precision, of columns that are centred and divided by their largest magnitude so that no
+/// square overflows, and again in double precision when that could matter.
 pub(crate) struct Boxes {
+    arch: Arch,
     order: Vec<u32>,
     sorted: Matrix,
-    tiles: Tiles,
-    /// The lower and the upper ends in units of the tiles: for each [`GROUP`] of boxes, column by column.
+    /// In single precision: of each box column by column. Infinite where there is no row.
+    values: Vec<f32>,
+    /// The lower and the upper ends of each box: for each [`GROUP`] of them, column by column.
     ends: Vec<[[f32; GROUP]; 2]>,
     centre: Vec<f64>,
+    scale: f64,
 }
+
+/// Some places, column by column, whose distances are to be taken.
+pub(crate) type Queries<const Q: usize> = Vec<[f32; Q]>;
 
 impl Boxes {
     /// Sorts all rows of a matrix.
@@ -40,31 +49,47 @@ impl Boxes {
     /// [`LearningError::Cancelled`]
     pub(crate) fn of(data: &Matrix, watch: Watch<'_>) -> Result<Self, LearningError> {
         let mut order: Vec<u32> = (0..data.rows() as u32).collect();
-        let sorted = AtomicUsize::new(0);
-        sort(data, &mut order, &|rows| watch.step(sorted.fetch_add(rows, Ordering::Relaxed), data.rows()))?;
-        let mut copy = Matrix::zeros(data.rows(), data.columns());
+        let done = AtomicUsize::new(0);
+        sort(data, &mut order, &|rows| watch.step(done.fetch_add(rows, Ordering::Relaxed), data.rows()))?;
+        let mut sorted = Matrix::zeros(data.rows(), data.columns());
         for (place, &row) in order.iter().enumerate() {
-            copy.row_mut(place).copy_from_slice(data.row(row as usize));
+            sorted.row_mut(place).copy_from_slice(data.row(row as usize));
         }
         watch.check()?;
-        let tiles = Tiles::of(&copy);
-        let mut boxes = Self { order, sorted: copy, tiles, ends: Vec::new(), centre: vec![0.0; data.columns()] };
+        let centre = means(&sorted);
+        watch.check()?;
+        let deviations = sorted.values().chunks_exact(data.columns()).flat_map(|row| row.iter().zip(&centre));
+        let scale = deviations.fold(0.0_f64, |scale, (value, centre)| scale.max((value - centre).abs()));
+        let scale = if scale > 0.0 { scale } else { 1.0 };
+        watch.check()?;
+        let (values, ends) = (Vec::new(), Vec::new());
+        let mut boxes = Self { arch: Arch::new(), order, sorted, values, ends, centre, scale };
+        boxes.fill();
+        watch.check()?;
         boxes.enclose();
         Ok(boxes)
     }
 
     /// Bytes that they take.
     pub(crate) fn memory(rows: usize, columns: usize) -> u64 {
-        let ends = rows.div_ceil(BOX * GROUP) * columns * size_of::<[[f32; GROUP]; 2]>();
-        (rows * (size_of::<u32>() + columns * size_of::<f64>()) + ends) as u64 + Tiles::memory(rows, columns)
+        let boxes = rows.div_ceil(BOX);
+        let ends = boxes.div_ceil(GROUP) * columns * size_of::<[[f32; GROUP]; 2]>();
+        let values = boxes * BOX * columns * size_of::<f32>();
+        (rows * (size_of::<u32>() + columns * size_of::<f64>()) + values + ends) as u64
+    }
+
+    fn fill(&mut self) {
+        let columns = self.columns();
+        self.values = vec![f32::INFINITY; self.len() * BOX * columns];
+        for place in 0..self.rows() {
+            for column in 0..columns {
+                self.values[(place / BOX * columns + column) * BOX + place % BOX] = self.unit(place, column);
+            }
+        }
     }
 
     fn enclose(&mut self) {
-        let (rows, columns) = (self.rows(), self.columns());
-        for row in self.sorted.values().chunks_exact(columns) {
-            self.centre.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-        }
-        self.centre.iter_mut().for_each(|sum| *sum /= rows.max(1) as f64);
+        let columns = self.columns();
         // A box that is not there is infinitely far from all others.
         self.ends = vec![[[f32::INFINITY; GROUP]; 2]; self.len().div_ceil(GROUP) * columns];
         for at in 0..self.len() {
@@ -108,31 +133,45 @@ impl Boxes {
         squared(self.sorted.row(a), self.sorted.row(b))
     }
 
-    /// The squares, in units of the tiles, below which two rows are nearer than this for sure, and above which they are
-    /// farther, as are boxes.
+    /// What [`Boxes::distances`] gives for rows as far from each other as this: rows below the first are nearer for sure, those
+    /// above the second are farther for sure, as are boxes; those between are to be looked at again.
+    ///
+    /// A value moves by 2⁻²⁴ at most when it becomes an `f32` since none is above 1; so a distance moves by no more than 2⁻²³
+    /// times the root of the columns. Then a difference, its square and each sum are rounded once.
     pub(crate) fn bounds(&self, distance: f64) -> (f32, f32) {
-        self.tiles.squared_bounds(distance)
+        let (columns, distance) = (self.columns() as f64, distance / self.scale);
+        let (moved, relative) = (4.0 * ROUNDING * columns.sqrt(), 2.0 * ROUNDING * (columns + 4.0));
+        let (inner, outer) = ((distance - moved).max(0.0), distance + moved);
+        ((inner * inner * (1.0 - relative).max(0.0)) as f32, (outer * outer * (1.0 + relative)) as f32)
     }
 
-    /// The squared distances from up to [`QUERIES`] places to all of some boxes that follow each other: of one query after the
-    /// other, [`BOX`] for each box. Infinite where there is no row.
-    pub(crate) fn distances(&self, queries: &[usize], boxes: std::ops::Range<usize>, out: &mut Vec<f32>) {
-        let width = boxes.len() * BOX;
-        out.clear();
-        out.resize(width * queries.len(), f32::INFINITY);
-        let end = self.tiles.blocks().min(boxes.end * TILES);
-        let blocks = boxes.start * TILES..end;
-        if blocks.len() * LANES == width || queries.len() == 1 {
-            self.tiles.squared(queries, blocks.clone(), &mut out[..queries.len() * blocks.len() * LANES]);
+    /// Some places; if there are fewer, the first stands in for the rest.
+    pub(crate) fn queries<const Q: usize>(&self, places: &[usize]) -> Queries<Q> {
+        let mut queries = vec![[0.0; Q]; self.columns()];
+        for query in 0..Q {
+            let place = places.get(query).copied().unwrap_or(places[0]);
+            let values = &self.values[place / BOX * BOX * self.columns()..];
+            let column = values.iter().skip(place % BOX).step_by(BOX);
+            queries.iter_mut().zip(column).for_each(|(queries, value)| queries[query] = *value);
+        }
+        queries
+    }
+
+    /// The squared distances, divided by the square of the scale, from some places to all of a box. Infinite where there is no
+    /// row.
+    #[inline]
+    pub(crate) fn distances<const Q: usize>(&self, queries: &Queries<Q>, to: usize) -> [[f32; BOX]; Q] {
+        let size = BOX * queries.len();
+        let values = &self.values[to * size..][..size];
+        // Eight sums: enough to hide how long each takes, few enough to stay in registers.
+        if Q == 1 {
+            self.arch.dispatch(Squares::<Q, 4> { queries, values })
         } else {
-            // The last box lacks a block: the queries are not next to each other.
-            for (query, out) in queries.iter().zip(out.chunks_exact_mut(width)) {
-                self.tiles.squared(&[*query], blocks.clone(), &mut out[..blocks.len() * LANES]);
-            }
+            self.arch.dispatch(Squares::<Q, 2> { queries, values })
         }
     }
 
-    /// The squared distances from a box to every box, in units of the tiles: no two rows of them are nearer.
+    /// The squared distances from a box to every box, divided by the square of the scale: no two rows of them are nearer.
     pub(crate) fn gaps_of_box(&self, at: usize, gaps: &mut Vec<f32>) {
         let columns = self.columns();
         let group = &self.ends[at / GROUP * columns..][..columns];
@@ -140,7 +179,7 @@ impl Boxes {
         self.gaps(&from, gaps);
     }
 
-    /// The squared distances from a place to every box, in units of the tiles: no row of it is nearer.
+    /// The squared distances from a place to every box, divided by the square of the scale: no row of it is nearer.
     pub(crate) fn gaps_of_place(&self, place: usize, gaps: &mut Vec<f32>) {
         let from: Vec<_> = (0..self.columns()).map(|column| [self.unit(place, column); 2]).collect();
         self.gaps(&from, gaps);
@@ -149,12 +188,12 @@ impl Boxes {
     fn gaps(&self, from: &[[f32; 2]], gaps: &mut Vec<f32>) {
         gaps.clear();
         gaps.resize(self.ends.len() / self.columns() * GROUP, 0.0);
-        Arch::new().dispatch(Gaps { from, ends: &self.ends, gaps });
+        self.arch.dispatch(Gaps { from, ends: &self.ends, gaps });
         gaps.truncate(self.len());
     }
 
     fn unit(&self, place: usize, column: usize) -> f32 {
-        ((self.sorted.row(place)[column] - self.centre[column]) / self.tiles.scale()) as f32
+        ((self.sorted.row(place)[column] - self.centre[column]) / self.scale) as f32
     }
 
     /// The distance of each of some places to its `nth` nearest, itself being the first; in the order of the places, which
@@ -185,7 +224,7 @@ impl Boxes {
     /// Of places of one box: its neighbours first, so that few rows of the others are near enough to count.
     fn nth_distances_of_box(&self, places: &[u32], nth: usize, watch: Watch<'_>) -> Result<Vec<f64>, LearningError> {
         let at = places[0] as usize / BOX;
-        let (mut gaps, mut squares) = (Vec::new(), Vec::new());
+        let mut gaps = Vec::new();
         self.gaps_of_box(at, &mut gaps);
         let mut others: Vec<u32> = (0..self.len() as u32).collect();
         others.sort_unstable_by(|&a, &b| {
@@ -193,10 +232,11 @@ impl Boxes {
             key(a).total_cmp(&key(b)).then(a.abs_diff(at as u32).cmp(&b.abs_diff(at as u32))).then(a.cmp(&b))
         });
         let mut found = Vec::with_capacity(places.len());
-        for queries in places.chunks(QUERIES) {
-            let queries: Vec<usize> = queries.iter().map(|&place| place as usize).collect();
-            let mut nearest = vec![Nearest::new(nth); queries.len()];
-            let mut bounds = vec![f32::INFINITY; queries.len()];
+        for chunk in places.chunks(QUERIES) {
+            let chunk: Vec<usize> = chunk.iter().map(|&place| place as usize).collect();
+            let queries = self.queries::<QUERIES>(&chunk);
+            let mut nearest = vec![Nearest::new(nth); chunk.len()];
+            let mut bounds = vec![f32::INFINITY; chunk.len()];
             for (step, &other) in others.iter().enumerate() {
                 if bounds.iter().all(|&bound| gaps[other as usize] > bound) {
                     break;
@@ -204,14 +244,14 @@ impl Boxes {
                 if step % 64 == 0 {
                     watch.check()?;
                 }
-                let other = other as usize;
-                self.distances(&queries, other..other + 1, &mut squares);
-                for ((query, squares), (nearest, bound)) in
-                    queries.iter().zip(squares.chunks_exact(BOX)).zip(nearest.iter_mut().zip(&mut bounds))
-                {
-                    for (place, &square) in self.places(other).zip(squares) {
-                        if square <= *bound && nearest.add(self.squared(*query, place)) {
-                            *bound = self.bounds(nearest.last().sqrt()).1;
+                let squares = self.distances(&queries, other as usize);
+                for (at, &query) in chunk.iter().enumerate() {
+                    if !any_below(&squares[at], bounds[at]) {
+                        continue;
+                    }
+                    for (place, &square) in self.places(other as usize).zip(&squares[at]) {
+                        if square <= bounds[at] && nearest[at].add(self.squared(query, place)) {
+                            bounds[at] = self.bounds(nearest[at].last().sqrt()).1;
                         }
                     }
                 }
@@ -222,9 +262,26 @@ impl Boxes {
     }
 }
 
+/// Whether any is no greater than a bound.
+#[inline]
+pub(crate) fn any_below(squares: &[f32; BOX], bound: f32) -> bool {
+    // All are looked at, so that it can be done with vectors.
+    squares.iter().fold(false, |any, &square| any | (square <= bound))
+}
+
 /// The square of the Euclidean distance, summed from the first column to the last.
 pub(crate) fn squared(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + (a - b) * (a - b))
+}
+
+/// The mean of each column.
+fn means(data: &Matrix) -> Vec<f64> {
+    let mut means = vec![0.0; data.columns()];
+    for row in data.values().chunks_exact(data.columns()) {
+        means.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    }
+    means.iter_mut().for_each(|sum| *sum /= data.rows().max(1) as f64);
+    means
 }
 
 /// Sorts rows into boxes, and says when some lie in theirs.
@@ -291,6 +348,44 @@ impl Nearest {
     }
 }
 
+/// Squared distances from `Q` places, given column by column, to all of a box, `V` vectors of which are worked on at once.
+struct Squares<'a, const Q: usize, const V: usize> {
+    queries: &'a [[f32; Q]],
+    values: &'a [f32],
+}
+
+impl<const Q: usize, const V: usize> WithSimd for Squares<'_, Q, V> {
+    type Output = [[f32; BOX]; Q];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> [[f32; BOX]; Q] {
+        let mut squares = [[0.0; BOX]; Q];
+        let vectors = BOX / S::F32_LANES;
+        let (values, _) = S::as_simd_f32s(self.values);
+        for first in (0..vectors).step_by(V) {
+            // With very wide vectors there may be fewer: the last is then taken again.
+            let at: [usize; V] = std::array::from_fn(|vector| (first + vector).min(vectors - 1));
+            let mut sums = [[simd.splat_f32s(0.0); V]; Q];
+            for (queries, values) in self.queries.iter().zip(values.chunks_exact(vectors)) {
+                for (sums, query) in sums.iter_mut().zip(queries) {
+                    let query = simd.splat_f32s(*query);
+                    for (sum, &at) in sums.iter_mut().zip(&at) {
+                        let difference = simd.sub_f32s(values[at], query);
+                        *sum = simd.mul_add_e_f32s(difference, difference, *sum);
+                    }
+                }
+            }
+            for (squares, sums) in squares.iter_mut().zip(sums) {
+                let (squares, _) = S::as_mut_simd_f32s(squares);
+                for (sum, &at) in sums.into_iter().zip(&at) {
+                    squares[at] = sum;
+                }
+            }
+        }
+        squares
+    }
+}
+
 /// Squared distances from a box, given by its ends column by column, to all.
 struct Gaps<'a> {
     from: &'a [[f32; 2]],
@@ -301,18 +396,145 @@ struct Gaps<'a> {
 impl WithSimd for Gaps<'_> {
     type Output = ();
 
-    // Plain loops of a fixed length, which the compiler turns into vectors of the architecture that was chosen.
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        for (ends, gaps) in self.ends.chunks_exact(self.from.len()).zip(self.gaps.as_chunks_mut::<GROUP>().0) {
-            let mut sums = [0.0_f32; GROUP];
-            for (&[from_low, from_high], [low, high]) in self.from.iter().zip(ends) {
-                for lane in 0..GROUP {
-                    let gap = (low[lane] - from_high).max(from_low - high[lane]).max(0.0);
-                    sums[lane] += gap * gap;
+    fn with_simd<S: Simd>(self, simd: S) {
+        let zero = simd.splat_f32s(0.0);
+        let (gaps, _) = S::as_mut_simd_f32s(self.gaps);
+        let vectors = GROUP / S::F32_LANES;
+        for (ends, gaps) in self.ends.chunks_exact(self.from.len()).zip(gaps.chunks_exact_mut(vectors)) {
+            for (at, sum) in gaps.iter_mut().enumerate() {
+                *sum = zero;
+                for ([from_low, from_high], [low, high]) in self.from.iter().zip(ends) {
+                    let ((low, _), (high, _)) = (S::as_simd_f32s(low), S::as_simd_f32s(high));
+                    let above = simd.sub_f32s(low[at], simd.splat_f32s(*from_high));
+                    let below = simd.sub_f32s(simd.splat_f32s(*from_low), high[at]);
+                    let gap = simd.max_f32s(simd.max_f32s(above, below), zero);
+                    *sum = simd.mul_add_e_f32s(gap, gap, *sum);
                 }
             }
-            *gaps = sums;
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Mutex;
+
+    use rand::RngExt;
+
+    use super::*;
+    use crate::stream;
+
+    /// Rows around a few places, and some far off; of every seven one is like another. Rounded, so that distances are equal.
+    pub(crate) fn rows(rows: usize, columns: usize, seed: u64) -> Matrix {
+        let mut chance = stream(seed, 0);
+        let mut data = Matrix::zeros(rows, columns);
+        for row in 0..rows {
+            if row % 7 == 6 {
+                let like = data.row(row / 2).to_vec();
+                data.row_mut(row).copy_from_slice(&like);
+                continue;
+            }
+            let spread = if row % 50 == 49 { 40.0 } else { 4.0 };
+            for value in data.row_mut(row) {
+                *value = (f64::from(row as u32 % 4) * 9.0 + spread * chance.random::<f64>()).round() / 2.0;
+            }
+        }
+        data
+    }
+
+    /// What should not make any algorithm panic.
+    pub(crate) fn odd_rows() -> Vec<Matrix> {
+        let with = |columns, values: &[f64]| Matrix::new(columns, values.to_vec()).unwrap();
+        let mut far = rows(70, 3, 1);
+        far.values_mut().iter_mut().for_each(|value| *value *= 1e148);
+        let mut one_far = rows(70, 3, 1);
+        one_far.row_mut(9)[1] = -1e150;
+        let mut near = rows(70, 3, 1);
+        near.values_mut().iter_mut().for_each(|value| *value *= 1e-310);
+        vec![
+            with(3, &[]),
+            with(3, &[1.0, 2.0, 3.0]),
+            with(1, &[1.0, 2.0]),
+            with(2, &[5.0; 4]),
+            with(1, &[-1e150, 1e150, 0.0]),
+            with(2, &[7.0; 200]),
+            far,
+            one_far,
+            near,
+        ]
+    }
+
+    /// The same on one, two and three threads.
+    pub(crate) fn on_threads<T: PartialEq + std::fmt::Debug + Send>(run: impl Fn() -> T + Sync) -> T {
+        let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(&run);
+        let alone = on(1);
+        assert_eq!(alone, on(2));
+        assert_eq!(alone, on(3));
+        alone
+    }
+
+    /// Told to stop at any time it stops, soon, and it tells how far it is.
+    pub(crate) fn stops<T>(run: impl Fn(Watch<'_>) -> Result<T, LearningError> + Sync)
+    where
+        T: Send,
+    {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let asked = AtomicUsize::new(0);
+        let shares = Mutex::new(Vec::new());
+        let count = |limit: usize| {
+            asked.store(0, Ordering::Relaxed);
+            let is_cancelled = || asked.fetch_add(1, Ordering::Relaxed) >= limit;
+            let report = |share| shares.lock().unwrap().push(share);
+            pool.install(|| run(Watch::new(&is_cancelled, &report)).map(|_| ()))
+        };
+        assert_eq!(count(usize::MAX), Ok(()));
+        let all = asked.load(Ordering::Relaxed);
+        let seen = std::mem::take(&mut *shares.lock().unwrap());
+        assert!(seen.iter().all(|share| (0.0..=1.0).contains(share)) && seen.last() > Some(&0.9), "{seen:?}");
+        for tenth in 0..10 {
+            let limit = all * tenth / 10;
+            assert_eq!(count(limit), Err(LearningError::Cancelled), "at {limit} of {all}");
+            assert!(asked.load(Ordering::Relaxed) <= limit + 1 + 3 * pool.current_num_threads());
+        }
+    }
+
+    #[test]
+    fn each_row_has_one_place_in_a_box_around_it() {
+        for count in [0, 1, 31, 32, 33, 65, 1_000] {
+            let data = rows(count, 5, 3);
+            let boxes = Boxes::of(&data, Watch::nobody()).unwrap();
+            let mut seen = boxes.order().to_vec();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..count as u32).collect::<Vec<_>>());
+            let (mut of_box, mut of_place) = (Vec::new(), Vec::new());
+            for place in 0..count {
+                boxes.gaps_of_box(place / BOX, &mut of_box);
+                boxes.gaps_of_place(place, &mut of_place);
+                let [squares] = boxes.distances(&boxes.queries::<1>(&[place]), place / BOX);
+                assert_eq!(squares[place % BOX], 0.0);
+                for other in 0..count {
+                    let bounds = boxes.bounds(boxes.squared(place, other).sqrt());
+                    assert!(of_place[other / BOX] <= bounds.1 && of_box[other / BOX] <= bounds.1);
+                    let [squares] = boxes.distances(&boxes.queries::<1>(&[place]), other / BOX);
+                    assert!((bounds.0..=bounds.1).contains(&squares[other % BOX]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nth_distances_are_exact() {
+        let data = rows(500, 4, 5);
+        let boxes = Boxes::of(&data, Watch::nobody()).unwrap();
+        for nth in [1, 2, 7, 500, 1_000] {
+            let places: Vec<u32> = (0..500).step_by(3).collect();
+            let found = on_threads(|| boxes.nth_distances(&places, nth, Watch::nobody()).unwrap());
+            for (place, found) in places.iter().zip(found) {
+                let mut squares: Vec<f64> = (0..500).map(|other| boxes.squared(*place as usize, other)).collect();
+                squares.sort_unstable_by(f64::total_cmp);
+                assert_eq!(found, squares[nth.min(500) - 1].sqrt());
+            }
         }
     }
 }

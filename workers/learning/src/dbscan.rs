@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use rand::seq::index;
 use rayon::prelude::*;
 
-use crate::boxes::{BOX, Boxes};
-use crate::distance::QUERIES;
+use crate::boxes::{BOX, Boxes, QUERIES, Queries, any_below};
 use crate::{LearningError, Matrix, Watch, stream};
 
 /// The label of rows in no cluster.
@@ -115,8 +114,14 @@ struct Search<'a> {
     boxes: &'a Boxes,
     /// The square of how near.
     square: f64,
-    /// In units of the tiles: nearer for sure, and not too far for sure.
+    /// As [`Boxes::distances`]: nearer for sure, and not too far for sure.
     bounds: (f32, f32),
+}
+
+/// Places whose distances are taken at once.
+struct Group {
+    places: Vec<usize>,
+    queries: Queries<QUERIES>,
 }
 
 /// What one thread needs again and again.
@@ -124,7 +129,6 @@ struct Search<'a> {
 struct Scratch {
     gaps: Vec<f32>,
     others: Vec<u32>,
-    squares: Vec<f32>,
 }
 
 impl<'a> Search<'a> {
@@ -164,28 +168,25 @@ impl<'a> Search<'a> {
     }
 
     /// Calls back with each of some places and each place of another box near it, until that has had enough of the former.
-    fn pairs(
-        &self,
-        places: &[usize],
-        other: usize,
-        squares: &mut Vec<f32>,
-        mut pair: impl FnMut(usize, usize) -> bool,
-    ) {
+    fn pairs(&self, group: &Group, other: usize, mut pair: impl FnMut(usize, usize) -> bool) {
         let (near, far) = self.bounds;
-        for queries in places.chunks(QUERIES) {
-            self.boxes.distances(queries, other..other + 1, squares);
-            for (&query, squares) in queries.iter().zip(squares.chunks_exact(BOX)) {
-                if !squares.iter().any(|&square| square <= far) {
-                    continue;
-                }
-                for (place, &square) in self.boxes.places(other).zip(squares) {
-                    let is_near = square < near || square <= far && self.boxes.squared(query, place) <= self.square;
-                    if is_near && !pair(query, place) {
-                        break;
-                    }
+        let squares = self.boxes.distances(&group.queries, other);
+        for (&query, squares) in group.places.iter().zip(&squares) {
+            if !any_below(squares, far) {
+                continue;
+            }
+            for (place, &square) in self.boxes.places(other).zip(squares) {
+                let is_near = square < near || square <= far && self.boxes.squared(query, place) <= self.square;
+                if is_near && !pair(query, place) {
+                    break;
                 }
             }
         }
+    }
+
+    fn groups(&self, places: &[usize]) -> Vec<Group> {
+        let group = |places: &[usize]| Group { places: places.to_vec(), queries: self.boxes.queries(places) };
+        places.chunks(QUERIES).map(group).collect()
     }
 
     /// Which places have enough near them. Where rows lie densely a few boxes tell.
@@ -195,17 +196,23 @@ impl<'a> Search<'a> {
             let places = self.boxes.places(at);
             let mut counts = vec![0_usize; places.len()];
             let mut open: Vec<usize> = places.clone().collect();
+            let mut groups = self.groups(&open);
             for (step, &other) in scratch.others.iter().enumerate() {
                 if step % 64 == 0 {
                     watch.check()?;
                 }
-                self.pairs(&open, other as usize, &mut scratch.squares, |place, _| {
-                    counts[place - places.start] += 1;
-                    counts[place - places.start] < min_samples
-                });
+                for group in &groups {
+                    self.pairs(group, other as usize, |place, _| {
+                        counts[place - places.start] += 1;
+                        counts[place - places.start] < min_samples
+                    });
+                }
                 open.retain(|place| counts[place - places.start] < min_samples);
                 if open.is_empty() {
                     break;
+                }
+                if open.len().div_ceil(QUERIES) < groups.len() {
+                    groups = self.groups(&open);
                 }
             }
             Ok(counts.into_iter().map(|count| count >= min_samples).collect::<Vec<_>>())
@@ -225,32 +232,29 @@ impl<'a> Search<'a> {
             whole[at].store(is_whole, Ordering::Relaxed);
             is_whole
         };
-        let join = |at: usize, other: usize, squares: &mut Vec<f32>| {
+        let join = |groups: &[Group], at: usize, other: usize| {
             let (Some(first), Some(second)) = (cores(at).next(), cores(other).next()) else { return };
-            let are_whole = is_whole(at) && is_whole(other);
             let are_joined = || components.root(first as u32) == components.root(second as u32);
-            if are_whole && are_joined() {
-                return;
-            }
-            let places: Vec<usize> = cores(at).collect();
-            for places in places.chunks(QUERIES) {
-                self.pairs(places, other, squares, |a, b| {
+            let are_whole = is_whole(at) && is_whole(other);
+            for group in groups {
+                if are_whole && are_joined() {
+                    return;
+                }
+                self.pairs(group, other, |a, b| {
                     if core[b] {
                         components.join(a as u32, b as u32);
                     }
                     !(are_whole && core[b])
                 });
-                if are_whole && are_joined() {
-                    return;
-                }
             }
         };
-        self.each(watch.part(0.0, 0.1), |at, scratch| {
-            join(at, at, &mut scratch.squares);
+        self.each(watch.part(0.0, 0.2), |at, _| {
+            join(&self.groups(&cores(at).collect::<Vec<_>>()), at, at);
             Ok(())
         })?;
-        self.each(watch.part(0.1, 1.0), |at, scratch| {
-            if cores(at).next().is_none() {
+        self.each(watch.part(0.2, 1.0), |at, scratch| {
+            let groups = self.groups(&cores(at).collect::<Vec<_>>());
+            if groups.is_empty() {
                 return Ok(());
             }
             self.near_boxes(at, scratch);
@@ -259,7 +263,7 @@ impl<'a> Search<'a> {
                     watch.check()?;
                 }
                 if (other as usize) < at {
-                    join(at, other as usize, &mut scratch.squares);
+                    join(&groups, at, other as usize);
                 }
             }
             Ok(())
@@ -275,6 +279,7 @@ impl<'a> Search<'a> {
             let open: Vec<usize> = places.clone().filter(|&place| !core[place]).collect();
             if !open.is_empty() {
                 self.near_boxes(at, scratch);
+                let groups = self.groups(&open);
                 for (step, &other) in scratch.others.iter().enumerate() {
                     if step % 64 == 0 {
                         watch.check()?;
@@ -283,11 +288,13 @@ impl<'a> Search<'a> {
                     if !self.boxes.places(other).any(|place| core[place]) {
                         continue;
                     }
-                    self.pairs(&open, other, &mut scratch.squares, |place, near| {
-                        let label = &mut labels[place - places.start];
-                        *label = if core[near] { clusters[near].min(*label) } else { *label };
-                        true
-                    });
+                    for group in &groups {
+                        self.pairs(group, other, |place, near| {
+                            let label = &mut labels[place - places.start];
+                            *label = if core[near] { clusters[near].min(*label) } else { *label };
+                            true
+                        });
+                    }
                 }
             }
             Ok(labels.into_iter().map(|label| if label == i32::MAX { NOISE } else { label }).collect::<Vec<_>>())
@@ -354,5 +361,96 @@ impl Components {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boxes::squared;
+    use crate::boxes::tests::{odd_rows, on_threads, rows, stops};
+
+    /// The algorithm as scikit-learn does it, with all neighbours.
+    fn plain(data: &Matrix, eps: f64, min_samples: usize) -> Dbscan {
+        let rows = 0..data.rows();
+        let near = |row: usize| rows.clone().filter(move |&other| squared(data.row(row), data.row(other)) <= eps * eps);
+        let core: Vec<bool> = rows.clone().map(|row| near(row).count() >= min_samples).collect();
+        let mut labels = vec![NOISE; data.rows()];
+        let mut clusters = 0;
+        for row in rows.clone() {
+            if labels[row] != NOISE || !core[row] {
+                continue;
+            }
+            let mut open = vec![row];
+            while let Some(row) = open.pop() {
+                if labels[row] == NOISE {
+                    labels[row] = clusters;
+                    if core[row] {
+                        open.extend(near(row));
+                    }
+                }
+            }
+            clusters += 1;
+        }
+        Dbscan { labels, core }
+    }
+
+    #[test]
+    fn labels_are_those_of_the_textbook() {
+        for data in [rows(20, 2, 1), rows(700, 2, 2), rows(500, 3, 3), rows(400, 8, 4)] {
+            // The values are multiples of a half, so that many rows are exactly so far from each other.
+            for eps in [0.1, 0.5, 1.0, 1.5, 2.5, 4.0, 9.0, 1e200] {
+                for min_samples in [0, 1, 2, 5, 30, 1_000] {
+                    let found = fit(&data, eps, min_samples, Watch::nobody()).unwrap();
+                    assert_eq!(found, plain(&data, eps, min_samples), "{eps} {min_samples}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn odd_rows_are_no_trouble() {
+        for data in odd_rows() {
+            for eps in [1e-300, 1.0, 1e149, f64::MAX] {
+                assert_eq!(fit(&data, eps, 2, Watch::nobody()).unwrap(), plain(&data, eps, 2));
+            }
+            match knee(&data, 5, 1, Watch::nobody()) {
+                Ok(knee) => assert!(knee.eps > 0.0 && knee.curve.is_sorted() && knee.curve.len() <= data.rows()),
+                Err(LearningError::TooFewRows { rows, .. }) => assert!(rows < 2),
+                Err(error) => assert_eq!(error, LearningError::NoVariance),
+            }
+        }
+    }
+
+    #[test]
+    fn threads_make_no_difference() {
+        let data = rows(5_000, 3, 8);
+        let labels = on_threads(|| fit(&data, 1.0, 5, Watch::nobody()).unwrap()).labels;
+        assert!(labels.iter().max() > Some(&2));
+        on_threads(|| knee(&data, 5, 42, Watch::nobody()).unwrap());
+    }
+
+    #[test]
+    fn it_stops_when_told_to() {
+        let data = rows(3_000, 3, 8);
+        stops(|watch| fit(&data, 1.0, 5, watch));
+        stops(|watch| knee(&data, 5, 42, watch));
+    }
+
+    #[test]
+    fn the_bend_is_where_the_curve_is_farthest_below_its_chord() {
+        assert_eq!(bend(&[1.0, 1.1, 1.2, 1.3, 8.0, 20.0]), Some(1.3));
+        assert_eq!(bend(&[0.0, 0.0, 0.0, 0.0, 2.0]), Some(2.0));
+        assert_eq!(bend(&[3.0, 3.0]), Some(3.0));
+        assert_eq!(bend(&[0.0, 0.0]), None);
+        assert_eq!(bend(&[]), None);
+    }
+
+    #[test]
+    fn the_curve_of_many_rows_is_drawn_from_them() {
+        let data = rows(21_000, 2, 3);
+        let (all, again) = (knee(&data, 4, 1, Watch::nobody()).unwrap(), knee(&data, 4, 1, Watch::nobody()).unwrap());
+        assert_eq!(all, again);
+        assert_eq!(all.curve.len(), CURVE_POINTS);
     }
 }

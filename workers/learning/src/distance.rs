@@ -146,6 +146,79 @@ impl Tiles {
     }
 }
 
+/// Rows whose exact distances are taken at once.
+pub(crate) const WIDTH: usize = 8;
+
+/// At most [`WIDTH`] rows side by side, column by column, from which distances are taken in double precision.
+pub(crate) struct Group {
+    columns: Vec<[f64; WIDTH]>,
+}
+
+impl Group {
+    pub(crate) fn of(data: &Matrix, rows: &[usize]) -> Self {
+        let mut columns = vec![[0.0; WIDTH]; data.columns()];
+        for (lane, row) in rows.iter().enumerate() {
+            columns.iter_mut().zip(data.row(*row)).for_each(|(column, value)| column[lane] = *value);
+        }
+        Self { columns }
+    }
+
+    /// Euclidean distances to some rows; those of lanes that have no row mean nothing.
+    pub(crate) fn distances(&self, data: &Matrix, rows: Range<usize>, out: &mut [[f64; WIDTH]]) {
+        let values = &data.values()[rows.start * data.columns()..rows.end * data.columns()];
+        Arch::new().dispatch(Exact { group: &self.columns, values, out });
+    }
+}
+
+struct Exact<'a> {
+    group: &'a [[f64; WIDTH]],
+    values: &'a [f64],
+    out: &'a mut [[f64; WIDTH]],
+}
+
+impl WithSimd for Exact<'_> {
+    type Output = ();
+
+    /// Sums are rounded in the same way on every machine: no multiplication is fused with an addition.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        // Four rows at a time, so that their sums do not wait for each other.
+        const ROWS: usize = 4;
+        let columns = self.group.len();
+        let whole = self.out.len() / ROWS * ROWS;
+        let (out, rest) = self.out.split_at_mut(whole);
+        let (values, values_rest) = self.values.split_at(whole * columns);
+        for (values, out) in values.chunks_exact(ROWS * columns).zip(out.as_chunks_mut::<ROWS>().0) {
+            exact::<S, ROWS>(simd, self.group, values, out);
+        }
+        for (values, out) in values_rest.chunks_exact(columns).zip(rest) {
+            exact::<S, 1>(simd, self.group, values, std::array::from_mut(out));
+        }
+    }
+}
+
+#[inline(always)]
+fn exact<S: Simd, const ROWS: usize>(simd: S, group: &[[f64; WIDTH]], values: &[f64], out: &mut [[f64; WIDTH]; ROWS]) {
+    let rows: [&[f64]; ROWS] = std::array::from_fn(|row| &values[row * group.len()..][..group.len()]);
+    for first in (0..WIDTH / S::F64_LANES).step_by(2) {
+        let second = (first + 1).min(WIDTH / S::F64_LANES - 1);
+        let mut sums = [[simd.splat_f64s(0.0); 2]; ROWS];
+        for (column, lanes) in group.iter().enumerate() {
+            let (lanes, _) = S::as_simd_f64s(lanes);
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                let value = simd.splat_f64s(row[column]);
+                let (a, b) = (simd.sub_f64s(lanes[first], value), simd.sub_f64s(lanes[second], value));
+                sums[0] = simd.add_f64s(sums[0], simd.mul_f64s(a, a));
+                sums[1] = simd.add_f64s(sums[1], simd.mul_f64s(b, b));
+            }
+        }
+        for (out, sums) in out.iter_mut().zip(sums) {
+            let (out, _) = S::as_mut_simd_f64s(out);
+            (out[first], out[second]) = (simd.sqrt_f64s(sums[0]), simd.sqrt_f64s(sums[1]));
+        }
+    }
+}
+
 /// The mean of each column, in a fixed order and without overflow.
 fn centre(data: &Matrix) -> Vec<f64> {
     let mut centre = vec![0.0; data.columns()];

@@ -187,3 +187,80 @@ impl Condensed {
         self.left.iter().map(score).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boxes::tests::{odd_rows, on_threads, rows, stops};
+
+    fn options(min_cluster_size: u32, selection: ClusterSelection) -> HdbscanOptions {
+        HdbscanOptions { min_cluster_size, min_samples: None, selection }
+    }
+
+    /// Runs of numbers, so far from each other as given.
+    fn runs(runs: &[(f64, usize, f64)]) -> Matrix {
+        let run = |&(from, rows, step): &(f64, usize, f64)| (0..rows).map(move |at| from + at as f64 * step);
+        Matrix::new(1, runs.iter().flat_map(run).collect()).unwrap()
+    }
+
+    #[test]
+    fn runs_are_clusters_and_what_lies_far_off_is_noise() {
+        let data = runs(&[(0.0, 10, 0.125), (40.0, 1, 1.0), (9.0, 8, 0.125)]);
+        for selection in [ClusterSelection::Eom, ClusterSelection::Leaf] {
+            let found = fit(&data, &options(3, selection), Watch::nobody()).unwrap();
+            assert_eq!(found.labels, [vec![0; 10], vec![-1], vec![1; 8]].concat());
+            assert_eq!((found.probabilities[5], found.probabilities[10]), (1.0, 0.0));
+            assert!(found.outlier_scores[10] > 0.9 && found.outlier_scores[4] == 0.0);
+        }
+    }
+
+    #[test]
+    fn the_most_stable_clusters_are_not_always_the_smallest() {
+        // Two pairs of runs, each pair nearly one run.
+        let data = runs(&[(0.0, 10, 0.1), (1.1, 10, 0.1), (50.0, 10, 0.1), (51.1, 10, 0.1)]);
+        let clusters = |selection| {
+            let found = fit(&data, &options(4, selection), Watch::nobody()).unwrap();
+            found.labels.into_iter().max()
+        };
+        assert_eq!((clusters(ClusterSelection::Eom), clusters(ClusterSelection::Leaf)), (Some(1), Some(3)));
+    }
+
+    #[test]
+    fn odd_rows_are_no_trouble() {
+        for data in odd_rows() {
+            for (size, selection) in
+                [(2, ClusterSelection::Eom), (5, ClusterSelection::Leaf), (1_000, ClusterSelection::Eom)]
+            {
+                let found = fit(&data, &options(size, selection), Watch::nobody()).unwrap();
+                assert_eq!(found.labels.len(), data.rows());
+                let is_share = |share: &f64| (0.0..=1.0).contains(share);
+                assert!(found.probabilities.iter().all(is_share), "{:?}", found.probabilities);
+                assert!(found.outlier_scores.iter().all(is_share), "{:?}", found.outlier_scores);
+            }
+        }
+    }
+
+    #[test]
+    fn clusters_are_numbered_by_their_first_rows() {
+        let data = rows(600, 3, 2);
+        let found = fit(&data, &options(10, ClusterSelection::Eom), Watch::nobody()).unwrap();
+        let mut next = 0;
+        for label in found.labels {
+            assert!(label <= next);
+            next = next.max(label + 1);
+        }
+        assert!(next > 2);
+    }
+
+    #[test]
+    fn threads_make_no_difference() {
+        let data = rows(3_000, 3, 8);
+        on_threads(|| fit(&data, &options(15, ClusterSelection::Eom), Watch::nobody()).unwrap());
+    }
+
+    #[test]
+    fn it_stops_when_told_to() {
+        let data = rows(2_000, 3, 8);
+        stops(|watch| fit(&data, &options(15, ClusterSelection::Eom), watch));
+    }
+}

@@ -257,8 +257,8 @@ impl Problem<'_> {
                     for (tile, sums) in sums.iter_mut().enumerate() {
                         let distances = tiles.distances(tile, &rows);
                         for (nearest, distances) in nearest.iter().zip(distances) {
-                            for lane in 0..LANES {
-                                sums[lane] += least(distances[lane], *nearest);
+                            for (sum, distance) in sums.iter_mut().zip(distances) {
+                                *sum += least(distance, *nearest);
                             }
                         }
                     }

@@ -434,8 +434,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     let (a_lanes, a_rest) = a.as_chunks::<8>();
     let (b_lanes, b_rest) = b.as_chunks::<8>();
     for (a, b) in a_lanes.iter().zip(b_lanes) {
-        for lane in 0..8 {
-            lanes[lane] += a[lane] * b[lane];
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
         }
     }
     for (a, b) in a_rest.iter().zip(b_rest) {

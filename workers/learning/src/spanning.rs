@@ -1,7 +1,13 @@
 //! The shortest tree that connects all rows, and the order in which its edges join them.
 
-use crate::boxes::{BOX, Boxes};
+use crate::boxes::{BOX, Boxes, Queries};
 use crate::{LearningError, Watch};
+
+/// Boxes whose nearest rows are compared at once.
+const SOME: usize = 32;
+
+/// Farther than all rows.
+const NOTHING: (f64, u32, u32) = (f64::INFINITY, u32::MAX, u32::MAX);
 
 /// Two rows, and how far they are from each other.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,8 +59,8 @@ pub(crate) fn spanning_tree(boxes: &Boxes, core: Option<&[f64]>, watch: Watch<'_
 
 /// Bytes that [`spanning_tree`] takes beside the boxes, its edges among them.
 pub(crate) const fn memory(rows: usize) -> u64 {
-    (rows * (size_of::<Edge>() + size_of::<f64>() + size_of::<u32>() + size_of::<f32>())
-        + rows.div_ceil(BOX) * (size_of::<Front>() + size_of::<f32>() + BOX * size_of::<f32>())) as u64
+    (rows * (size_of::<Edge>() + size_of::<f64>() + size_of::<u32>() + size_of::<f32>() + 1)
+        + rows.div_ceil(BOX) * (3 * size_of::<(f64, u32, u32)>() + size_of::<f32>())) as u64
 }
 
 /// A tree that grows by Prim's algorithm. Vectors by place; what is in the tree is infinitely far from it.
@@ -65,57 +71,50 @@ struct Growing<'a> {
     keys: Vec<f64>,
     /// What in the tree is so far from it.
     sources: Vec<u32>,
-    /// In units of the tiles, a row farther than this from a place does not shorten its way; below zero if none does.
-    limits: Vec<f32>,
-    fronts: Vec<Front>,
+    /// As [`Boxes::distances`], a row farther than this from a place does not shorten its way; below zero if none does.
+    limits: Vec<[f32; BOX]>,
+    /// Of each box the greatest of the limits, and the longest way to the tree of those that have one.
+    reach: Vec<(f32, f64)>,
+    /// Of each box what is nearest to the tree: how far it is; its row, which decides among equals; and its place.
+    nearest: Vec<(f64, u32, u32)>,
+    /// The least of each [`SOME`] of those.
+    nearest_of_some: Vec<(f64, u32, u32)>,
     outside: Vec<bool>,
     gaps: Vec<f32>,
-    squares: Vec<f32>,
-}
-
-/// What is to be known of the places of a box that are not in the tree.
-#[derive(Clone, Copy)]
-struct Front {
-    /// The nearest to the tree; its row decides among equals.
-    nearest: (f64, u32),
-    place: u32,
-    /// The greatest of their limits.
-    limit: f32,
-    /// The longest way to them.
-    longest: f64,
 }
 
 impl<'a> Growing<'a> {
     fn new(boxes: &'a Boxes, core: Option<&'a [f64]>) -> Self {
         let rows = boxes.rows();
-        let mut growing = Self {
+        let mut limits = vec![[-1.0; BOX]; boxes.len()];
+        limits.as_flattened_mut()[..rows].fill(f32::INFINITY);
+        Self {
             boxes,
             core,
             keys: vec![f64::INFINITY; rows],
             sources: vec![0; rows],
-            limits: vec![f32::INFINITY; rows],
-            fronts: Vec::new(),
+            limits,
+            reach: vec![(f32::INFINITY, f64::INFINITY); boxes.len()],
+            nearest: vec![NOTHING; boxes.len()],
+            nearest_of_some: vec![NOTHING; boxes.len().div_ceil(SOME)],
             outside: vec![true; rows],
             gaps: Vec::new(),
-            squares: Vec::new(),
-        };
-        growing.fronts = (0..boxes.len()).map(|at| growing.front(at)).collect();
-        growing
+        }
     }
 
-    fn front(&self, at: usize) -> Front {
-        let none = Front { nearest: (f64::INFINITY, u32::MAX), place: u32::MAX, limit: -1.0, longest: -1.0 };
-        self.boxes.places(at).filter(|&place| self.outside[place]).fold(none, |mut front, place| {
-            let here = (self.keys[place], self.boxes.order()[place]);
-            if here < front.nearest {
-                (front.nearest, front.place) = (here, place as u32);
+    /// What is to be known of a box in which something changed.
+    fn look_at(&mut self, at: usize) {
+        let (mut limit, mut longest, mut nearest) = (-1.0_f32, -1.0_f64, NOTHING);
+        for place in self.boxes.places(at).filter(|&place| self.outside[place]) {
+            nearest = least(nearest, (self.keys[place], self.boxes.order()[place], place as u32));
+            if self.limits[at][place % BOX] >= 0.0 {
+                (limit, longest) = (limit.max(self.limits[at][place % BOX]), longest.max(self.keys[place]));
             }
-            front.limit = front.limit.max(self.limits[place]);
-            if self.limits[place] >= 0.0 {
-                front.longest = front.longest.max(self.keys[place]);
-            }
-            front
-        })
+        }
+        self.reach[at] = (limit, longest);
+        self.nearest[at] = nearest;
+        let some = self.nearest[at / SOME * SOME..].iter().take(SOME);
+        self.nearest_of_some[at / SOME] = some.copied().fold(NOTHING, least);
     }
 
     fn core(&self, place: usize) -> f64 {
@@ -124,8 +123,8 @@ impl<'a> Growing<'a> {
 
     fn take(&mut self, place: usize) {
         self.outside[place] = false;
-        self.limits[place] = -1.0;
-        self.fronts[place / BOX] = self.front(place / BOX);
+        self.limits[place / BOX][place % BOX] = -1.0;
+        self.look_at(place / BOX);
     }
 
     /// Ways to the tree that are shorter by a place that is new in it.
@@ -133,36 +132,30 @@ impl<'a> Growing<'a> {
         let mut gaps = std::mem::take(&mut self.gaps);
         self.boxes.gaps_of_place(place, &mut gaps);
         let core = self.core(place);
-        let is_near = |front: &Front, gap: f32| gap <= front.limit && core < front.longest;
-        let mut at = 0;
-        while at < gaps.len() {
-            let near = (at..gaps.len()).take_while(|&at| is_near(&self.fronts[at], gaps[at])).count();
-            if near > 0 {
-                self.shorten_to(place, at..at + near);
+        let queries = self.boxes.queries::<1>(&[place]);
+        for (at, &gap) in gaps.iter().enumerate() {
+            let (limit, longest) = self.reach[at];
+            if gap <= limit && core < longest {
+                self.shorten_to(place, &queries, at);
             }
-            at += near + 1;
         }
         self.gaps = gaps;
     }
 
-    fn shorten_to(&mut self, place: usize, boxes: std::ops::Range<usize>) {
-        let mut squares = std::mem::take(&mut self.squares);
-        self.boxes.distances(&[place], boxes.clone(), &mut squares);
-        for (at, squares) in boxes.zip(squares.chunks_exact(BOX)) {
-            let places = self.boxes.places(at);
-            let limits = &self.limits[places.clone()];
-            if !squares.iter().zip(limits).any(|(square, limit)| square <= limit) {
-                continue;
-            }
-            let mut is_shorter = false;
-            for (other, square) in places.zip(squares) {
-                is_shorter |= *square <= self.limits[other] && self.shorten_one(place, other);
-            }
-            if is_shorter {
-                self.fronts[at] = self.front(at);
-            }
+    fn shorten_to(&mut self, place: usize, queries: &Queries<1>, at: usize) {
+        let [squares] = self.boxes.distances(queries, at);
+        let places = self.boxes.places(at);
+        // All are looked at, so that it can be done with vectors.
+        if !squares.iter().zip(&self.limits[at]).fold(false, |any, (square, limit)| any | (square <= limit)) {
+            return;
         }
-        self.squares = squares;
+        let mut is_shorter = false;
+        for (other, square) in places.zip(squares) {
+            is_shorter |= square <= self.limits[at][other % BOX] && self.shorten_one(place, other);
+        }
+        if is_shorter {
+            self.look_at(at);
+        }
     }
 
     fn shorten_one(&mut self, place: usize, other: usize) -> bool {
@@ -174,15 +167,17 @@ impl<'a> Growing<'a> {
         self.keys[other] = length;
         self.sources[other] = place as u32;
         // Nothing is shorter than its own core distance.
-        self.limits[other] = if length > core { self.boxes.bounds(length).1 } else { -1.0 };
+        self.limits[other / BOX][other % BOX] = if length > core { self.boxes.bounds(length).1 } else { -1.0 };
         true
     }
 
     fn nearest(&self) -> usize {
-        let nearest = |best: &'_ Front, front: &'_ Front| if front.nearest < best.nearest { *front } else { *best };
-        let first = self.fronts[0];
-        self.fronts.iter().fold(first, |best, front| nearest(&best, front)).place as usize
+        self.nearest_of_some.iter().copied().fold(NOTHING, least).2 as usize
     }
+}
+
+fn least(a: (f64, u32, u32), b: (f64, u32, u32)) -> (f64, u32, u32) {
+    if (b.0, b.1) < (a.0, a.1) { b } else { a }
 }
 
 /// Which clusters the edges join, the shortest first; of equal ones the first.
@@ -225,5 +220,56 @@ impl Joined {
     fn join(&mut self, a: u32, b: u32, into: u32) {
         self.parents[a as usize] = into;
         self.parents[b as usize] = into;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boxes::squared;
+    use crate::boxes::tests::{odd_rows, rows};
+
+    /// The textbook's, with all distances.
+    fn plain(data: &crate::Matrix, core: &[f64]) -> Vec<Edge> {
+        let mut nearest = vec![(f64::INFINITY, 0); data.rows()];
+        let mut outside: Vec<u32> = (1..data.rows() as u32).collect();
+        let mut last = 0;
+        let mut edges = Vec::new();
+        while !outside.is_empty() {
+            for &row in &outside {
+                let cores = core[row as usize].max(core[last as usize]);
+                let length = squared(data.row(row as usize), data.row(last as usize)).sqrt().max(cores);
+                if length < nearest[row as usize].0 {
+                    nearest[row as usize] = (length, last);
+                }
+            }
+            let at = (0..outside.len())
+                .min_by(|&a, &b| nearest[outside[a] as usize].0.total_cmp(&nearest[outside[b] as usize].0));
+            last = outside.remove(at.unwrap());
+            let (length, from) = nearest[last as usize];
+            edges.push(Edge { a: from, b: last, length });
+        }
+        edges
+    }
+
+    #[test]
+    fn edges_are_those_of_the_textbook() {
+        for data in odd_rows().into_iter().chain([rows(33, 2, 1), rows(400, 3, 2), rows(300, 9, 3)]) {
+            let boxes = Boxes::of(&data, Watch::nobody()).unwrap();
+            assert_eq!(spanning_tree(&boxes, None, Watch::nobody()).unwrap(), plain(&data, &vec![0.0; data.rows()]));
+            let places: Vec<u32> = (0..data.rows() as u32).collect();
+            let core = boxes.nth_distances(&places, 5, Watch::nobody()).unwrap();
+            let mut of_rows = vec![0.0; data.rows()];
+            boxes.order().iter().zip(&core).for_each(|(&row, core)| of_rows[row as usize] = *core);
+            assert_eq!(spanning_tree(&boxes, Some(&core), Watch::nobody()).unwrap(), plain(&data, &of_rows));
+        }
+    }
+
+    #[test]
+    fn the_shortest_edges_join_first() {
+        let edge = |a, b, length| Edge { a, b, length };
+        let made = merges(vec![edge(0, 1, 3.0), edge(1, 2, 1.0), edge(2, 3, 1.0)]);
+        let merge = |a, b, distance, size| Merge { a, b, distance, size };
+        assert_eq!(made, [merge(1, 2, 1.0, 2), merge(3, 4, 1.0, 3), merge(0, 5, 3.0, 4)]);
     }
 }

@@ -34,13 +34,22 @@ pub(crate) async fn account<A: Account>(context: &Context, name: &str) -> Result
         let message = format!("secrets/{name} of the data folder is not {} ({})", A::WHAT, A::DOCUMENT);
         Failure::park(ParkReason::NotConfigured, message)
     };
-    let mut fields: Map<String, Value> = serde_json::from_str(&text).map_err(malformed)?;
-    if let Some(tenants) = fields.remove("tenants") {
-        let tenants: Vec<TenantName> = serde_json::from_value(tenants).map_err(malformed)?;
-        if !context.tenant().await?.is_some_and(|tenant| tenants.contains(&tenant)) {
-            let message = format!("the account {name} is for jobs of other tenants");
-            return Err(Failure::permanent("account_forbidden", message).class(ErrorClass::Forbidden));
-        }
+    let (account, tenants) = parse(&text).map_err(malformed)?;
+    if let Some(tenants) = tenants
+        && !context.tenant().await?.is_some_and(|tenant| tenants.contains(&tenant))
+    {
+        let message = format!("the account {name} is for jobs of other tenants");
+        return Err(Failure::permanent("account_forbidden", message).class(ErrorClass::Forbidden));
     }
-    serde_json::from_value(fields.into()).map_err(malformed)
+    Ok(account)
+}
+
+/// An account as the operator has written it, and the tenants that it is for, if it is not for all.
+///
+/// # Errors
+/// If that is none of this sort.
+pub(crate) fn parse<A: Account>(text: &str) -> Result<(A, Option<Vec<TenantName>>), serde_json::Error> {
+    let mut fields: Map<String, Value> = serde_json::from_str(text)?;
+    let tenants = fields.remove("tenants").map(serde_json::from_value).transpose()?;
+    Ok((serde_json::from_value(fields.into())?, tenants))
 }

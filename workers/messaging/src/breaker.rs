@@ -7,7 +7,9 @@
 //! ```
 //!
 //! Each process judges for itself. Parked jobs are of no process: whoever finds its breakers closed lets some go each second,
-//! twice as many as before while none of them meets an outage. Michael T. Nygard, Release It!, describes the pattern.
+//! twice as many as before while none of them meets an outage. Nobody knows whose a parked job is before it runs. So while
+//! some breakers are open and others are not, a few are let go: those of a provider that is down are parked again, behind
+//! the others. Michael T. Nygard, Release It!, describes the pattern.
 
 use std::{
     collections::HashMap,
@@ -32,6 +34,9 @@ const PACE: Duration = Duration::from_secs(1);
 
 /// Jobs that are let go at once, at most.
 const MOST: u64 = 200;
+
+/// Jobs that are let go at once while some providers are down and others are not.
+const FEW: u64 = 20;
 
 /// The breakers of a process, by account.
 #[derive(Default)]
@@ -155,13 +160,24 @@ impl Breakers {
         down.map(|(account, _)| account.clone()).collect()
     }
 
-    /// Whether a provider that is down may be tried.
-    fn is_trial_due(&self, now: Instant) -> bool {
+    /// How many parked jobs may be let go now, after so many a moment ago.
+    fn pace(&self, before: u64, now: Instant) -> u64 {
         let breakers = self.by_account.lock().unwrap_or_else(PoisonError::into_inner);
-        breakers.values().any(|breaker| match breaker {
-            Breaker::Open { since } | Breaker::Trial { since } => now.duration_since(*since) >= OPEN,
-            Breaker::Closed { .. } => false,
-        })
+        let (mut is_down, mut is_up, mut is_trial_due) = (false, false, false);
+        for breaker in breakers.values() {
+            match breaker {
+                Breaker::Closed { .. } => is_up = true,
+                Breaker::Open { since } | Breaker::Trial { since } => {
+                    is_down = true;
+                    is_trial_due |= now.duration_since(*since) >= OPEN;
+                }
+            }
+        }
+        match (is_down, is_up) {
+            (false, _) => (before * 2).clamp(1, MOST),
+            (true, true) => FEW,
+            (true, false) => u64::from(is_trial_due),
+        }
     }
 }
 
@@ -172,9 +188,8 @@ pub(crate) async fn release(breakers: &Breakers, queues: &Queues, queue: &QueueN
     let mut pace = 1;
     loop {
         turns.tick().await;
-        let are_closed = breakers.down().is_empty();
-        pace = if are_closed { (pace * 2).min(MOST) } else { 1 };
-        if !are_closed && !breakers.is_trial_due(Instant::now()) {
+        pace = breakers.pace(pace, Instant::now());
+        if pace == 0 {
             continue;
         }
         if let Err(error) = queues.unpark_some(queue, ParkReason::ProviderDown, pace).await {
@@ -197,9 +212,8 @@ mod tests {
         assert!(breakers.admit_at("sms", start).is_ok());
         breakers.failed_at("sms", start);
         assert!(breakers.admit_at("sms", at(29)).is_err() && breakers.admit_at("push", at(29)).is_ok());
-        assert_eq!((breakers.down(), breakers.is_trial_due(at(29))), (vec!["sms".to_owned()], false));
-
-        assert!(breakers.is_trial_due(at(30)) && breakers.admit_at("sms", at(30)).is_ok());
+        assert_eq!(breakers.down(), ["sms"]);
+        assert!(breakers.admit_at("sms", at(30)).is_ok());
         assert!(breakers.admit_at("sms", at(31)).is_err(), "somebody is trying");
         breakers.failed_at("sms", at(31));
         assert!(breakers.admit_at("sms", at(60)).is_err(), "the wait begins anew");
@@ -208,5 +222,20 @@ mod tests {
         assert!(breakers.down().is_empty() && breakers.admit_at("sms", at(62)).is_ok());
         breakers.failed_at("sms", at(62));
         assert!(breakers.admit_at("sms", at(62)).is_ok(), "one outage is none");
+    }
+
+    #[test]
+    fn parked_jobs_are_let_go_by_and_by_and_those_of_others_while_one_is_down() {
+        let (breakers, start) = (Breakers::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!([1, 2, 100, 150, 0].map(|before| breakers.pace(before, start)), [2, 4, 200, 200, 1]);
+        for _ in 0..OUTAGES {
+            breakers.failed_at("sms", start);
+        }
+        assert_eq!((breakers.pace(200, at(29)), breakers.pace(0, at(30))), (0, 1), "one of them tries");
+        breakers.admit_at("fcm", at(29)).unwrap();
+        assert_eq!(breakers.pace(200, at(29)), FEW);
+        breakers.answered("sms");
+        assert_eq!(breakers.pace(FEW, at(31)), 2 * FEW);
     }
 }

@@ -2,13 +2,13 @@
 //! (<https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode>).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use fourmi_kinds::{PushContent, PushPriority};
-use fourmi_model::{Failure, ParkReason, TokenKind};
+use fourmi_model::{Failure, HealthStatus, ParkReason, TokenKind};
 use fourmi_runtime::Context;
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     account::{Account, account},
+    check::Finding,
     google::{Access, NoAccess, ServiceAccount},
     office::Desk,
     pacer::Pacer,
@@ -31,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The longest wait that an answer may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
+
+/// The token of a message that is for nobody.
+const NOBODY: &str = "fourmi-check";
 
 /// How FCM calls its own errors among the details of an error.
 const FCM_ERROR: &str = "type.googleapis.com/google.firebase.fcm.v1.FcmError";
@@ -132,7 +136,14 @@ impl Projects {
     /// # Errors
     /// The job is parked as `not_configured` if there is none, or it is malformed.
     pub(crate) async fn get(&self, context: &Context, name: &str) -> Result<Arc<Project>, Failure> {
-        let written: FcmAccount = account(context, name).await?;
+        self.of(name, account(context, name).await?)
+    }
+
+    /// The project of an account that is written so.
+    ///
+    /// # Errors
+    /// `not_configured` if it cannot be used.
+    pub(crate) fn of(&self, name: &str, written: FcmAccount) -> Result<Arc<Project>, Failure> {
         let mut known = self.by_account.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(project) = known.get(name)
             && project.account == written
@@ -179,6 +190,33 @@ impl Project {
                     return Verdict::Misconfigured("FCM does not take the tokens that Google gives it".to_owned());
                 }
             }
+        }
+    }
+
+    /// Whether FCM would take messages of the project: asked with a message that is for nobody, and is only looked at.
+    pub(crate) async fn check(&self, desk: &Desk) -> Finding {
+        let data = BTreeMap::from([("check".to_owned(), "1".to_owned())]);
+        let content = PushContent {
+            title: None,
+            body: None,
+            image: None,
+            data: &data,
+            priority: PushPriority::Normal,
+            ttl_s: 0,
+            collapse_key: None,
+            link: None,
+            validate_only: true,
+        };
+        let message = Message::write(&content, Timestamp::now());
+        match self.send(desk, &message, TokenKind::Registration, NOBODY).await {
+            // That it is nobody's token is said by who has let the account in.
+            Verdict::Sent(_) | Verdict::Gone | Verdict::Foreign | Verdict::Refused(_) => Finding::well(),
+            Verdict::Limited(_) => Finding::bad(HealthStatus::Degraded, "FCM takes no more messages for a while"),
+            Verdict::Credentials => {
+                Finding::bad(HealthStatus::Degraded, "APNs or the web push service refuses what Firebase has")
+            }
+            Verdict::Unavailable { cause, .. } => Finding::bad(HealthStatus::Down, cause),
+            Verdict::Misconfigured(reason) => Finding::bad(HealthStatus::NotConfigured, reason),
         }
     }
 
@@ -353,8 +391,6 @@ fn judge(status: u16, body: &[u8], after: Option<Duration>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn error(status: u16, code: &str, field: Option<&str>) -> Verdict {

@@ -3,6 +3,7 @@
 mod account;
 mod breaker;
 mod chat;
+mod check;
 mod fanout;
 mod fcm;
 mod google;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     let office = Arc::new(Office::default());
     let projects = Arc::new(Projects::default());
     let (releasing, noting, fanning_out) = (office.clone(), office.clone(), projects.clone());
+    let (checking, checked) = (office.clone(), projects.clone());
     Worker::new("messaging")
         .settings(Messaging::SETTINGS, check)
         .slots(SLOTS)
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
             breaker::release(&releasing.breakers, queues, &queue).await;
         })
         .beside(async move |_, _| office::note_providers(&noting).await)
+        .beside(async move |_, _| check::watch(&checking, &checked).await)
         .kind::<ChatAlert, _, _>(within(&office, chat::run))
         .kind::<MailNotice, _, _>(within(&office, mail::run_notice))
         .kind::<MailSend, _, _>(within(&office, mail::run))

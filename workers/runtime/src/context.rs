@@ -6,7 +6,9 @@ use std::{
 };
 
 use fourmi_kinds::JobKind;
-use fourmi_model::{Artifact, BlobId, Failure, JobId, KindName, LogEntry, LogLevel, Parent, Progress, TenantName};
+use fourmi_model::{
+    Artifact, BlobId, Failure, JobId, KindName, LogEntry, LogLevel, Parent, Policy, Progress, TenantName,
+};
 use fourmi_queue::{Delivery, Stop, StopSignal};
 use fourmi_settings::Environment;
 use fourmi_telemetry::traces::TraceContext;
@@ -49,24 +51,31 @@ pub(crate) struct RunInfo {
     pub(crate) id: JobId,
     pub(crate) run: u64,
     pub(crate) attempts: u32,
+    /// Whether another failure ends the job.
+    pub(crate) last_attempt: bool,
     pub(crate) correlation_id: Option<String>,
 }
 
 impl RunInfo {
-    pub(crate) fn of(delivery: &Delivery) -> Self {
+    pub(crate) fn of(delivery: &Delivery, policy: &Policy) -> Self {
         Self {
             id: delivery.id.clone(),
             run: delivery.run,
             attempts: delivery.attempts,
+            last_attempt: policy.attempts.is_some_and(|most| delivery.attempts >= most),
             correlation_id: delivery.envelope.correlation_id.clone(),
         }
     }
 
     /// The span of all that is done for the run, in the worker and in a child.
     pub(crate) fn span(&self, kind: &KindName) -> Span {
-        let (job, correlation) = (&self.id, self.correlation_id.as_deref());
-        tracing::info_span!("run", job.id = %job, job.run = self.run, job.kind = %kind, correlation.id = correlation)
+        span(&self.id, self.run, kind, self.correlation_id.as_deref())
     }
+}
+
+/// The span of all that is done for a run.
+pub(crate) fn span(job: &JobId, run: u64, kind: &KindName, correlation: Option<&str>) -> Span {
+    tracing::info_span!("run", job.id = %job, job.run = run, job.kind = %kind, correlation.id = correlation)
 }
 
 /// What a run is told at its start.
@@ -167,6 +176,11 @@ impl Context {
     /// Which attempt this is, from 1.
     pub fn attempt(&self) -> u32 {
         self.inner.run.attempts
+    }
+
+    /// Whether a failure of this run that would be tried again ends the job instead: it had its last attempt.
+    pub fn is_last_attempt(&self) -> bool {
+        self.inner.run.last_attempt
     }
 
     /// What runs through all logs of this piece of work.

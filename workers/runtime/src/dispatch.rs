@@ -25,7 +25,7 @@ use tracing::Instrument;
 
 use crate::{
     Context,
-    context::{About, RunInfo, scratch_failure},
+    context::{About, RunInfo, scratch_failure, span},
     handler::{Ended, Handler, Handlers},
     isolation::{Crash, Order, parent},
     local::LocalHost,
@@ -94,7 +94,8 @@ impl Service<Task<Delivery>> for Dispatch {
 impl House {
     async fn outcome(self: Arc<Self>, delivery: Delivery) -> Outcome {
         let watch = self.observers.watch(&delivery);
-        let span = RunInfo::of(&delivery).span(&delivery.envelope.kind);
+        let envelope = &delivery.envelope;
+        let span = span(&delivery.id, delivery.run, &envelope.kind, envelope.correlation_id.as_deref());
         let outcome = self.settle(&delivery, watch.as_ref()).instrument(span).await;
         if let Some(watch) = watch {
             watch.ended(&outcome);
@@ -150,7 +151,7 @@ impl House {
             watch: watch.cloned(),
         });
         let trace = watch.and_then(|watch| watch.trace_context());
-        let (run, settings) = (RunInfo::of(delivery), self.settings.clone());
+        let (run, settings) = (RunInfo::of(delivery, policy), self.settings.clone());
         let about = About { run, rooms: rooms.clone(), settings, trace };
         match policy.isolation {
             Isolation::InProcess => {

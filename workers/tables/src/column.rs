@@ -101,7 +101,6 @@ impl Column {
             self.missing += 1;
             return;
         }
-        let hashed = hash(text);
         let number = number::number(text, self.style);
         if number.is_none_or(|number| !number.plain) && self.fits_other {
             match number::number(text, self.style.other()) {
@@ -109,18 +108,16 @@ impl Column {
                 None => self.fits_other = false,
             }
         }
-        let (value, key) = match number {
+        let value = match number {
             Some(number) if number.value.abs() > LARGEST => {
                 self.out_of_range += 1;
                 return;
             }
             Some(number) => {
                 self.number(number, text);
-                // A whole number that a float cannot hold is told apart by its text.
-                let exact = number.value.abs() < 9e15;
-                (Some(number.value), if exact { hash_number(number.value) } else { hashed })
+                Some(number.value)
             }
-            None => (self.other(row, text), hashed),
+            None => self.other(row, text),
         };
         if let Some(value) = value {
             self.moments.add(value);
@@ -128,14 +125,25 @@ impl Column {
             self.min = self.min.min(value);
             self.max = self.max.max(value);
         }
-        // Numbers that are many are no categories: what is known of their texts is given up.
+        // A whole number that a float cannot hold is told apart by its text.
+        let key = number.filter(|number| number.value.abs() < 9e15).map(|number| hash_number(number.value));
+        self.count(text, key);
+    }
+
+    /// Counts a value among the different ones.
+    fn count(&mut self, text: &[u8], key: Option<u64>) {
         if self.levels.overflowed && self.numbers == self.present() {
+            // Numbers that are many are no categories: what is known of their texts is given up.
             self.levels.forget();
-        } else if self.levels.add(hashed, text) {
-            self.distinct.repeat();
+            self.distinct.add(key.unwrap_or_else(|| hash(text)));
             return;
         }
-        self.distinct.add(key);
+        let hashed = hash(text);
+        if self.levels.add(hashed, text) {
+            self.distinct.repeat();
+        } else {
+            self.distinct.add(key.unwrap_or(hashed));
+        }
     }
 
     fn number(&mut self, number: number::Number, text: &[u8]) {

@@ -97,7 +97,6 @@ impl Points<'_> {
             column::<BoolType>(&mut group, self.is_anomaly.map(|values| &values[from..to]))?;
             group.close()?;
         }
-        writer.finish()?;
         // A full disk is told now, not lost when the file is dropped.
         let file = writer.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;

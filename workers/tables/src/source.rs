@@ -49,6 +49,7 @@ impl<'a> Source<'a> {
             filled: 0,
             taken: 0,
             ended: false,
+            finished: false,
         });
         let start = Rc::new(Cell::new(Start { byte: 0, line: 1 }));
         Ok(Self { raw: Watched { file, watch }, decode, start, given: 0, line_bytes })
@@ -97,7 +98,10 @@ struct Decode {
     raw: Vec<u8>,
     filled: usize,
     taken: usize,
+    /// There are no more bytes.
     ended: bool,
+    /// The decoder has been told, and has given all.
+    finished: bool,
 }
 
 impl Decode {
@@ -106,7 +110,7 @@ impl Decode {
         if to.len() < 8 {
             return Err(io::Error::other("a buffer of fewer than eight bytes"));
         }
-        loop {
+        while !self.finished {
             if self.taken == self.filled && !self.ended {
                 self.filled = from.read(&mut self.raw)?;
                 self.taken = 0;
@@ -115,12 +119,11 @@ impl Decode {
             let (result, read, written, _) =
                 self.decoder.decode_to_utf8(&self.raw[self.taken..self.filled], to, self.ended);
             self.taken += read;
+            self.finished = self.ended && result == CoderResult::InputEmpty;
             if written > 0 {
                 return Ok(written);
             }
-            if self.ended && result == CoderResult::InputEmpty {
-                return Ok(0);
-            }
         }
+        Ok(0)
     }
 }

@@ -52,6 +52,9 @@ fn show(session: &Session, kind: &KindDocument) -> anyhow::Result<()> {
     if kind.internal {
         print::line("  for       the platform itself alone")?;
     }
+    if kind.staff_only {
+        print::line("  for       who sees the jobs of others")?;
+    }
     if kind.operators_only {
         print::line("  for       operators of the platform alone")?;
     }

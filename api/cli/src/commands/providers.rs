@@ -1,7 +1,7 @@
 //! `fourmi providers`: how the providers of messages are, and what was spent with them.
 
 use clap::Args;
-use fourmi_model::{ProviderInfo, SpendingInfo};
+use fourmi_model::{ProviderCheck, ProviderInfo, SpendingInfo};
 
 use crate::{
     exit::Exit,
@@ -9,7 +9,7 @@ use crate::{
     session::Session,
 };
 
-/// Providers, as the workers have met them.
+/// Providers, as the workers have met and checked them.
 #[derive(Debug, Args)]
 pub(crate) struct ProvidersArguments {}
 
@@ -20,10 +20,11 @@ pub(crate) async fn run(session: &Session, _: ProvidersArguments) -> anyhow::Res
         return Ok(Exit::Done);
     }
     if list.providers.is_empty() {
-        print::line("No job has asked for a provider yet.")?;
+        print::line("No provider is known yet: no job has asked for one, and there is no account.")?;
         return Ok(Exit::Done);
     }
-    let mut table = Table::new(&["ACCOUNT", "STATUS", "ANSWERS", "OUTAGES", "LATENCY", "LAST CODE", "CREDITS"]);
+    let heads = ["ACCOUNT", "STATUS", "ANSWERS", "OUTAGES", "LATENCY", "LAST CODE", "CREDITS", "LAST CHECK"];
+    let mut table = Table::new(&heads);
     for provider in list.providers {
         table.row(row(provider));
     }
@@ -53,5 +54,13 @@ fn row(provider: ProviderInfo) -> Vec<String> {
         or_dash(provider.latency_ms.map(|ms| format!("{ms} ms"))),
         or_dash(provider.last_code),
         or_dash(provider.credits.map(|credits| credits.to_string())),
+        or_dash(provider.check.map(in_words)),
     ]
+}
+
+fn in_words(ProviderCheck { checked_at, status, message, .. }: ProviderCheck) -> String {
+    match message {
+        Some(message) => format!("{status} at {checked_at:.0}: {message}"),
+        None => format!("{status} at {checked_at:.0}"),
+    }
 }

@@ -52,6 +52,10 @@ pub(crate) enum Act {
     ScheduleDeleted,
     SuppressionAdded,
     SuppressionRemoved,
+    DeviceRegistered,
+    DeviceMoved,
+    DeviceDropped,
+    DeviceRemoved,
 }
 
 impl Act {
@@ -95,6 +99,10 @@ impl Act {
             Self::ScheduleDeleted => "schedule.deleted",
             Self::SuppressionAdded => "suppression.added",
             Self::SuppressionRemoved => "suppression.removed",
+            Self::DeviceRegistered => "device.registered",
+            Self::DeviceMoved => "device.moved",
+            Self::DeviceDropped => "device.dropped",
+            Self::DeviceRemoved => "device.removed",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Devices that take push notifications.
 
 use fourmi_model::{DeviceId, DeviceInfo, DevicePlatform, Scope, TenantName, TokenKind};
-use fourmi_records::{Device, DeviceFilter, Records};
+use fourmi_records::{Device, DeviceFilter, Records, Registered};
 use jiff::Timestamp;
 use salvo::{
     Depot, Request, Response, handler,
@@ -14,6 +14,7 @@ use crate::{
     body,
     caller::Caller,
     operation::{Group, JSON, Operation, Place, schema, state_of},
+    people::{Act, Event},
     problem::{Code, Problem},
     query::{self, Query},
     routes::submission::invalid,
@@ -24,6 +25,9 @@ const MAX_TOKEN_BYTES: usize = 1_024;
 
 /// The longest owner, in characters.
 const MAX_OWNER_CHARS: usize = 200;
+
+/// The most devices of an owner.
+const MOST_OF_OWNER: u32 = 50;
 
 /// The longest of the other texts, in characters.
 const MAX_TEXT_CHARS: usize = 64;
@@ -81,7 +85,8 @@ pub(crate) fn table() -> Group {
             .says(
                 "Registers a device",
                 "Apps do so at every start: what was not seen for 270 days is deleted. Who sees only what is their own \
-                 registers devices for themselves alone.",
+                 registers devices for themselves alone. Of more than 50 devices of an owner, that which was not seen for \
+                 longest is deleted.",
             )
             .reads(JSON, schema::<NewDevice>)
             .answers(StatusCode::CREATED, JSON, schema::<DeviceInfo>, "The device.")
@@ -134,9 +139,31 @@ async fn register_device(request: &mut Request, depot: &mut Depot, response: &mu
         created_at: now,
         seen_at: now,
     };
-    let registered = records.register_devices(&[device]).await?.pop();
-    let registered = registered.ok_or_else(|| Problem::internal("nothing was registered"))?;
-    body::write(response, StatusCode::CREATED, &document(registered))
+    let registered = records.register_device(&device, MOST_OF_OWNER).await?;
+    note_registered(request, depot, &records, &registered).await?;
+    body::write(response, StatusCode::CREATED, &document(registered.device))
+}
+
+/// Apps register at every start: what changes nothing is no event.
+async fn note_registered(
+    request: &Request,
+    depot: &Depot,
+    records: &Records,
+    Registered { device, owner_before, dropped }: &Registered,
+) -> Result<(), Problem> {
+    let event = |act, id: &DeviceId| Event::of(request, depot, act).to(id).in_tenant(device.tenant.as_ref());
+    let act = match owner_before {
+        None => Some(Act::DeviceRegistered),
+        Some(before) if *before != device.owner => Some(Act::DeviceMoved),
+        Some(_) => None,
+    };
+    if let Some(act) = act {
+        event(act, &device.id).note(records).await?;
+    }
+    for id in dropped {
+        event(Act::DeviceDropped, id).note(records).await?;
+    }
+    Ok(())
 }
 
 #[handler]
@@ -171,9 +198,12 @@ async fn delete_device(request: &mut Request, depot: &mut Depot, response: &mut 
     let id: DeviceId = request.param::<String>("id").unwrap_or_default().parse().map_err(|_| unknown())?;
     let device = records.device(&id).await?;
     let device = device.filter(|device| caller.sees(device.tenant.as_ref(), Some(&device.owner)));
-    if device.is_none() || !records.remove_device(&id).await? {
+    let device = device.ok_or_else(unknown)?;
+    if !records.remove_device(&id).await? {
         return Err(unknown());
     }
+    let event = Event::of(request, depot, Act::DeviceRemoved).to(&id).in_tenant(device.tenant.as_ref());
+    event.note(&records).await?;
     response.status_code(StatusCode::NO_CONTENT);
     Ok(())
 }

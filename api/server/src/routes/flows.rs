@@ -121,7 +121,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .with_headers(&["Location", "Idempotency-Replayed"])
             .fails(&[Code::BadRequest, Code::InvalidHeader, Code::InvalidJson, Code::IdempotencyConflict])
             .fails(&[Code::PayloadTooLarge, Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload])
-            .fails(&[Code::KindInternal, Code::KindOperatorsOnly, Code::MissingFile, Code::UnknownParent, Code::Cycle])
+            .fails(&[Code::KindInternal, Code::KindStaffOnly, Code::KindOperatorsOnly, Code::MissingFile, Code::UnknownParent, Code::Cycle])
             .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable, Code::RecordsUnavailable])
             .fails(&[Code::DiskFull]),
         Operation::new("get_flow", Method::GET, "/api/v1/flows/{id}", get_flow)

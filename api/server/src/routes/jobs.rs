@@ -142,7 +142,8 @@ fn submit_operation() -> Operation {
         .answers(StatusCode::OK, JSON, schema::<Job>, "It is over already (`Prefer: wait`, or the key was known).")
         .with_headers(&["Location", "ETag", "Idempotency-Replayed", "Unique-Conflict", "Preference-Applied"])
         .fails(&[Code::BadRequest, Code::InvalidHeader, Code::InvalidJson, Code::UnknownJob])
-        .fails(&[Code::KindInternal, Code::KindOperatorsOnly, Code::IdempotencyConflict, Code::PayloadTooLarge])
+        .fails(&[Code::KindInternal, Code::KindStaffOnly, Code::KindOperatorsOnly])
+        .fails(&[Code::IdempotencyConflict, Code::PayloadTooLarge])
         .fails(&[Code::InvalidRequest, Code::UnknownKind, Code::InvalidPayload, Code::MissingFile, Code::UnknownParent])
         .fails(&[Code::QueueFull, Code::RedisFull, Code::RedisUnavailable, Code::RecordsUnavailable, Code::DiskFull])
 }

@@ -56,6 +56,9 @@ struct KindDocument {
     /// Whether only the platform itself submits its jobs.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     internal: bool,
+    /// Whether only those submit its jobs who see the jobs of others: no people of the role `user`, and no keys of devices.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    staff_only: bool,
     /// Whether only those submit its jobs who steer the queues of the whole platform (`queues:admin`, without a tenant).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     operators_only: bool,
@@ -95,6 +98,7 @@ impl From<&Kind> for KindDocument {
             priority: policy.priority,
             isolated: policy.isolation != Isolation::InProcess,
             internal: kind.audience() == Audience::Platform,
+            staff_only: kind.audience() == Audience::Staff,
             operators_only: kind.audience() == Audience::Operators,
             registered: matches!(kind, Kind::Registered(_)),
             tenant,

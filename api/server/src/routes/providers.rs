@@ -1,6 +1,6 @@
 //! Providers of messages: how they are, and what was spent with them.
 
-use fourmi_model::{HealthStatus, ProviderInfo, ProviderList, Scope, SpendingInfo};
+use fourmi_model::{HealthStatus, ProviderCheck, ProviderInfo, ProviderList, Scope, SpendingInfo};
 use fourmi_records::{Provider, Records, Spending};
 use jiff::{Timestamp, tz::TimeZone};
 use salvo::{
@@ -19,8 +19,7 @@ pub fn group(records: Records) -> Group {
     table().sharing(records)
 }
 
-const LIST: &str =
-    "As the workers have met them: a provider that no job has asked for is not there. It is a few seconds old.";
+const LIST: &str = "As the workers have met and checked them, a few seconds ago. A provider is there once a job has asked for it, or it was checked.";
 
 pub(crate) fn table() -> Group {
     let operations = vec![
@@ -54,6 +53,12 @@ fn provider(provider: Provider) -> ProviderInfo {
         latency_ms: provider.latency_ms,
         last_code: provider.last_code,
         credits: provider.credits.map(from_thousandths),
+        check: provider.check.map(|check| ProviderCheck {
+            checked_at: check.at,
+            status: check.status,
+            message: check.message,
+            latency_ms: check.latency_ms,
+        }),
     }
 }
 
@@ -61,7 +66,8 @@ fn spending(Spending { tenant, account, amount }: Spending) -> SpendingInfo {
     SpendingInfo { tenant, account, amount: from_thousandths(amount) }
 }
 
+/// Credits, of which thousandths are counted.
 #[expect(clippy::cast_precision_loss, reason = "nobody has so many credits")]
-fn from_thousandths(number: i64) -> f64 {
+pub(crate) fn from_thousandths(number: i64) -> f64 {
     number as f64 / 1_000.0
 }

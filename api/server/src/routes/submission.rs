@@ -256,6 +256,8 @@ pub(super) fn check_audience(kind: &Kind, caller: &Caller) -> Result<(), Problem
     let name = kind.name();
     let (code, message) = match kind.audience() {
         Audience::Everyone => return Ok(()),
+        Audience::Staff if !caller.own_only() => return Ok(()),
+        Audience::Staff => (Code::KindStaffOnly, format!("{name} is for callers who see the jobs of others")),
         Audience::Operators if caller.is_operator() => return Ok(()),
         Audience::Operators => {
             (Code::KindOperatorsOnly, format!("{name} is for callers with queues:admin who see the jobs of all"))

@@ -95,7 +95,8 @@ fn is_told<'a>(webhook: &Webhook, job: &'a Job) -> Option<Option<&'a str>> {
 
 /// Whether it is the work of the platform itself: mails, messages and chores, which come every minute, are nobody's news.
 fn is_of_platform(job: &Job) -> bool {
-    catalogue().get(job.kind.as_str()).is_some_and(|kind| kind.audience != Audience::Everyone)
+    let audience = catalogue().get(job.kind.as_str()).map(|kind| kind.audience);
+    matches!(audience, Some(Audience::Operators | Audience::Platform))
 }
 
 /// The webhook that a message goes to.

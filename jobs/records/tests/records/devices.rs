@@ -9,6 +9,7 @@ in_every_database!(
     a_token_moves_to_whoever_shows_it,
     devices_are_read_page_by_page,
     a_device_that_was_registered_anew_is_not_removed,
+    an_owner_keeps_the_devices_that_were_seen_last,
     devices_that_were_not_seen_are_deleted_in_steps,
     it_is_known_how_far_a_broadcast_is,
 );
@@ -130,4 +131,23 @@ async fn it_is_known_how_far_a_broadcast_is(place: Place) {
     assert_eq!(records.broadcast(&job).await.unwrap(), Some(broadcast));
     assert_eq!(records.prune_broadcasts(time(2)).await.unwrap(), 0);
     assert_eq!(records.prune_broadcasts(time(3)).await.unwrap(), 1);
+}
+
+async fn an_owner_keeps_the_devices_that_were_seen_last(place: Place) {
+    let records = place.open().await;
+    let register = async |token: &str, owner: &str, second| {
+        records.register_device(&device(Some("acme"), token, owner, second), 2).await.unwrap()
+    };
+    let first = register("first", "anna", 1).await;
+    assert_eq!((first.owner_before, first.dropped), (None, vec![]));
+    let second = register("second", "anna", 2).await;
+    // Another's, and the first again: it was seen last.
+    register("other", "ben", 3).await;
+    let again = register("first", "anna", 4).await;
+    assert_eq!((&again.device.id, again.owner_before.as_deref()), (&first.device.id, Some("anna")));
+    let third = register("third", "anna", 5).await;
+    assert_eq!(third.dropped, [second.device.id]);
+    let moved = register("other", "anna", 6).await;
+    assert_eq!((moved.owner_before.as_deref(), moved.dropped), (Some("ben"), vec![first.device.id]));
+    assert_eq!(records.count_devices(&of(Some("acme"))).await.unwrap(), 2);
 }

@@ -1,7 +1,7 @@
 //! Text messages, what they cost, and how their providers were.
 
-use fourmi_model::SmsState;
-use fourmi_records::{Met, NewSms, SmsBegin, Spending};
+use fourmi_model::{HealthStatus, SmsState};
+use fourmi_records::{Met, NewSms, ProviderCheck, SmsBegin, Spending};
 use jiff::Timestamp;
 
 use crate::place::{Place, in_every_database, time};
@@ -11,6 +11,7 @@ in_every_database!(
     what_a_tenant_spends_in_a_month_is_limited,
     what_is_known_of_old_messages_is_forgotten,
     what_workers_have_met_of_a_provider_adds_up,
+    a_provider_is_checked_by_one_of_many_and_keeps_what_was_found,
 );
 
 fn new(run: u64, limit: Option<u64>) -> NewSms {
@@ -100,4 +101,29 @@ async fn what_workers_have_met_of_a_provider_adds_up(place: Place) {
     let spent = Spending { tenant: sent.tenant, account: "sms".to_owned(), amount: 1_500 };
     assert_eq!(records.spending("2026-11").await.unwrap(), [spent]);
     assert_eq!(records.spending("2026-12").await.unwrap(), []);
+}
+
+async fn a_provider_is_checked_by_one_of_many_and_keeps_what_was_found(place: Place) {
+    let records = place.open().await;
+    let begin = async |before, now| records.begin_provider_check("sms", time(before), time(now)).await.unwrap();
+    assert!(begin(0, 100).await);
+    assert!(!begin(99, 101).await, "another has just begun");
+    assert!(begin(100, 160).await);
+    let provider = records.providers().await.unwrap().remove(0);
+    assert_eq!((provider.answers, provider.check_begun_at, provider.check), (0, Some(time(160)), None));
+
+    let check = ProviderCheck {
+        at: time(161),
+        status: HealthStatus::Degraded,
+        message: Some("few credits are left".to_owned()),
+        latency_ms: 40,
+    };
+    records.note_provider_check("sms", &check, Some(3_000)).await.unwrap();
+    records.note_provider("sms", &Met { answers: 1, ..Met::default() }, time(162)).await.unwrap();
+    let provider = records.providers().await.unwrap().remove(0);
+    assert_eq!((provider.check, provider.credits, provider.answers), (Some(check), Some(3_000), 1));
+    let well = ProviderCheck { at: time(221), status: HealthStatus::Ok, message: None, latency_ms: 7 };
+    records.note_provider_check("sms", &well, None).await.unwrap();
+    let provider = records.providers().await.unwrap().remove(0);
+    assert_eq!((provider.check, provider.credits), (Some(well), Some(3_000)));
 }

@@ -23,7 +23,7 @@ pub(super) struct Means {
     /// How many rows each cluster has; 0 in an empty slot.
     sizes: Vec<f64>,
     /// For each [`LANES`] slots, column by column. Infinite in an empty slot.
-    means: Vec<[f64; LANES]>,
+    means: Vec<f64>,
 }
 
 /// Bytes that they take.
@@ -43,7 +43,7 @@ impl Means {
             live: slots,
             rows: (0..slots as u32).collect(),
             sizes: vec![0.0; slots.next_multiple_of(LANES)],
-            means: vec![[f64::INFINITY; LANES]; slots.div_ceil(LANES) * columns],
+            means: vec![f64::INFINITY; slots.next_multiple_of(LANES) * columns],
         };
         clusters.sizes[..slots].fill(1.0);
         for slot in 0..slots {
@@ -55,11 +55,16 @@ impl Means {
     }
 
     fn mean(&self, slot: usize, column: usize) -> f64 {
-        self.means[slot / LANES * self.columns + column][slot % LANES]
+        self.means[self.at(slot, column)]
+    }
+
+    fn at(&self, slot: usize, column: usize) -> usize {
+        (slot / LANES * self.columns + column) * LANES + slot % LANES
     }
 
     fn mean_mut(&mut self, slot: usize, column: usize) -> &mut f64 {
-        &mut self.means[slot / LANES * self.columns + column][slot % LANES]
+        let at = self.at(slot, column);
+        &mut self.means[at]
     }
 }
 
@@ -88,13 +93,14 @@ impl Clusters for Means {
         let from: Vec<f64> = (0..self.columns).map(|column| self.mean(slot, column)).collect();
         let size = self.sizes[slot];
         let groups = (PART / (LANES * self.columns)).max(1);
-        let search = |(part, (means, sizes)): (usize, (&[[f64; LANES]], &[f64]))| {
+        let search = |(part, (means, sizes)): (usize, (&[f64], &[f64]))| {
             let first = part * groups * LANES;
             let skip = slot.checked_sub(first).filter(|&skip| skip < sizes.len());
             let (at, distance) = Arch::new().dispatch(Nearest { from: &from, size, means, sizes, skip });
             (distance, first + at)
         };
-        let parts = self.means.par_chunks(groups * self.columns).zip(self.sizes.par_chunks(groups * LANES)).enumerate();
+        let parts =
+            self.means.par_chunks(groups * LANES * self.columns).zip(self.sizes.par_chunks(groups * LANES)).enumerate();
         let least = |a: (f64, usize), b: (f64, usize)| if b < a { b } else { a };
         let (distance, at) = if self.sizes.len() <= groups * LANES {
             search((0, (&self.means, &self.sizes)))
@@ -138,7 +144,7 @@ impl Clusters for Means {
         self.slots = to;
         self.sizes.truncate(to.next_multiple_of(LANES));
         self.sizes[to..].fill(0.0);
-        self.means.truncate(to.div_ceil(LANES) * self.columns);
+        self.means.truncate(self.sizes.len() * self.columns);
         for slot in to..self.sizes.len() {
             for column in 0..self.columns {
                 *self.mean_mut(slot, column) = f64::INFINITY;
@@ -147,7 +153,6 @@ impl Clusters for Means {
     }
 }
 
-#[inline(always)]
 fn weight(a: f64, b: f64) -> f64 {
     2.0 * a * b / (a + b)
 }
@@ -156,7 +161,7 @@ fn weight(a: f64, b: f64) -> f64 {
 struct Nearest<'a> {
     from: &'a [f64],
     size: f64,
-    means: &'a [[f64; LANES]],
+    means: &'a [f64],
     sizes: &'a [f64],
     /// The cluster itself.
     skip: Option<usize>,
@@ -165,40 +170,50 @@ struct Nearest<'a> {
 impl WithSimd for Nearest<'_> {
     type Output = (usize, f64);
 
-    // Plain loops of a fixed length, which the compiler turns into vectors of the architecture that was chosen.
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> (usize, f64) {
+    fn with_simd<S: Simd>(self, simd: S) -> (usize, f64) {
+        // No fused operations: the distance of two clusters has the same bits from either, and as [`Clusters::distance`].
+        let size = simd.splat_f64s(self.size);
+        let twice = simd.splat_f64s(2.0 * self.size);
+        let infinity = simd.splat_f64s(f64::INFINITY);
+        let skip = simd.splat_f64s(self.skip.map_or(-1.0, |skip| skip as f64));
         let mut least = [f64::INFINITY; LANES];
         let mut found = [0.0; LANES];
-        let groups = self.means.chunks_exact(self.from.len()).zip(self.sizes.as_chunks::<LANES>().0);
-        for (group, (means, sizes)) in groups.enumerate() {
-            let mut sums = [0.0; LANES];
-            for (from, means) in self.from.iter().zip(means) {
-                for lane in 0..LANES {
-                    let difference = means[lane] - from;
-                    sums[lane] += difference * difference;
+        let mut slots: [f64; LANES] = std::array::from_fn(|lane| lane as f64);
+        let step = simd.splat_f64s(LANES as f64);
+        let (least_of, _) = S::as_mut_simd_f64s(&mut least);
+        let (found_of, _) = S::as_mut_simd_f64s(&mut found);
+        let (slots_of, _) = S::as_mut_simd_f64s(&mut slots);
+        let vectors = LANES / S::F64_LANES;
+        let (means, sizes) = (S::as_simd_f64s(self.means).0, S::as_simd_f64s(self.sizes).0);
+        let groups = means.chunks_exact(self.from.len() * vectors).zip(sizes.chunks_exact(vectors));
+        for (means, sizes) in groups {
+            // Four vectors at once: enough sums to hide how long each takes, few enough to stay in registers.
+            for first in (0..vectors).step_by(4) {
+                let mut sums = [simd.splat_f64s(0.0); 4];
+                for (from, means) in self.from.iter().zip(means.chunks_exact(vectors)) {
+                    let from = simd.splat_f64s(*from);
+                    let means = &means[first..first + 4];
+                    for (sum, mean) in sums.iter_mut().zip(means) {
+                        let difference = simd.sub_f64s(*mean, from);
+                        *sum = simd.add_f64s(*sum, simd.mul_f64s(difference, difference));
+                    }
+                }
+                for (lane, sum) in (first..).zip(sums) {
+                    // An empty slot is infinitely far, and that times no weight is no number, which is not less either.
+                    let (other, slot) = (sizes[lane], slots_of[lane]);
+                    let weight = simd.div_f64s(simd.mul_f64s(twice, other), simd.add_f64s(size, other));
+                    let distance = simd.mul_f64s(sum, weight);
+                    let distance = simd.select_f64s(simd.equal_f64s(slot, skip), infinity, distance);
+                    let is_less = simd.less_than_f64s(distance, least_of[lane]);
+                    least_of[lane] = simd.select_f64s(is_less, distance, least_of[lane]);
+                    found_of[lane] = simd.select_f64s(is_less, slot, found_of[lane]);
+                    slots_of[lane] = simd.add_f64s(slot, step);
                 }
             }
-            for lane in 0..LANES {
-                // An empty slot is infinitely far, and infinitely times no weight is no number, which is not less either.
-                sums[lane] *= weight(self.size, sizes[lane]);
-            }
-            if let Some(skip) = self.skip.filter(|skip| skip / LANES == group) {
-                sums[skip % LANES] = f64::INFINITY;
-            }
-            for lane in 0..LANES {
-                let is_less = sums[lane] < least[lane];
-                least[lane] = if is_less { sums[lane] } else { least[lane] };
-                found[lane] = if is_less { group as f64 } else { found[lane] };
-            }
         }
-        let slot = |lane: usize| found[lane] as usize * LANES + lane;
-        let best = (1..LANES).fold(
-            0,
-            |best, lane| {
-                if (least[lane], slot(lane)) < (least[best], slot(best)) { lane } else { best }
-            },
-        );
-        (slot(best), least[best])
+        let best = (1..LANES)
+            .fold(0, |best, lane| if (least[lane], found[lane]) < (least[best], found[best]) { lane } else { best });
+        (found[best] as usize, least[best])
     }
 }

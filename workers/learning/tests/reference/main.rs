@@ -1,7 +1,11 @@
 //! What scikit-learn, hdbscan, openTSNE and umap-learn give, and what we do. `make.py` makes the tables and the values.
 
+mod agglomerative;
 mod data;
+mod dbscan;
+mod hdbscan;
 mod isolation_forest;
 mod kmeans;
 mod metrics;
 mod pca;
+mod tsne;

@@ -24,8 +24,8 @@ use lettre::{
 };
 use tokio::sync::{Mutex, Semaphore};
 
-pub(crate) use self::notice::run as run_notice;
-use self::smtp::{Handed, Reply, Server, SmtpAccount, Trouble};
+use self::smtp::{Handed, Reply, Server, Trouble};
+pub(crate) use self::{notice::run as run_notice, smtp::SmtpAccount};
 use crate::{
     account::account,
     office::{Desk, Office, records_unavailable},
@@ -64,7 +64,14 @@ impl Servers {
     /// # Errors
     /// The job is parked as `not_configured` if there is none, or it is malformed.
     async fn of(&self, context: &Context, name: &str) -> Result<Arc<Server>, Failure> {
-        let account: SmtpAccount = account(context, name).await?;
+        self.with(name, account(context, name).await?).await
+    }
+
+    /// The server of an account that is written so.
+    ///
+    /// # Errors
+    /// `not_configured` if it cannot be used.
+    pub(crate) async fn with(&self, name: &str, account: SmtpAccount) -> Result<Arc<Server>, Failure> {
         let mut servers = self.by_account.lock().await;
         if let Some(server) = servers.get(name).filter(|server| server.is_of(&account)) {
             return Ok(server.clone());

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourmi_model::{Failure, ParkReason};
+use fourmi_model::{Failure, HealthStatus, ParkReason};
 use lettre::{
     Address,
     message::Mailbox,
@@ -17,7 +17,7 @@ use lettre::{
         Error,
         authentication::{Credentials, Mechanism},
         client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters},
-        commands::{Data, Mail, Rcpt},
+        commands::{Data, Mail, Noop, Rcpt},
         extension::ClientId,
     },
 };
@@ -28,7 +28,7 @@ use tokio::{
 };
 use url::Url;
 
-use crate::account::Account;
+use crate::{account::Account, check::Finding};
 
 /// How long a connection may take, with its greeting and TLS.
 const CONNECTING: Duration = Duration::from_secs(20);
@@ -39,6 +39,9 @@ const ANSWERING: Duration = Duration::from_secs(30);
 /// How long the answer may take that says that a mail was taken: servers look into mails before they do. A server that takes
 /// longer may have taken it, and gets it a second time.
 const TAKING: Duration = Duration::from_secs(120);
+
+/// How long a check may take.
+const CHECKING: Duration = Duration::from_secs(30);
 
 /// How long a connection is kept that nobody uses: servers close theirs after a minute and more.
 const IDLE: Duration = Duration::from_secs(30);
@@ -209,6 +212,24 @@ impl Server {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((connection, Instant::now()));
         }
         handed
+    }
+
+    /// Whether it lets the account in, and answers.
+    pub(crate) async fn check(&self) -> Finding {
+        match timeout(CHECKING, self.noop()).await {
+            Ok(Ok(())) => Finding::well(),
+            Ok(Err(Trouble::Account(why))) => Finding::bad(HealthStatus::NotConfigured, why),
+            Ok(Err(Trouble::Refused(reply))) => Finding::bad(HealthStatus::Degraded, reply.to_string()),
+            Ok(Err(Trouble::Unreachable(why) | Trouble::Unanswered(why))) => Finding::bad(HealthStatus::Down, why),
+            Err(_) => Finding::bad(HealthStatus::Down, format!("no answer within {} s", CHECKING.as_secs())),
+        }
+    }
+
+    async fn noop(&self) -> Result<(), Trouble> {
+        let (mut connection, _place) = self.connection().await?;
+        command(&mut connection, Noop).await?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((connection, Instant::now()));
+        Ok(())
     }
 
     async fn say(

@@ -10,7 +10,7 @@ use crate::account::Account;
 
 /// What the operator keeps of an account with a provider of text messages (`docs/kinds/sms.send.md`).
 #[derive(Deserialize)]
-pub(super) struct SmsAccount {
+pub(crate) struct SmsAccount {
     /// Who sends.
     #[serde(flatten)]
     pub(super) provider: ProviderAccount,

@@ -85,6 +85,11 @@ impl Provider for HttpProvider<'_> {
         Ok(tagged.next().map(|sent| Found { id: sent.id, credits: sent.credits, credits_left: None }))
     }
 
+    /// It is asked for a tag that no message has.
+    async fn credits_left(&self) -> Result<Option<f64>, Trouble> {
+        self.find("fourmi-check").await.map(|_| None)
+    }
+
     async fn delivery(&self, id: &str, tag: &str) -> Result<Delivery, Trouble> {
         let sent = self.tagged(tag).await?.into_iter().find(|sent| sent.id == id);
         Ok(match sent {

@@ -80,6 +80,14 @@ struct Outgoing {
     credits: Option<f64>,
 }
 
+/// `sms.Account`, what matters of it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Service {
+    #[serde(default)]
+    credits_left: Option<f64>,
+}
+
 /// An answer that is an error.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -136,6 +144,11 @@ impl Provider for Ovh<'_> {
             }
         }
         Ok(None)
+    }
+
+    async fn credits_left(&self) -> Result<Option<f64>, Trouble> {
+        let service: Service = self.get(&format!("/sms/{}", self.account.service)).await?;
+        Ok(service.credits_left)
     }
 
     async fn delivery(&self, id: &str, _: &str) -> Result<Delivery, Trouble> {

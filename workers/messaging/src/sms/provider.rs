@@ -16,6 +16,9 @@ pub(super) trait Provider {
     /// The message that was sent with a tag, if the provider has one.
     fn find(&self, tag: &str) -> impl Future<Output = Result<Option<Found>, Trouble>> + Send;
 
+    /// The credits that are left, if the provider counts any. Nothing is sent by it, and nothing paid.
+    fn credits_left(&self) -> impl Future<Output = Result<Option<f64>, Trouble>> + Send;
+
     /// What became of a message that the provider has.
     fn delivery(&self, id: &str, tag: &str) -> impl Future<Output = Result<Delivery, Trouble>> + Send;
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fourmi_kinds::{SMS_ATTEMPTS, SmsPurpose, SmsReceipt, SmsSend, SmsSent, SmsSize};
+use fourmi_kinds::{SmsPurpose, SmsReceipt, SmsSend, SmsSent, SmsSize};
 use fourmi_model::{ErrorClass, Failure, LogLevel, NextStep, ParkReason, Progress, SmsState};
 use fourmi_records::{NewSms, SmsBegin, SmsIntent};
 use fourmi_runtime::Context;
@@ -118,7 +118,7 @@ impl<P: Provider + Sync> Sending<'_, P> {
                 self.desk.records.settle_sms(&intent, state, None, 0).await.map_err(records_unavailable)?;
                 Err(failure.in_stage("send"))
             }
-            Err(Trouble::Unknown(failure)) => Err(self.later(Duration::ZERO, &failure)),
+            Err(Trouble::Unknown(failure)) => Err(self.in_doubt(&intent, self.later(Duration::ZERO, &failure))),
         }
     }
 
@@ -134,7 +134,7 @@ impl<P: Provider + Sync> Sending<'_, P> {
             // The provider would say no more of another message than of this.
             Err(trouble) => match trouble.failure() {
                 failure if failure.next == NextStep::GiveUp => Err(self.not_found(&intent).because(failure)),
-                failure => Err(failure.in_stage("lookup")),
+                failure => Err(self.in_doubt(&intent, failure.in_stage("lookup"))),
             },
         }
     }
@@ -156,14 +156,29 @@ impl<P: Provider + Sync> Sending<'_, P> {
     /// The provider does not know the message: it may still come to know it, or a person has to find out.
     fn not_found(&self, intent: &SmsIntent) -> Failure {
         let elapsed = Duration::try_from(Timestamp::now().duration_since(intent.changed_at)).unwrap_or_default();
-        if elapsed < self.account.lookup_window() && self.context.attempt() < SMS_ATTEMPTS {
+        if elapsed < self.account.lookup_window() {
             let failure = Failure::retry("unconfirmed", "the provider does not know the message (yet)");
-            return self.later(elapsed, &failure);
+            return self.in_doubt(intent, self.later(elapsed, &failure));
         }
+        self.uncertain(intent, "did not answer, and does not know its tag")
+    }
+
+    /// A failure while nobody knows whether the message was sent. The job must not end by it, as if it was not.
+    fn in_doubt(&self, intent: &SmsIntent, failure: Failure) -> Failure {
+        match failure.next {
+            NextStep::Retry { .. } if self.context.is_last_attempt() => {
+                self.uncertain(intent, "cannot be asked any more for its tag").because(failure)
+            }
+            _ => failure,
+        }
+    }
+
+    /// A person has to find out whether the message was sent.
+    fn uncertain(&self, intent: &SmsIntent, why: &str) -> Failure {
         let id = self.context.job_id();
         let message = format!(
-            "nobody knows whether the message was sent: the provider did not answer, and does not know its tag {}. Look into \
-             its own list, and say `fourmi sms decide {id} --sent` or `--not-sent`",
+            "nobody knows whether the message was sent: the provider {why} {}. Look into its own list, and say `fourmi sms \
+             decide {id} --sent` or `--not-sent`",
             intent.tag
         );
         Failure::park(ParkReason::Uncertain, message).in_stage("lookup")

@@ -82,7 +82,7 @@ pub fn group(jobs: Arc<Jobs>) -> Group {
 pub(crate) fn table() -> Group {
     let write = &[Scope::SchedulesWrite];
     let body = &[Code::BadRequest, Code::InvalidJson, Code::PayloadTooLarge, Code::InvalidRequest];
-    let of_kind = &[Code::UnknownKind, Code::KindInternal, Code::KindOperatorsOnly];
+    let of_kind = &[Code::UnknownKind, Code::KindInternal, Code::KindStaffOnly, Code::KindOperatorsOnly];
     let job = &[Code::InvalidPayload, Code::MissingFile, Code::ForeignTenant];
     let operations = vec![
         Operation::new("create_schedule", Method::POST, "/api/v1/schedules", create_schedule)
@@ -137,7 +137,8 @@ pub(crate) fn table() -> Group {
         identified("run_schedule", Method::POST, "/api/v1/schedules/{id}/run", run_schedule)
             .says("Makes its job now", "Whatever is due, also while it is paused. The tick of its payload is this moment.")
             .answers(StatusCode::ACCEPTED, JSON, schema::<Ran>, "The job is accepted.")
-            .fails(&[Code::KindOperatorsOnly, Code::InvalidRequest, Code::QueueFull, Code::RedisFull])
+            .fails(&[Code::KindStaffOnly, Code::KindOperatorsOnly, Code::InvalidRequest])
+            .fails(&[Code::QueueFull, Code::RedisFull])
             .fails(&[Code::RedisUnavailable, Code::DiskFull]),
         identified("list_ticks", Method::GET, "/api/v1/schedules/{id}/ticks", list_ticks)
             .says("Lists the next ticks of a schedule", "")
