@@ -19,19 +19,16 @@ const PART: usize = 4_096;
 /// The widest matrix whose eigenvectors are all computed: cubic in time, and not to be stopped.
 const DENSE: usize = 320;
 
-/// Passes over a matrix that is too large for that, at most.
-const PASSES: usize = 30;
+/// How often the search in a larger one starts anew, at most.
+const PASSES: usize = 60;
 
-/// Directions that are followed beyond those asked for, so that these settle sooner.
-const OVERSAMPLED: usize = 16;
-
-/// A pass that changes no variance by more than this share of the largest is the last.
-const SETTLED: f64 = 1e-12;
+/// Directions are found if the covariance moves them off their lines by no more than this share of the largest variance.
+const SETTLED: f64 = 1e-10;
 
 /// Directions with a smaller share of the largest variance than this are noise of the computation.
 const NOISE: f64 = 1e-14;
 
-/// Numbers by which the random start of wide matrices is drawn: PCA has no seed, it is the same for all.
+/// The seed of the search's start: PCA has none of its own.
 const START: u64 = 0x5043_4100;
 
 /// Where the rows vary most.
@@ -54,8 +51,8 @@ pub struct Pca {
 /// scores, directions and variances are 0.
 ///
 /// The covariance of columns, or of rows if they are fewer, is summed up in blocks, without a centred copy of the matrix, and
-/// its eigenvectors are computed. If both are many, only the largest are found, by subspace iteration from a random start
-/// (Halko, Martinsson and Tropp 2011, algorithms 4.4 and 5.3), until they settle.
+/// its eigenvectors are computed. If both are many, only the largest are looked for, from a random start that is always the
+/// same, until they settle.
 ///
 /// # Errors
 /// [`LearningError::NoVariance`] if all rows are the same, or there is only one; [`LearningError::Cancelled`].
@@ -69,7 +66,7 @@ pub fn fit(data: &Matrix, components: usize, watch: Watch<'_>) -> Result<Pca, Le
     } else if rows <= DENSE {
         centred.by_rows(wanted, on)?
     } else {
-        centred.by_subspace(wanted, on)?
+        centred.by_krylov(wanted, on)?
     };
     centred.finish(found, components, watch.part(0.9, 1.0))
 }
@@ -83,8 +80,8 @@ pub fn memory(rows: usize, columns: usize, components: usize) -> u64 {
         let parts = if columns <= BLOCK { rows.div_ceil(PART) } else { 1 };
         4 * side * side + parts * columns.min(BLOCK).pow(2) + wanted * columns
     } else {
-        let followed = wanted + OVERSAMPLED;
-        (rows + 4 * columns) * followed + 4 * followed * followed
+        let (block, basis) = (wanted.clamp(8, 32), 2 * wanted + 6 * wanted.clamp(8, 32));
+        rows * block + 5 * columns * basis + 4 * basis * basis
     };
     (8 * (result + work + 8 * columns) + (1 << 18)) as u64
 }
@@ -259,28 +256,45 @@ impl<'a> Centred<'a> {
         Ok(Directions { components, squares })
     }
 
-    /// By following some directions through the covariance until they settle.
-    fn by_subspace(&self, wanted: usize, watch: Watch<'_>) -> Result<Directions, LearningError> {
-        let columns = self.data.columns();
-        let followed = (wanted + OVERSAMPLED).min(columns).min(self.data.rows());
+    /// By block Lanczos with thick restarts (Wu and Simon 2000): directions, the covariance times them, the covariance times
+    /// that, and so on; the best directions among these, and anew from them, until the covariance only stretches them.
+    fn by_krylov(&self, wanted: usize, watch: Watch<'_>) -> Result<Directions, LearningError> {
+        let block = wanted.clamp(8, 32);
+        let (kept, most) = (wanted + block, 2 * wanted + 5 * block);
+        let mut next = Matrix::zeros(block, self.data.columns());
         let mut random = stream(START, 0);
-        let mut basis = Matrix::zeros(followed, columns);
-        basis.values_mut().iter_mut().for_each(|value| *value = random.random::<f64>() - 0.5);
-        orthonormalise(&mut basis, watch)?;
-        let mut before = vec![0.0; wanted];
-        for pass in 1.. {
-            watch.step(pass - 1, PASSES)?;
-            let applied = self.covariance_times(&basis, watch)?;
-            let inner = DMatrix::from_fn(followed, followed, |a, b| dot(basis.row(a), applied.row(b)));
-            let (squares, vectors) = eigen(inner, followed)?;
-            let change = before.iter().zip(&squares).map(|(before, now)| (before - now).abs()).fold(0.0, f64::max);
-            if change <= SETTLED * squares[0] || pass == PASSES {
-                let components = combine(&basis, &vectors, wanted, watch)?;
-                return Ok(Directions { components, squares: squares[..wanted].to_vec() });
+        next.values_mut().iter_mut().for_each(|value| *value = random.random::<f64>() - 0.5);
+        let mut basis = Matrix::zeros(0, self.data.columns());
+        let mut applied = basis.clone();
+        for pass in 0.. {
+            watch.step(pass, PASSES)?;
+            while basis.rows() < most {
+                let new = perpendicular(&basis, next, watch)?;
+                if new.rows() == 0 {
+                    break;
+                }
+                next = self.covariance_times(&new, watch)?;
+                (basis, applied) = (stacked(&basis, &new), stacked(&applied, &next));
             }
-            before.copy_from_slice(&squares[..wanted]);
-            basis = combine(&applied, &vectors, followed, watch)?;
-            orthonormalise(&mut basis, watch)?;
+            let inner = DMatrix::from_fn(basis.rows(), basis.rows(), |a, b| dot(basis.row(a), applied.row(b)));
+            let count = kept.min(basis.rows());
+            let (mut squares, vectors) = eigen(inner, count)?;
+            basis = combine(&basis, &vectors, count, watch)?;
+            applied = combine(&applied, &vectors, count, watch)?;
+            next = applied.clone();
+            let mut left = Vec::new();
+            for (direction, square) in squares.iter().enumerate() {
+                add_scaled(next.row_mut(direction), basis.row(direction), -square);
+                left.push(dot(next.row(direction), next.row(direction)).sqrt());
+            }
+            let wanted = wanted.min(count);
+            if left[..wanted].iter().all(|left| *left <= SETTLED * squares[0]) || pass + 1 == PASSES {
+                squares.truncate(wanted);
+                let mut components = Matrix::zeros(wanted, self.data.columns());
+                components.values_mut().copy_from_slice(&basis.values()[..wanted * self.data.columns()]);
+                return Ok(Directions { components, squares });
+            }
+            next = most_left(&next, &left, block);
         }
         Err(LearningError::NoVariance)
     }
@@ -392,27 +406,49 @@ fn combine(rows: &Matrix, by: &DMatrix<f64>, count: usize, watch: Watch<'_>) -> 
     Ok(combined)
 }
 
-/// Makes rows perpendicular to each other and of length 1 (Gram and Schmidt, twice: Giraud et al. 2005). A row that depends
-/// on those before it becomes zeros.
-fn orthonormalise(rows: &mut Matrix, watch: Watch<'_>) -> Result<(), LearningError> {
+/// Makes rows perpendicular to those of a basis and to each other, and of length 1 (Gram and Schmidt, twice: Giraud et al.
+/// 2005). A row that depends on the others is left out.
+fn perpendicular(basis: &Matrix, mut rows: Matrix, watch: Watch<'_>) -> Result<Matrix, LearningError> {
     let columns = rows.columns();
+    let mut kept = 0;
     for row in 0..rows.rows() {
         watch.check()?;
-        let (before, after) = rows.values_mut().split_at_mut(row * columns);
+        rows.values_mut().copy_within(row * columns..(row + 1) * columns, kept * columns);
+        let (before, after) = rows.values_mut().split_at_mut(kept * columns);
         let after = &mut after[..columns];
-        normalise(after);
+        let mut is_free = true;
         for _ in 0..2 {
-            let along: Vec<f64> = before.par_chunks(columns).map(|before| dot(before, after)).collect();
-            for (before, along) in before.chunks_exact(columns).zip(along) {
-                add_scaled(after, before, -along);
-            }
-        }
-        if dot(after, after) <= f64::EPSILON.powi(2) {
-            after.fill(0.0);
+            normalise(after);
+            let others = basis.values().chunks_exact(columns).chain(before.chunks_exact(columns));
+            others.for_each(|other| add_scaled(after, other, -dot(other, after)));
+            is_free &= dot(after, after) > f64::EPSILON;
         }
         normalise(after);
+        kept += usize::from(is_free);
     }
-    Ok(())
+    let mut free = Matrix::zeros(kept, columns);
+    free.values_mut().copy_from_slice(&rows.values()[..kept * columns]);
+    Ok(free)
+}
+
+/// Rows below each other.
+fn stacked(above: &Matrix, below: &Matrix) -> Matrix {
+    let mut all = Matrix::zeros(above.rows() + below.rows(), above.columns());
+    let (first, second) = all.values_mut().split_at_mut(above.values().len());
+    first.copy_from_slice(above.values());
+    second.copy_from_slice(below.values());
+    all
+}
+
+/// The rows with the largest measures, in their order.
+fn most_left(rows: &Matrix, measures: &[f64], count: usize) -> Matrix {
+    let mut order: Vec<usize> = (0..rows.rows()).collect();
+    order.sort_by(|a, b| measures[*b].total_cmp(&measures[*a]));
+    order.truncate(count);
+    order.sort_unstable();
+    let mut most = Matrix::zeros(order.len(), rows.columns());
+    order.iter().enumerate().for_each(|(to, from)| most.row_mut(to).copy_from_slice(rows.row(*from)));
+    most
 }
 
 fn normalise(row: &mut [f64]) {
@@ -506,11 +542,25 @@ mod tests {
     }
 
     #[test]
+    fn fewer_directions_than_asked_for_end_the_search() {
+        // Three directions in a table that is large both ways.
+        let (mut data, mut random) = (Matrix::zeros(330, 330), stream(9, 9));
+        for row in 0..330 {
+            let along: [f64; 3] = std::array::from_fn(|_| random.random());
+            data.row_mut(row).iter_mut().enumerate().for_each(|(at, value)| *value = along[at % 3] * (at as f64).sin());
+        }
+        let pca = fit(&data, 8, Watch::nobody()).unwrap();
+        assert_principal(&data, &pca, 3);
+        assert!((pca.explained_variance_ratio.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        assert!(pca.explained_variance_ratio[3..].iter().all(|share| *share < 1e-12));
+    }
+
+    #[test]
     fn the_ways_agree() {
         let data = table(400, 330);
         let centred = Centred::of(&data, Watch::nobody()).unwrap();
         let [a, b] =
-            [centred.by_columns(3, Watch::nobody()), centred.by_subspace(3, Watch::nobody())].map(Result::unwrap);
+            [centred.by_columns(3, Watch::nobody()), centred.by_krylov(3, Watch::nobody())].map(Result::unwrap);
         for component in 0..3 {
             assert!((a.squares[component] / b.squares[component] - 1.0).abs() < 1e-9);
             assert!((dot(a.components.row(component), b.components.row(component)).abs() - 1.0).abs() < 1e-9);
