@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufWriter, Write},
+    io::{BufReader, BufWriter, Read, Write},
     path::Path,
 };
 
@@ -99,8 +99,6 @@ pub(super) fn save(path: &Path, columns: usize, values: &[f64]) {
 
 /// Reads rows of numbers, as [`save`] or NumPy wrote them. It keeps no copy of the file, for the peak of memory is measured.
 pub(super) fn load(path: &Path) -> Matrix {
-    use std::io::{BufReader, Read};
-
     let mut file = BufReader::new(File::open(path).unwrap());
     let mut start = [0; 10];
     file.read_exact(&mut start).unwrap();
