@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufWriter, Write},
+    io::{BufReader, BufWriter, Read, Write},
     path::Path,
 };
 
@@ -17,7 +17,7 @@ const OUTLIERS: usize = 50;
 /// cube in which the outliers are.
 const CENTRES: f64 = 6.0;
 const SPREAD: f64 = 2.0;
-const FAR: f64 = 14.0;
+const FAR: f64 = 8.0;
 
 /// What all NumPy files begin with, as version 1.0, and the multiple of bytes at which values begin.
 const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
@@ -99,8 +99,6 @@ pub(super) fn save(path: &Path, columns: usize, values: &[f64]) {
 
 /// Reads rows of numbers, as [`save`] or NumPy wrote them. It keeps no copy of the file, for the peak of memory is measured.
 pub(super) fn load(path: &Path) -> Matrix {
-    use std::io::{BufReader, Read};
-
     let mut file = BufReader::new(File::open(path).unwrap());
     let mut start = [0; 10];
     file.read_exact(&mut start).unwrap();
