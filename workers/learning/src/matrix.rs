@@ -22,7 +22,7 @@ impl Matrix {
     /// If the values are no whole number of rows, or a row has no columns: a mistake of the programmer.
     pub fn new(columns: usize, values: Vec<f64>) -> Result<Self, LearningError> {
         assert!(columns > 0 && values.len().is_multiple_of(columns), "{} values in {columns} columns", values.len());
-        match values.iter().position(|value| !(value.abs() <= LARGEST)) {
+        match values.iter().position(|value| value.is_nan() || value.abs() > LARGEST) {
             Some(at) => Err(LearningError::NotFinite { row: at / columns, column: at % columns }),
             None => Ok(Self { columns, values }),
         }

@@ -11,7 +11,7 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TableFormat {
-    /// Values separated by commas or semicolons, by RFC 4180; the first line names the columns.
+    /// Values separated by commas, semicolons or bars, by RFC 4180; the first line names the columns.
     Csv,
     /// Values separated by tabs; the first line names the columns.
     Tsv,

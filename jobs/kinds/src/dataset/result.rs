@@ -55,7 +55,8 @@ pub struct ColumnUse {
     pub column_type: ColumnType,
     /// How many columns of numbers were made of it; none if it was left out.
     pub features: u32,
-    /// Why it was left out (`text`, `identifier`, `constant`, `too_many_levels`, `mostly_missing`, `not_selected`).
+    /// Why it was left out (`text`, `identifier`, `constant`, `too_many_levels`, `not_encoded`, `mostly_missing`,
+    /// `not_selected`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<String>,
     /// Values that were filled in.

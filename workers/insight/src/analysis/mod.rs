@@ -164,7 +164,7 @@ pub(crate) fn run(
         cached: false,
     };
     run.begin(stages::PERSIST, "writing");
-    let coordinates = map.as_ref().map(|map| write::coordinates(map)).unwrap_or_default();
+    let coordinates = map.as_ref().map(write::coordinates).unwrap_or_default();
     let coordinate = |at: usize| coordinates.get(at).map(Vec::as_slice);
     let is_anomaly: Option<Vec<bool>> =
         isolated.as_ref().map(|isolated| isolated.scores.iter().map(|score| *score > isolated.threshold).collect());

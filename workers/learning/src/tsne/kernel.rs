@@ -28,8 +28,8 @@ impl<const D: usize> Group<D> {
     pub(super) fn of(points: impl ExactSizeIterator<Item = [f32; D]>) -> Self {
         let mut group = Self { at: [[0.0; GROUP]; D], forces: [[0.0; GROUP]; D], closeness: [0.0; GROUP] };
         for (lane, point) in points.enumerate() {
-            for axis in 0..D {
-                group.at[axis][lane] = point[axis];
+            for (at, coordinate) in group.at.iter_mut().zip(point) {
+                at[lane] = coordinate;
             }
         }
         group
@@ -101,8 +101,8 @@ impl<const D: usize> Push<'_, D> {
                 let weight = simd.mul_f32s(q, mass);
                 closeness[half] = simd.add_f32s(closeness[half], weight);
                 let weight = simd.mul_f32s(weight, q);
-                for axis in 0..D {
-                    forces[half][axis] = simd.mul_add_e_f32s(weight, apart[axis], forces[half][axis]);
+                for (force, apart) in forces[half].iter_mut().zip(apart) {
+                    *force = simd.mul_add_e_f32s(weight, apart, *force);
                 }
             }
         }
