@@ -75,9 +75,10 @@ fn trees_are_near_the_exact_forces() {
 
 #[test]
 fn grids_are_near_the_exact_forces() {
-    for spread in [1e-4, 1.0, 30.0, 80.0] {
+    // Boxes as wide as the reach of the forces are what openTSNE takes too; narrower ones do better.
+    for (spread, most) in [(1e-4, 0.02), (1.0, 0.02), (30.0, 0.12), (80.0, 0.12)] {
         let (forces, sum) = deviation(&places::<2>(2_000, spread), &mut Interpolation::new(0.5));
-        assert!(forces < 0.02 && sum < 0.005, "{spread}: {forces}, {sum}");
+        assert!(forces < most && sum < 0.02, "{spread}: {forces}, {sum}");
     }
     // Too large for a grid.
     let (forces, sum) = deviation(&places::<2>(2_000, 1e5), &mut Interpolation::new(0.5));
