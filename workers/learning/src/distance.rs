@@ -22,9 +22,8 @@ pub fn squared(a: &[f64], b: &[f64]) -> f64 {
     // Four sums that do not wait for each other.
     let mut sums = [0.0; 4];
     for (a, b) in a.iter().zip(b) {
-        for lane in 0..4 {
-            let difference = a[lane] - b[lane];
-            sums[lane] += difference * difference;
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += (a - b) * (a - b);
         }
     }
     let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| (a - b) * (a - b)).sum();

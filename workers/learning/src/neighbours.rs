@@ -178,13 +178,20 @@ impl Candidates {
     }
 
     fn add(&mut self, first: usize, near: &[f32], exact: impl Fn(usize, usize) -> f64, limit: impl Fn(f64) -> f32) {
-        for (at, near) in near.iter().enumerate() {
-            // Past the last row they are infinite.
-            if *near <= self.limit && near.is_finite() && first + at != self.query {
-                self.found.push((0.0, (first + at) as u32));
-                if self.found.len() >= 2 * self.k + LANES {
-                    self.shrink(&exact);
-                    self.limit = limit(self.found[self.k - 1].0);
+        for (block, near) in near.as_chunks::<LANES>().0.iter().enumerate() {
+            // Most blocks have none, which is seen at once for all of their rows.
+            if !near.iter().fold(false, |any, near| any | (*near <= self.limit)) {
+                continue;
+            }
+            for (lane, near) in near.iter().enumerate() {
+                let row = first + block * LANES + lane;
+                // Past the last row they are infinite.
+                if *near <= self.limit && near.is_finite() && row != self.query {
+                    self.found.push((0.0, row as u32));
+                    if self.found.len() >= 2 * self.k + LANES {
+                        self.shrink(&exact);
+                        self.limit = limit(self.found[self.k - 1].0);
+                    }
                 }
             }
         }

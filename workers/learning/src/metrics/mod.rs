@@ -15,7 +15,15 @@ pub(crate) use means::{Means, safe_scale, squared_distance};
 pub use silhouette::{silhouette, silhouettes};
 pub use trustworthiness::trustworthiness;
 
-use crate::stream;
+use crate::{distance, stream};
+
+/// Bytes that [`silhouettes`] takes for so many clusterings of so many clusters each; [`trustworthiness`] takes less than
+/// one.
+pub fn memory(rows: usize, clusterings: usize, clusters: usize) -> u64 {
+    let sums = rayon::current_num_threads() * clusters * distance::WIDTH * size_of::<f64>();
+    let each = rows * (size_of::<u32>() + 3 * size_of::<Option<f64>>()) + sums;
+    (clusterings * each + rows * size_of::<usize>()) as u64 + 1024 * 1024
+}
 
 /// So many of `rows`, drawn with the seed, in order; all of them if there are no more.
 fn drawn(rows: Vec<usize>, sample: Option<(usize, u64)>) -> Vec<usize> {

@@ -53,10 +53,9 @@ pub fn silhouettes(
     let done = AtomicUsize::new(0);
     let parts: Result<Vec<_>, _> = queries
         .par_chunks(WIDTH)
-        .map(|queries| {
-            let widths = part(data, queries, &labelings, watch)?;
-            let done = done.fetch_add(queries.len(), Ordering::Relaxed) + queries.len();
-            watch.step(done, data.rows())?;
+        .map(|some| {
+            let widths = part(data, some, &labelings, watch)?;
+            watch.step(done.fetch_add(some.len(), Ordering::Relaxed) + some.len(), queries.len())?;
             Ok(widths)
         })
         .collect();

@@ -90,8 +90,8 @@ fn penalty(
     }
     stretches(data, queries, watch, |row, near| {
         for (at, (limits, nearer)) in limits.iter_mut().enumerate() {
-            for lane in 0..WIDTH {
-                nearer[lane] += u64::from(near[lane] < limits[lane]);
+            for ((nearer, near), limit) in nearer.iter_mut().zip(near).zip(limits.iter()) {
+                *nearer += u64::from(near < limit);
             }
             for (lane, neighbours) in neighbours.iter().enumerate() {
                 nearer[lane] += u64::from(near[lane] == limits[lane] && row < neighbours[at]);

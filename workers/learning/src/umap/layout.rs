@@ -99,16 +99,16 @@ impl Forces {
     fn pull<const D: usize>(self, place: &mut [f32; D], mut other: [f32; D]) {
         for _ in 0..2 {
             let mut square = 0.0;
-            for axis in 0..D {
-                square += (place[axis] - other[axis]) * (place[axis] - other[axis]);
+            for (place, other) in place.iter().zip(&other) {
+                square += (place - other) * (place - other);
             }
             if square > 0.0 {
                 let power = power(square, self.b);
                 let slope = -2.0 * self.a * self.b * power / (square * (self.a * power + 1.0));
-                for axis in 0..D {
-                    let step = self.length * (slope * (place[axis] - other[axis])).clamp(-FARTHEST, FARTHEST);
-                    place[axis] += step;
-                    other[axis] -= step;
+                for (place, other) in place.iter_mut().zip(&mut other) {
+                    let step = self.length * (slope * (*place - *other)).clamp(-FARTHEST, FARTHEST);
+                    *place += step;
+                    *other -= step;
                 }
             }
         }
@@ -131,25 +131,25 @@ impl Forces {
                 let other = ((drawn * places.len() as u64) >> 32) as usize;
                 // Past the count, and from itself, it is at no distance, which does not push.
                 if lane < count && other != row {
-                    for axis in 0..D {
-                        apart[axis][lane] = place[axis] - places[other][axis];
+                    for ((apart, place), other) in apart.iter_mut().zip(place.iter()).zip(&places[other]) {
+                        apart[lane] = place - other;
                     }
                 }
             }
         }
         let mut slopes = [0.0_f32; LANES];
-        for lane in 0..LANES {
+        for (lane, slope) in slopes.iter_mut().enumerate() {
             let mut square = 0.0;
             for apart in &apart {
                 square += apart[lane] * apart[lane];
             }
             let away = 2.0 * self.b / ((0.001 + square) * (self.a * power(square, self.b) + 1.0));
-            slopes[lane] = if square > 0.0 { away } else { 0.0 };
+            *slope = if square > 0.0 { away } else { 0.0 };
         }
         for (place, apart) in place.iter_mut().zip(&apart) {
             let mut step = 0.0;
-            for lane in 0..LANES {
-                step += (slopes[lane] * apart[lane]).clamp(-FARTHEST, FARTHEST);
+            for (slope, apart) in slopes.iter().zip(apart) {
+                step += (slope * apart).clamp(-FARTHEST, FARTHEST);
             }
             *place += self.length * step;
         }

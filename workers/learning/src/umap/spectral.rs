@@ -325,8 +325,8 @@ fn transform(block: &mut Block, turn: &Small) {
 fn converged(vectors: &Block, image: &Block, values: &[f64; WIDTH], wanted: usize) -> bool {
     let mut left = [0.0_f64; WIDTH];
     for (vector, image) in vectors.iter().zip(image) {
-        for lane in 0..wanted {
-            left[lane] += (f64::from(image[lane]) - values[lane] * f64::from(vector[lane])).powi(2);
+        for (lane, left) in left[..wanted].iter_mut().enumerate() {
+            *left += (f64::from(image[lane]) - values[lane] * f64::from(vector[lane])).powi(2);
         }
     }
     (0..wanted).all(|lane| left[lane].sqrt() <= 0.02 * (1.0 - values[lane]).max(0.0) + 1e-5)
@@ -341,16 +341,16 @@ mod tests {
         // The path of n rows has the eigenvalues cos(pi j / (n + 1)).
         let n = 300_usize;
         let product = |from: &[[f32; WIDTH]], to: &mut [[f32; WIDTH]]| {
-            for row in 0..n {
+            for (row, to) in to.iter_mut().enumerate() {
                 let at = |row: usize, lane: usize| from.get(row).map_or(0.0, |lanes| lanes[lane]);
-                to[row] = std::array::from_fn(|lane| (at(row.wrapping_sub(1), lane) + at(row + 1, lane)) / 2.0);
+                *to = std::array::from_fn(|lane| (at(row.wrapping_sub(1), lane) + at(row + 1, lane)) / 2.0);
             }
             Ok(())
         };
         let (vectors, values) = leading(product, n, 3, None, &mut stream(1, 1)).unwrap();
-        for lane in 0..3 {
+        for (lane, value) in values.into_iter().enumerate().take(3) {
             let step = std::f64::consts::PI * (lane + 1) as f64 / (n + 1) as f64;
-            assert!((values[lane] - step.cos()).abs() < 1e-5, "{lane}: {}", values[lane]);
+            assert!((value - step.cos()).abs() < 1e-5, "{lane}: {value}");
             let root = (2.0 / (n + 1) as f64).sqrt();
             let along: f64 =
                 (0..n).map(|row| f64::from(vectors[row][lane]) * root * (step * (row + 1) as f64).sin()).sum();
