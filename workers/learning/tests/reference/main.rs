@@ -10,4 +10,7 @@ mod isolation_forest;
 mod kmeans;
 mod metrics;
 mod pca;
+mod silhouette;
+mod trustworthiness;
 mod tsne;
+mod umap;
