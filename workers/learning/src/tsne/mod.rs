@@ -69,7 +69,7 @@ pub fn embed(data: &Matrix, options: &TsneOptions, seed: u64, watch: Watch<'_>) 
         return Err(LearningError::TooFewRows { rows, least: FEWEST_ROWS, what: "t-SNE" });
     }
     let limit = (rows - 1) as f64 / 3.0;
-    if !(options.perplexity < limit) {
+    if options.perplexity.is_nan() || options.perplexity >= limit {
         return Err(LearningError::PerplexityTooHigh { perplexity: options.perplexity, rows, limit });
     }
     match options.dimensions {

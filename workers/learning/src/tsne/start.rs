@@ -22,7 +22,7 @@ pub(super) fn principal<const D: usize>(
     let largest = found.scores.values().iter().fold(0.0_f64, |largest, score| largest.max(score.abs()));
     let first = (0..data.rows()).map(|row| found.scores.row(row)[0] / largest);
     let spread = (first.map(|score| score * score).sum::<f64>() / data.rows() as f64).sqrt();
-    if !(spread > 0.0) {
+    if spread.is_nan() || spread <= 0.0 {
         return Err(LearningError::NoVariance);
     }
     let mut chance = stream(seed, 0);
