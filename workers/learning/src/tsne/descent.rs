@@ -101,14 +101,14 @@ impl<'a, const D: usize> Descent<'a, D> {
         let sums = blocks.map(|(block, (((moved, moves), gains), repulsions))| {
             watch.check()?;
             let mut sum = [0.0; D];
-            for offset in 0..moved.len() {
+            for (offset, moved) in moved.iter_mut().enumerate() {
                 let row = block * BLOCK + offset;
                 let pull = attraction(affinities, places, row);
                 let gradient =
                     std::array::from_fn(|axis| phase.exaggeration * pull[axis] - push * repulsions[offset][axis]);
                 phase.advance(&mut moves[offset], &mut gains[offset], gradient);
-                moved[offset] = std::array::from_fn(|axis| places[row][axis] + moves[offset][axis]);
-                (0..D).for_each(|axis| sum[axis] += f64::from(moved[offset][axis]));
+                *moved = std::array::from_fn(|axis| places[row][axis] + moves[offset][axis]);
+                (0..D).for_each(|axis| sum[axis] += f64::from(moved[axis]));
             }
             Ok(sum)
         });
@@ -158,10 +158,10 @@ impl<'a, const D: usize> Descent<'a, D> {
 impl Phase {
     /// The next move of one row.
     fn advance<const D: usize>(&self, step: &mut [f32; D], gains: &mut [f32; D], gradient: [f32; D]) {
-        for axis in 0..D {
-            let same_way = step[axis] * gradient[axis] < 0.0;
-            gains[axis] = if same_way { gains[axis] + 0.2 } else { (gains[axis] * 0.8).max(LEAST_GAIN) };
-            step[axis] = MOMENTUM * step[axis] - self.rate * gains[axis] * gradient[axis];
+        for ((step, gain), gradient) in step.iter_mut().zip(gains).zip(gradient) {
+            let same_way = *step * gradient < 0.0;
+            *gain = if same_way { *gain + 0.2 } else { (*gain * 0.8).max(LEAST_GAIN) };
+            *step = MOMENTUM * *step - self.rate * *gain * gradient;
         }
         let length = step.iter().map(|step| step * step).sum::<f32>().sqrt();
         if length > LONGEST_MOVE {

@@ -28,9 +28,7 @@ impl<const D: usize> Group<D> {
     pub(super) fn of(points: impl ExactSizeIterator<Item = [f32; D]>) -> Self {
         let mut group = Self { at: [[0.0; GROUP]; D], forces: [[0.0; GROUP]; D], closeness: [0.0; GROUP] };
         for (lane, point) in points.enumerate() {
-            for (at, coordinate) in group.at.iter_mut().zip(point) {
-                at[lane] = coordinate;
-            }
+            group.at.iter_mut().zip(point).for_each(|(at, coordinate)| at[lane] = coordinate);
         }
         group
     }
@@ -94,22 +92,22 @@ impl<const D: usize> Push<'_, D> {
         for source in self.sources {
             let mass = simd.splat_f32s(source.mass);
             let centre: [S::f32s; D] = std::array::from_fn(|axis| simd.splat_f32s(source.at[axis]));
-            for half in 0..2 {
-                let apart: [S::f32s; D] = std::array::from_fn(|axis| simd.sub_f32s(at[half][axis], centre[axis]));
+            for ((at, forces), closeness) in at.iter().zip(&mut forces).zip(&mut closeness) {
+                let apart: [S::f32s; D] = std::array::from_fn(|axis| simd.sub_f32s(at[axis], centre[axis]));
                 let squared = apart.iter().fold(one, |sum, apart| simd.mul_add_e_f32s(*apart, *apart, sum));
                 let q = simd.div_f32s(one, squared);
                 let weight = simd.mul_f32s(q, mass);
-                closeness[half] = simd.add_f32s(closeness[half], weight);
+                *closeness = simd.add_f32s(*closeness, weight);
                 let weight = simd.mul_f32s(weight, q);
-                for (force, apart) in forces[half].iter_mut().zip(apart) {
+                for (force, apart) in forces.iter_mut().zip(apart) {
                     *force = simd.mul_add_e_f32s(weight, apart, *force);
                 }
             }
         }
-        for half in 0..2 {
-            simd.partial_store_f32s(&mut self.sums.closeness[lanes[half].clone()], closeness[half]);
-            for axis in 0..D {
-                simd.partial_store_f32s(&mut self.sums.forces[axis][lanes[half].clone()], forces[half][axis]);
+        for ((lanes, forces), closeness) in lanes.into_iter().zip(forces).zip(closeness) {
+            simd.partial_store_f32s(&mut self.sums.closeness[lanes.clone()], closeness);
+            for (sums, force) in self.sums.forces.iter_mut().zip(forces) {
+                simd.partial_store_f32s(&mut sums[lanes.clone()], force);
             }
         }
     }
