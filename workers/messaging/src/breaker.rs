@@ -43,6 +43,8 @@ const FEW: u64 = 20;
 pub(crate) struct Breakers {
     by_account: Mutex<HashMap<String, Breaker>>,
     met: Mutex<HashMap<String, Met>>,
+    /// Since when the providers are down that are.
+    down_since: Mutex<HashMap<String, Timestamp>>,
 }
 
 /// How a provider was lately.
@@ -92,8 +94,8 @@ impl Breakers {
         self.note(account, |met| {
             met.answers += 1;
             met.answered_at = Some(Timestamp::now());
-            met.down_since = None;
         });
+        self.down_since.lock().unwrap_or_else(PoisonError::into_inner).remove(account);
         let mut breakers = self.by_account.lock().unwrap_or_else(PoisonError::into_inner);
         let before = breakers.insert(account.to_owned(), Breaker::Closed { outages: 0 });
         if matches!(before, Some(Breaker::Open { .. } | Breaker::Trial { .. })) {
@@ -126,9 +128,13 @@ impl Breakers {
         note(met.entry(account.to_owned()).or_default());
     }
 
-    /// What was met of the providers since the last call.
+    /// What was met of the providers since the last call; those that are down are among them as long as they are.
     pub(crate) fn take_met(&self) -> HashMap<String, Met> {
-        std::mem::take(&mut *self.met.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut met = std::mem::take(&mut *self.met.lock().unwrap_or_else(PoisonError::into_inner));
+        for (account, since) in &*self.down_since.lock().unwrap_or_else(PoisonError::into_inner) {
+            met.entry(account.clone()).or_default().down_since = Some(*since);
+        }
+        met
     }
 
     fn failed_at(&self, account: &str, now: Instant) {
@@ -145,6 +151,8 @@ impl Breakers {
                     provider.account = account,
                     "the provider is down: its jobs are parked until it is back"
                 );
+                let mut down_since = self.down_since.lock().unwrap_or_else(PoisonError::into_inner);
+                down_since.insert(account.to_owned(), Timestamp::now());
                 Breaker::Open { since: now }
             }
             // Those that were under way when it was opened, and trials.
@@ -213,13 +221,15 @@ mod tests {
         breakers.failed_at("sms", start);
         assert!(breakers.admit_at("sms", at(29)).is_err() && breakers.admit_at("push", at(29)).is_ok());
         assert_eq!(breakers.down(), ["sms"]);
+        let is_noted_as_down = || breakers.take_met().get("sms").is_some_and(|met| met.down_since.is_some());
+        assert!(is_noted_as_down() && is_noted_as_down(), "as long as it is");
         assert!(breakers.admit_at("sms", at(30)).is_ok());
         assert!(breakers.admit_at("sms", at(31)).is_err(), "somebody is trying");
         breakers.failed_at("sms", at(31));
         assert!(breakers.admit_at("sms", at(60)).is_err(), "the wait begins anew");
         assert!(breakers.admit_at("sms", at(61)).is_ok());
         breakers.answered("sms");
-        assert!(breakers.down().is_empty() && breakers.admit_at("sms", at(62)).is_ok());
+        assert!(breakers.down().is_empty() && breakers.admit_at("sms", at(62)).is_ok() && !is_noted_as_down());
         breakers.failed_at("sms", at(62));
         assert!(breakers.admit_at("sms", at(62)).is_ok(), "one outage is none");
     }

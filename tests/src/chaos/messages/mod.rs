@@ -123,7 +123,7 @@ pub async fn run(options: MessageOptions) -> bool {
     let MessageOptions { sms, pushes, seconds, seed, .. } = options;
     println!("Chaos of {sms} text messages and {pushes} push notifications for {seconds} s, seed {seed}.");
     let started = Instant::now();
-    let town = Town::open().await;
+    let town = Town::open(&Shares::of(pushes)).await;
     town.register(&Shares::of(pushes)).await;
     let mut workers = Workers::start(&town.platform, options.workers, &folder);
     let troubles = plan(seed, seconds, options.workers);
@@ -217,7 +217,7 @@ struct Helped {
 }
 
 impl Town {
-    async fn open() -> Self {
+    async fn open(shares: &Shares) -> Self {
         let (sms, fcm) = (SmsServer::start().await, FcmServer::start().await);
         let settings =
             [("FOURMI_EGRESS_ALLOW", "127.0.0.1"), ("FOURMI_RATE_LIMITS", "submit=off,read=off,control=off,any=off")];
@@ -227,8 +227,9 @@ impl Town {
         let account = sms.account(json!({"lookup_window_s": LOOKUP_WINDOW_S}));
         std::fs::write(secrets.join("sms"), account.to_string()).unwrap();
         let mut account = fcm.account();
-        // The ramp of a broadcast begins with a fiftieth of this, and anew with every worker.
-        account["messages_per_minute"] = json!(6_000_000);
+        // A rate begins with a fiftieth of this, and anew with every worker: a broadcast lasts some seconds, so that kills
+        // hit it.
+        account["messages_per_minute"] = json!(100 * shares.broadcast);
         std::fs::write(secrets.join("fcm"), account.to_string()).unwrap();
         // Every message that is taken arrives at once.
         sms.set_ptt(4);
