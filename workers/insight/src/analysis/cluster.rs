@@ -28,8 +28,10 @@ pub(crate) struct Clustered {
     pub(crate) eps: Option<f64>,
     pub(crate) inertia: Option<f64>,
     pub(crate) tried: Vec<TriedClusters>,
-    /// The curve that `eps` is the bend of.
+    /// The curve of distances to the neighbour that would make a row a core.
     pub(crate) k_distances: Vec<f64>,
+    /// Where it bends.
+    pub(crate) bend: f64,
     /// The joins of agglomerative clustering: both clusters, their distance, the rows of both.
     pub(crate) dendrogram: Vec<(u32, u32, f64, u32)>,
 }
@@ -76,19 +78,13 @@ fn watched(
 
 fn all_noise(name: &str, options: &Clustering, clustered: &Clustered) -> Failure {
     let instead = match options {
-        // The bend is the radius that is taken when none is given: a larger one is needed then.
-        Clustering::Dbscan(DbscanOptions { eps: None, .. }) => {
-            let largest = clustered.k_distances.last().copied().unwrap_or_default();
-            format!(
-                "give a larger `cluster.eps` than {}, such as {largest}, or lower `cluster.min_samples`",
-                clustered.eps.unwrap_or_default()
-            )
+        Clustering::Dbscan(DbscanOptions { eps: Some(_), .. }) => {
+            format!("try `cluster.eps` {:.4}, or lower `cluster.min_samples`", clustered.bend)
         }
+        // The bend was too small.
         Clustering::Dbscan(_) => {
-            format!(
-                "try `cluster.eps` {}, or lower `cluster.min_samples`",
-                clustered.k_distances.last().copied().unwrap_or_default()
-            )
+            let largest = clustered.k_distances.last().copied().unwrap_or_default();
+            format!("try `cluster.eps` {largest:.4}, or lower `cluster.min_samples`")
         }
         _ => "lower `cluster.min_cluster_size` or `cluster.min_samples`".to_owned(),
     };
@@ -140,6 +136,7 @@ fn by_radius(data: &Matrix, options: &DbscanOptions, seed: u64, watch: Watch<'_>
         algorithm: "dbscan".to_owned(),
         labels: found.labels,
         eps: Some(eps),
+        bend: knee.eps,
         k_distances: knee.curve,
         ..Clustered::default()
     })
