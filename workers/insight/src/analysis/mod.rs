@@ -186,14 +186,17 @@ fn note(code: &str, message: &str) -> DatasetNote {
     DatasetNote { code: code.to_owned(), message: message.to_owned() }
 }
 
-/// The table as numbers. It is read twice: what its columns hold is known when the first pass is through.
+/// The table as numbers. It is read several times: what its columns hold is known when the first pass is through.
 fn read(job: &DatasetAnalyze, path: &Path, memory: u64, run: &Run) -> Result<Prepared, Failure> {
-    let stage_at = |share: f64| if share < 0.5 { stages::LOAD } else { stages::PREPROCESS };
+    let bytes = path.metadata().map_err(|error| failure::of_table(&error.into()))?.len();
     run.begin(stages::LOAD, "reading");
     let go_on = |done: u64, of: u64| {
-        let share = done as f64 / of.max(1) as f64;
-        let stage = stage_at(share);
-        run.advance(stage, (share * 2.0).fract(), if share < 0.5 { "reading" } else { "making numbers of it" });
+        // The later passes are known when they begin.
+        let (stage, done, of, message) = match done.checked_sub(bytes) {
+            None => (stages::LOAD, done, bytes, "reading"),
+            Some(done) => (stages::PREPROCESS, done, of.saturating_sub(bytes).max(bytes), "making numbers of it"),
+        };
+        run.advance(stage, done as f64 / of.max(1) as f64, message);
         !run.is_cancelled()
     };
     let preparation = Preparation {
