@@ -83,8 +83,8 @@ fn hashes(result: &DatasetAnalyzed) -> Vec<(String, String)> {
     result.files.iter().map(|file| (file.role.clone(), file.sha256.clone())).collect()
 }
 
-/// Three round groups of rows far from each other, the last row far from all of them; its columns are numbers, a category, an
-/// id and a text.
+/// Three round groups of rows far from each other, the last row far from all of them; its columns are an id,
+/// numbers, a category, and a text of its own in each row.
 fn groups(rows: u32) -> String {
     let mut table = String::from("id,width,height,depth,colour,remark\n");
     for row in 0..rows {

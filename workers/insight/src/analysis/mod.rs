@@ -186,15 +186,16 @@ fn note(code: &str, message: &str) -> DatasetNote {
     DatasetNote { code: code.to_owned(), message: message.to_owned() }
 }
 
-/// The table as numbers. It is read several times: what its columns hold is known when the first pass is through.
+/// The table as numbers. It is read several times: as text, for what its columns hold, and for their numbers.
 fn read(job: &DatasetAnalyze, path: &Path, memory: u64, run: &Run) -> Result<Prepared, Failure> {
     let bytes = path.metadata().map_err(|error| failure::of_table(&error.into()))?.len();
     run.begin(stages::LOAD, "reading");
     let go_on = |done: u64, of: u64| {
-        // The later passes are known when they begin.
-        let (stage, done, of, message) = match done.checked_sub(bytes) {
-            None => (stages::LOAD, done, bytes, "reading"),
-            Some(done) => (stages::PREPROCESS, done, of.saturating_sub(bytes).max(bytes), "making numbers of it"),
+        // How often it is read in the end is not known before.
+        let first = 2 * bytes;
+        let (stage, done, of, message) = match done.checked_sub(first) {
+            None => (stages::LOAD, done, first, "reading"),
+            Some(done) => (stages::PREPROCESS, done, of.saturating_sub(first).max(bytes), "making numbers of it"),
         };
         run.advance(stage, done as f64 / of.max(1) as f64, message);
         !run.is_cancelled()
