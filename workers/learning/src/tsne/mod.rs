@@ -1,8 +1,8 @@
 //! t-SNE: rows that are near each other stay near each other in two or three dimensions.
 //!
 //! The method of van der Maaten and Hinton (2008), with the neighbours of van der Maaten (2014) instead of all pairs. What rows
-//! push each other away with is summed up pair by pair ([`exact`]), over a tree ([`barnes_hut`]) or over a grid
-//! ([`interpolation`]), whichever takes the least time; how it goes from there to the map, is in [`descent`].
+//! push each other away with is summed up pair by pair (`exact`), over a tree (`barnes_hut`) or over a grid
+//! (`interpolation`), whichever takes the least time; how it goes from there to the map, is in `descent`.
 
 mod affinities;
 mod barnes_hut;
