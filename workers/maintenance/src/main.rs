@@ -17,12 +17,17 @@ use crate::house::Keys;
 /// Jobs at a time: a long retention must not keep the probe waiting.
 const SLOTS: usize = 4;
 
+/// How much less urgent than other processes this one is.
+const NICENESS: i32 = 10;
+
 /// Whether the settings are right.
 fn check(environment: &Environment) -> Result<(), SettingError> {
     Maintenance::read(environment).map(drop)
 }
 
 fn main() -> ExitCode {
+    // Chores take the time that others leave; where the system refuses that, they are as urgent as the rest.
+    let _ = rustix::process::nice(NICENESS);
     let keys = Arc::new(Keys::default());
     let [retention, rollup, probe, host] = [(); 4].map(|()| keys.clone());
     Worker::new("maintenance")
