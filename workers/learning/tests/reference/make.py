@@ -1,8 +1,8 @@
 """Makes the tables and the reference values that the tests compare with.
 
-    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install -r requirements.txt
-    /tmp/venv/bin/python make.py            # everything, a few minutes
-    /tmp/venv/bin/python make.py pca tsne   # only these values
+    python3 -m venv venv && venv/bin/pip install -r requirements.txt
+    venv/bin/python make.py            # everything, a few minutes
+    venv/bin/python make.py pca tsne   # only these values
 
 Tables (data/*.csv): the columns, and `class` last: iris, wine and digits as scikit-learn ships them, and blobs: 1,000 rows,
 20 columns, 8 round clusters, 2 % of the rows spread evenly over a larger cube (class -1).
