@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::{LearningError, Matrix, Watch};
+use crate::{LearningError, Matrix, Watch, distance::squared_bounds};
 
 /// Rows of each box but the last.
 pub(crate) const BOX: usize = 32;
@@ -15,9 +15,6 @@ pub(crate) const QUERIES: usize = 4;
 
 /// Boxes whose distances from something are taken at once.
 const GROUP: usize = 16;
-
-/// The unit of rounding of `f32`.
-const ROUNDING: f64 = 1.0 / 16_777_216.0;
 
 /// Ranges of fewer rows are sorted by one thread.
 const SORTED_ALONE: usize = 4_096;
@@ -135,14 +132,8 @@ impl Boxes {
 
     /// What [`Boxes::distances`] gives for rows as far from each other as this: rows below the first are nearer for sure, those
     /// above the second are farther for sure, as are boxes; those between are to be looked at again.
-    ///
-    /// A value moves by 2⁻²⁴ at most when it becomes an `f32` since none is above 1; so a distance moves by no more than 2⁻²³
-    /// times the root of the columns. Then a difference, its square and each sum are rounded once.
     pub(crate) fn bounds(&self, distance: f64) -> (f32, f32) {
-        let (columns, distance) = (self.columns() as f64, distance / self.scale);
-        let (moved, relative) = (4.0 * ROUNDING * columns.sqrt(), 2.0 * ROUNDING * (columns + 4.0));
-        let (inner, outer) = ((distance - moved).max(0.0), distance + moved);
-        ((inner * inner * (1.0 - relative).max(0.0)) as f32, (outer * outer * (1.0 + relative)) as f32)
+        squared_bounds(self.columns(), distance / self.scale)
     }
 
     /// Some places; if there are fewer, the first stands in for the rest.

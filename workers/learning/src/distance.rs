@@ -105,14 +105,8 @@ impl Tiles {
 
     /// What [`Tiles::squared`] gives for rows as far from each other as this: rows below the first are nearer for sure, those
     /// above the second are farther for sure, and those between are to be looked at again.
-    ///
-    /// A value is rounded when it becomes an `f32`, which moves it by 2⁻²⁴ at most since none is above 1; so a distance
-    /// moves by no more than 2⁻²³ times the root of the columns. Then a difference, its square and each sum are rounded once.
     pub fn squared_bounds(&self, distance: f64) -> (f32, f32) {
-        let (columns, distance) = (self.columns as f64, distance / self.scale);
-        let (moved, relative) = (4.0 * ROUNDING * columns.sqrt(), 2.0 * ROUNDING * (columns + 4.0));
-        let (inner, outer) = ((distance - moved).max(0.0), distance + moved);
-        ((inner * inner * (1.0 - relative).max(0.0)) as f32, (outer * outer * (1.0 + relative)) as f32)
+        squared_bounds(self.columns, distance / self.scale)
     }
 
     /// As [`Tiles::squared_bounds`], for [`Tiles::manhattan`].
@@ -143,6 +137,17 @@ impl Tiles {
         let queries: Vec<_> = (0..self.columns).map(|column| queries.map(|query| value(query, column))).collect();
         Arch::new().dispatch(Sweep { queries: &queries, values, out, measure: std::marker::PhantomData::<M> });
     }
+}
+
+/// Between which bounds a squared distance in single precision lies, of values of which none is above 1 by magnitude.
+///
+/// A value is rounded when it becomes an `f32`, which moves it by 2⁻²⁴ at most; so a distance moves by no more than 2⁻²³ times
+/// the root of the columns. Then a difference, its square and each sum are rounded once.
+pub(crate) fn squared_bounds(columns: usize, distance: f64) -> (f32, f32) {
+    let columns = columns as f64;
+    let (moved, relative) = (4.0 * ROUNDING * columns.sqrt(), 2.0 * ROUNDING * (columns + 4.0));
+    let (inner, outer) = ((distance - moved).max(0.0), distance + moved);
+    ((inner * inner * (1.0 - relative).max(0.0)) as f32, (outer * outer * (1.0 + relative)) as f32)
 }
 
 /// Rows whose exact distances are taken at once.

@@ -2,6 +2,7 @@
 
 mod boxes;
 mod error;
+mod lanes;
 mod matrix;
 mod parts;
 mod random;

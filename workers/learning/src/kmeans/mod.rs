@@ -1,5 +1,8 @@
 //! Clusters around means.
 
+mod start;
+mod tiles;
+
 use std::{
     borrow::Cow,
     sync::atomic::{AtomicUsize, Ordering},
@@ -10,6 +13,10 @@ use pulp::Arch;
 use rand::RngExt;
 use rayon::prelude::*;
 
+use self::{
+    start::State,
+    tiles::{LANES, ROWS, Tiles, least},
+};
 use crate::{
     LearningError, Matrix, Stream, Watch,
     metrics::{safe_scale, squared_distance},
@@ -25,13 +32,6 @@ const BATCH: usize = 64;
 
 /// Up to so many rows, starts are made in parallel rather than the parts of each.
 const FEW_ROWS: usize = 16_384;
-
-/// Rows and centres whose distances are summed up at once: they fill the registers.
-const ROWS: usize = 8;
-const LANES: usize = 4;
-
-/// The label of a row that has none yet.
-const NONE: u32 = u32::MAX;
 
 /// Clusters around means.
 #[derive(Debug, Clone, PartialEq)]
@@ -316,304 +316,6 @@ fn pick(weights: &[f64], sums: &[f64], mut mark: f64) -> usize {
         last = from + weights[from..].iter().take(PART).rposition(|weight| *weight > 0.0).unwrap_or(0);
     }
     last
-}
-
-/// Where a start stands.
-struct State {
-    centres: Matrix,
-    /// The sum of the rows of each cluster.
-    sums: Matrix,
-    sizes: Vec<usize>,
-    labels: Vec<u32>,
-    /// No less than the distance to the own centre.
-    upper: Vec<f64>,
-    /// No more than the distance to any other centre.
-    lower: Vec<f64>,
-    /// How far each centre moved since the bounds were right.
-    moves: Vec<f64>,
-}
-
-/// What one task changes.
-struct Task<'a> {
-    from: usize,
-    labels: &'a mut [u32],
-    upper: &'a mut [f64],
-    lower: &'a mut [f64],
-}
-
-impl State {
-    fn new(rows: usize, centres: Matrix) -> Self {
-        Self {
-            sums: Matrix::zeros(centres.rows(), centres.columns()),
-            sizes: vec![0; centres.rows()],
-            labels: vec![NONE; rows],
-            upper: vec![f64::INFINITY; rows],
-            lower: vec![0.0; rows],
-            moves: vec![0.0; centres.rows()],
-            centres,
-        }
-    }
-
-    /// Gives each row to the nearest centre. Gives the rows that changed, with their labels before, for each part.
-    fn assign(&mut self, data: &Matrix, watch: Watch<'_>) -> Result<Vec<Vec<(u32, u32)>>, LearningError> {
-        let centres: Vec<&[f64]> = (0..self.centres.rows()).map(|centre| self.centres.row(centre)).collect();
-        let tiles = Tiles::of(data.columns(), &centres);
-        // Within half the distance to the nearest other centre, no other centre is nearer.
-        let safe = by_parts(centres.len(), 1, |centre, _| {
-            watch.check()?;
-            let others = centres.iter().enumerate().filter(|(other, _)| *other != centre);
-            Ok(others.map(|(_, other)| squared_distance(centres[centre], other)).fold(f64::INFINITY, f64::min).sqrt()
-                / 2.0)
-        })?;
-        // The farthest move, whose it is, and the farthest of the others.
-        let (mut farthest, mut second) = ((0, 0.0), 0.0);
-        for (centre, moved) in self.moves.iter().enumerate() {
-            if *moved > farthest.1 {
-                (second, farthest) = (farthest.1, (centre, *moved));
-            } else if *moved > second {
-                second = *moved;
-            }
-        }
-        let (labels, upper, lower) =
-            (self.labels.par_chunks_mut(PART), self.upper.par_chunks_mut(PART), self.lower.par_chunks_mut(PART));
-        let moves = &self.moves;
-        let tasks = labels.zip(upper).zip(lower).enumerate().map(|(part, ((labels, upper), lower))| {
-            let mut task = Task { from: part * PART, labels, upper, lower };
-            Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    let (mut changed, mut doubtful) = (Vec::new(), Vec::with_capacity(ROWS));
-                    for at in 0..task.labels.len() {
-                        check(at, watch)?;
-                        let label = task.labels[at];
-                        if label != NONE {
-                            let own = label as usize;
-                            task.upper[at] += moves[own];
-                            task.lower[at] -= if own == farthest.0 { second } else { farthest.1 };
-                            let bound = safe[own].max(task.lower[at]);
-                            if task.upper[at] <= bound {
-                                continue;
-                            }
-                            task.upper[at] = squared_distance_in_lanes(data.row(task.from + at), centres[own]).sqrt();
-                            if task.upper[at] <= bound {
-                                continue;
-                            }
-                        }
-                        doubtful.push(at);
-                        if doubtful.len() == ROWS {
-                            task.look(&doubtful, data, &tiles, &mut changed);
-                            doubtful.clear();
-                        }
-                    }
-                    task.look(&doubtful, data, &tiles, &mut changed);
-                    Ok(changed)
-                },
-            )
-        });
-        tasks.collect()
-    }
-
-    /// Moves centres to the means of their rows. Gives the sum of the squared moves.
-    fn update(&mut self, data: &Matrix, changed: &[Vec<(u32, u32)>], watch: Watch<'_>) -> Result<f64, LearningError> {
-        for (at, (row, before)) in changed.iter().flatten().enumerate() {
-            check(at, watch)?;
-            self.relabel(data, *row as usize, *before);
-        }
-        for cluster in 0..self.sizes.len() {
-            if self.sizes[cluster] == 0 {
-                self.refill(data, cluster, watch)?;
-            }
-        }
-        let mut moved = 0.0;
-        for cluster in 0..self.sizes.len() {
-            let size = self.sizes[cluster];
-            if size == 0 {
-                self.moves[cluster] = 0.0;
-                continue;
-            }
-            let mut squared = 0.0;
-            for (centre, sum) in self.centres.row_mut(cluster).iter_mut().zip(self.sums.row(cluster)) {
-                let mean = sum / size as f64;
-                squared += (*centre - mean).powi(2);
-                *centre = mean;
-            }
-            self.moves[cluster] = squared.sqrt();
-            moved += squared;
-        }
-        Ok(moved)
-    }
-
-    /// Takes a row out of the cluster that it was in, and adds it to the one that it is in.
-    fn relabel(&mut self, data: &Matrix, row: usize, before: u32) {
-        let now = self.labels[row] as usize;
-        add(self.sums.row_mut(now), data.row(row), 1.0);
-        self.sizes[now] += 1;
-        if before != NONE {
-            add(self.sums.row_mut(before as usize), data.row(row), -1.0);
-            self.sizes[before as usize] -= 1;
-        }
-    }
-
-    /// Gives an empty cluster the row that is farthest from its centre and not alone; none, if all lie on their centres.
-    fn refill(&mut self, data: &Matrix, cluster: usize, watch: Watch<'_>) -> Result<(), LearningError> {
-        let farthest = by_parts(data.rows(), PART, |from, to| {
-            let mut farthest = (0.0, 0);
-            for row in from..to {
-                check(row, watch)?;
-                let own = self.labels[row] as usize;
-                let distance = squared_distance(data.row(row), self.centres.row(own));
-                if distance > farthest.0 && self.sizes[own] > 1 {
-                    farthest = (distance, row);
-                }
-            }
-            Ok(farthest)
-        })?;
-        let (distance, row) =
-            farthest.into_iter().fold((0.0, 0), |most, next| if next.0 > most.0 { next } else { most });
-        if distance > 0.0 {
-            let before = std::mem::replace(&mut self.labels[row], cluster as u32);
-            self.relabel(data, row, before);
-            // Its bounds are those of another cluster: they say nothing.
-            (self.upper[row], self.lower[row]) = (f64::INFINITY, 0.0);
-        }
-        Ok(())
-    }
-
-    /// The sum of the squared distances to the centres.
-    fn inertia(&self, data: &Matrix, watch: Watch<'_>) -> Result<f64, LearningError> {
-        let parts = by_parts(data.rows(), PART, |from, to| {
-            Arch::new().dispatch(|| {
-                let mut sum = 0.0;
-                for row in from..to {
-                    check(row, watch)?;
-                    sum += squared_distance_in_lanes(data.row(row), self.centres.row(self.labels[row] as usize));
-                }
-                Ok(sum)
-            })
-        })?;
-        Ok(parts.iter().sum())
-    }
-}
-
-impl Task<'_> {
-    /// Finds the nearest two centres of up to [`ROWS`] rows.
-    #[inline(always)]
-    fn look(&mut self, rows: &[usize], data: &Matrix, tiles: &Tiles, changed: &mut Vec<(u32, u32)>) {
-        let Some(last) = rows.last() else { return };
-        let values = std::array::from_fn(|at| data.row(self.from + rows.get(at).unwrap_or(last)));
-        let nearest = tiles.nearest(&values);
-        for (at, (label, first, second)) in rows.iter().zip(nearest) {
-            self.upper[*at] = first.sqrt();
-            self.lower[*at] = second.sqrt();
-            if self.labels[*at] != label {
-                changed.push(((self.from + at) as u32, self.labels[*at]));
-                self.labels[*at] = label;
-            }
-        }
-    }
-}
-
-/// Centres, [`LANES`] of them beside each other column by column, so that distances to them are summed up at once.
-struct Tiles {
-    columns: usize,
-    values: Vec<[f64; LANES]>,
-}
-
-impl Tiles {
-    fn of(columns: usize, centres: &[&[f64]]) -> Self {
-        // Where there is no centre, one lies at infinity, which is nearest to none.
-        let mut values = vec![[f64::INFINITY; LANES]; columns * centres.len().div_ceil(LANES)];
-        for (at, centre) in centres.iter().enumerate() {
-            for (column, value) in centre.iter().enumerate() {
-                values[at / LANES * columns + column][at % LANES] = *value;
-            }
-        }
-        Self { columns, values }
-    }
-
-    fn count(&self) -> usize {
-        self.values.len() / self.columns
-    }
-
-    /// The squared distances of rows to the centres of a tile.
-    #[inline(always)]
-    fn distances(&self, tile: usize, rows: &[&[f64]; ROWS]) -> [[f64; LANES]; ROWS] {
-        let centres = &self.values[tile * self.columns..][..self.columns];
-        let rows = rows.map(|row| &row[..centres.len()]);
-        let mut sums = [[0.0; LANES]; ROWS];
-        for (column, centres) in centres.iter().enumerate() {
-            for (row, sums) in rows.iter().zip(&mut sums) {
-                for (sum, centre) in sums.iter_mut().zip(centres) {
-                    let apart = row[column] - centre;
-                    *sum += apart * apart;
-                }
-            }
-        }
-        sums
-    }
-
-    /// The squared distances of rows to the first centre.
-    #[inline(always)]
-    fn one(&self, rows: &[&[f64]; ROWS]) -> [f64; ROWS] {
-        self.distances(0, rows).map(|distances| distances[0])
-    }
-
-    /// The number of each row's nearest centre, the first of equals; its squared distance, and that of the second.
-    #[inline(always)]
-    fn nearest(&self, rows: &[&[f64]; ROWS]) -> [(u32, f64, f64); ROWS] {
-        let mut first = [[f64::INFINITY; LANES]; ROWS];
-        let mut second = first;
-        let mut tiles = [[0_u64; LANES]; ROWS];
-        for tile in 0..self.count() {
-            let distances = self.distances(tile, rows);
-            for row in 0..ROWS {
-                for lane in 0..LANES {
-                    let distance = distances[row][lane];
-                    let best = first[row][lane];
-                    let is_nearer = distance < best;
-                    let larger = if is_nearer { best } else { distance };
-                    second[row][lane] = least(larger, second[row][lane]);
-                    first[row][lane] = if is_nearer { distance } else { best };
-                    tiles[row][lane] = if is_nearer { tile as u64 } else { tiles[row][lane] };
-                }
-            }
-        }
-        std::array::from_fn(|row| {
-            let mut found = (NONE, f64::INFINITY, f64::INFINITY);
-            for lane in 0..LANES {
-                let (label, distance) = (tiles[row][lane] as u32 * LANES as u32 + lane as u32, first[row][lane]);
-                if distance < found.1 || (distance == found.1 && label < found.0) {
-                    found = (label, distance, least(found.1, second[row][lane]).min(found.2));
-                } else {
-                    found.2 = found.2.min(distance);
-                }
-            }
-            found
-        })
-    }
-}
-
-/// The smaller number, of two that are numbers: one instruction.
-#[inline(always)]
-fn least(a: f64, b: f64) -> f64 {
-    if a < b { a } else { b }
-}
-
-/// The squared distance of two rows, summed up in lanes.
-#[inline(always)]
-fn squared_distance_in_lanes(a: &[f64], b: &[f64]) -> f64 {
-    let (mut lanes, mut rest) = ([0.0; 8], 0.0);
-    let (a_lanes, a_rest) = a.as_chunks::<8>();
-    let (b_lanes, b_rest) = b.as_chunks::<8>();
-    for (a, b) in a_lanes.iter().zip(b_lanes) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += (a - b) * (a - b);
-        }
-    }
-    for (a, b) in a_rest.iter().zip(b_rest) {
-        rest += (a - b) * (a - b);
-    }
-    lanes.iter().sum::<f64>() + rest
 }
 
 #[cfg(test)]

@@ -1,25 +1,28 @@
 //! A table as numbers: the second pass, and what follows it.
 
+mod condition;
+mod made;
+mod read;
+
 use std::{collections::HashMap, path::Path};
 
 use fourmi_kinds::{
-    ColumnType, ColumnUse, Comparison, DatasetNote, Encode, Encoding, Fill, FilterValue, Missing, RowFilter, Scale,
-    Selection, TableFormat,
+    ColumnType, ColumnUse, DatasetNote, Encode, Encoding, Fill, Missing, Scale, Selection, TableFormat,
 };
 
+use self::{
+    condition::Condition,
+    made::Made,
+    read::{ABSENT, Read, Values},
+};
 use crate::{
     GoOn, Limits, TableError,
-    column::Column,
     delimited::{note, some},
     encode, fill,
     inspect::Inspected,
-    number::{self, Style},
     profile::Profile,
     random::Draw,
     rows::Rows,
-    scale,
-    sketch::hash,
-    value::{self, LARGEST},
     watch::Watch,
 };
 
@@ -177,165 +180,6 @@ fn choose(profile: &Profile, preparation: &Preparation<'_>) -> Result<(Vec<Colum
         })
         .collect();
     Ok((uses, conditions))
-}
-
-/// A condition on rows.
-struct Condition {
-    column: usize,
-    is: Comparison,
-    value: Option<FilterValue>,
-    reads: Reads,
-}
-
-impl Condition {
-    fn new(column: usize, filter: &RowFilter, of: &Column) -> Self {
-        let reads = Reads::new(of.column_type(), of.style);
-        Self { column, is: filter.is, value: filter.value.clone(), reads }
-    }
-
-    fn holds(&self, text: &[u8]) -> bool {
-        let number = self.reads.number(text);
-        let is_missing = value::is_missing(text) || (self.reads.is_number && number.is_none());
-        let ordered = |is: fn(&f64, &f64) -> bool| match (&self.value, &number) {
-            (Some(FilterValue::Number(value)), Some(number)) => is(number, value),
-            _ => false,
-        };
-        let equal = || match &self.value {
-            Some(FilterValue::Text(value)) => value.trim().as_bytes() == text,
-            _ => ordered(f64::eq),
-        };
-        match self.is {
-            Comparison::Missing => is_missing,
-            _ if is_missing => false,
-            Comparison::Present => true,
-            Comparison::Equal => equal(),
-            Comparison::NotEqual => !equal(),
-            Comparison::Less => ordered(f64::lt),
-            Comparison::AtMost => ordered(f64::le),
-            Comparison::Greater => ordered(f64::gt),
-            Comparison::AtLeast => ordered(f64::ge),
-        }
-    }
-}
-
-/// How the values of a column are read as numbers.
-#[derive(Debug, Clone, Copy)]
-struct Reads {
-    column_type: ColumnType,
-    style: Style,
-    /// Whether all that is there is a number.
-    is_number: bool,
-}
-
-impl Reads {
-    const fn new(column_type: ColumnType, style: Style) -> Self {
-        Self { column_type, style, is_number: matches!(column_type, ColumnType::Integer | ColumnType::Float) }
-    }
-
-    /// Nothing if it is missing, out of range or something else.
-    fn number(self, text: &[u8]) -> Option<f64> {
-        if value::is_missing(text) {
-            return None;
-        }
-        match self.column_type {
-            ColumnType::Boolean => value::boolean(text).map(f64::from),
-            ColumnType::Date => value::date(text),
-            _ => number::number(text, self.style).map(|number| number.value).filter(|value| value.abs() <= LARGEST),
-        }
-    }
-}
-
-/// A column that is read.
-struct Read {
-    /// Where it is in the table.
-    at: usize,
-    reads: Reads,
-    values: Values,
-}
-
-/// The values of a column, in the used rows.
-enum Values {
-    /// NaN where one is missing.
-    Numbers(Vec<f64>),
-    /// Categories by their place in the order of their texts.
-    Levels { texts: Vec<String>, places: HashMap<u64, u32>, of_rows: Vec<u32> },
-}
-
-/// The place of a missing category.
-const ABSENT: u32 = u32::MAX;
-
-impl Read {
-    fn new(at: usize, column: &Column, column_type: ColumnType) -> Self {
-        let values = if column_type == ColumnType::Category {
-            let levels = column.levels.sorted();
-            Values::Levels {
-                texts: levels.iter().map(|level| String::from_utf8_lossy(&level.text).into_owned()).collect(),
-                places: levels.iter().zip(0..).map(|(level, place)| (hash(&level.text), place)).collect(),
-                of_rows: Vec::new(),
-            }
-        } else {
-            Values::Numbers(Vec::new())
-        };
-        Self { at, reads: Reads::new(column_type, column.style), values }
-    }
-
-    fn reserve(&mut self, rows: usize) {
-        match &mut self.values {
-            Values::Numbers(values) => values.reserve_exact(rows),
-            Values::Levels { of_rows, .. } => of_rows.reserve_exact(rows),
-        }
-    }
-
-    fn push(&mut self, text: &[u8]) {
-        match &mut self.values {
-            Values::Numbers(values) => values.push(self.reads.number(text).unwrap_or(f64::NAN)),
-            Values::Levels { places, of_rows, .. } => {
-                let place = if value::is_missing(text) { None } else { places.get(&hash(text)) };
-                of_rows.push(place.copied().unwrap_or(ABSENT));
-            }
-        }
-    }
-
-    /// Where a value is missing.
-    fn absent(&self) -> Vec<bool> {
-        match &self.values {
-            Values::Numbers(values) => values.iter().map(|value| value.is_nan()).collect(),
-            Values::Levels { of_rows, .. } => of_rows.iter().map(|&place| place == ABSENT).collect(),
-        }
-    }
-
-    fn missing(&self) -> usize {
-        match &self.values {
-            Values::Numbers(values) => values.iter().filter(|value| value.is_nan()).count(),
-            Values::Levels { of_rows, .. } => of_rows.iter().filter(|&&place| place == ABSENT).count(),
-        }
-    }
-
-    fn rows(&self) -> usize {
-        match &self.values {
-            Values::Numbers(values) => values.len(),
-            Values::Levels { of_rows, .. } => of_rows.len(),
-        }
-    }
-
-    fn keep(&mut self, rows: &[bool]) {
-        let mut at = rows.iter();
-        match &mut self.values {
-            Values::Numbers(values) => values.retain(|_| at.next() == Some(&true)),
-            Values::Levels { of_rows, .. } => of_rows.retain(|_| at.next() == Some(&true)),
-        }
-    }
-
-    fn is_constant(&self) -> bool {
-        match &self.values {
-            Values::Numbers(values) => {
-                let mut there = values.iter().filter(|value| !value.is_nan());
-                let first = there.next();
-                there.all(|value| Some(value) == first)
-            }
-            Values::Levels { texts, of_rows, .. } => encode::present(texts.len(), of_rows).len() < 2,
-        }
-    }
 }
 
 /// Where rows come from.
@@ -524,115 +368,4 @@ fn reasons(uses: &[ColumnUse]) -> String {
         })
         .collect();
     format!("{}. Choose columns of numbers or of few categories.", counts.join("; "))
-}
-
-/// What is made of the columns.
-struct Made {
-    rows: usize,
-    width: usize,
-    numeric: usize,
-    features: Vec<f64>,
-    names: Vec<String>,
-    originals: Vec<f64>,
-    original_names: Vec<String>,
-    absent: std::vec::IntoIter<Vec<bool>>,
-    /// Columns with an interquartile range of 0.
-    even: Vec<String>,
-}
-
-impl Made {
-    fn new(rows: usize, read: &[Read], absent: Option<Vec<Vec<bool>>>, preparation: &Preparation<'_>) -> Self {
-        let absent = absent.unwrap_or_default();
-        let numeric = read.iter().filter(|column| matches!(column.values, Values::Numbers(_))).count();
-        let encoded: usize = read
-            .iter()
-            .map(|column| match &column.values {
-                Values::Numbers(_) => 1,
-                Values::Levels { texts, of_rows, .. } => {
-                    encode::features(&encode::present(texts.len(), of_rows), preparation.encode)
-                }
-            })
-            .sum();
-        let width = encoded + absent.iter().filter(|absent| absent.contains(&true)).count();
-        Self {
-            rows,
-            width,
-            numeric,
-            features: vec![0.0; rows * width],
-            names: Vec::with_capacity(width),
-            originals: vec![0.0; rows * numeric],
-            original_names: Vec::with_capacity(numeric),
-            absent: absent.into_iter(),
-            even: Vec::new(),
-        }
-    }
-
-    /// Adds what is made of one column; says how many columns that is.
-    fn add(&mut self, column: Read, name: &str, preparation: &Preparation<'_>) -> u32 {
-        let before = self.names.len();
-        match column.values {
-            Values::Numbers(values) => {
-                let place = self.original_names.len();
-                for (row, value) in values.iter().enumerate() {
-                    self.originals[row * self.numeric + place] = *value;
-                }
-                self.original_names.push(name.to_owned());
-                self.scaled(values, name, preparation.scale);
-            }
-            Values::Levels { texts, of_rows, .. } => self.encoded(&texts, &of_rows, name, preparation),
-        }
-        if let Some(absent) = self.absent.next().filter(|absent| absent.contains(&true)) {
-            let place = self.names.len();
-            for (row, absent) in absent.into_iter().enumerate() {
-                self.features[row * self.width + place] = f64::from(absent);
-            }
-            self.names.push(format!("{name}=missing"));
-        }
-        (self.names.len() - before) as u32
-    }
-
-    fn scaled(&mut self, mut values: Vec<f64>, name: &str, options: &Scale) {
-        if !scale::scale(&mut values, options) {
-            self.even.push(name.to_owned());
-        }
-        let place = self.names.len();
-        for (row, value) in values.into_iter().enumerate() {
-            self.features[row * self.width + place] = value;
-        }
-        self.names.push(name.to_owned());
-    }
-
-    fn encoded(&mut self, texts: &[String], of_rows: &[u32], name: &str, preparation: &Preparation<'_>) {
-        let present = encode::present(texts.len(), of_rows);
-        let place = self.names.len();
-        match preparation.encode.method {
-            Encoding::OneHot => {
-                let places = encode::places(texts.len(), &present);
-                for (row, &level) in of_rows.iter().enumerate() {
-                    self.features[row * self.width + place + places[level as usize]] = 1.0;
-                }
-                self.names.extend(present.iter().map(|&(level, _)| format!("{name}={}", texts[level])));
-            }
-            Encoding::Hashing => {
-                let buckets = preparation.encode.buckets as usize;
-                let signed: Vec<(usize, f64)> = texts.iter().map(|text| encode::bucket(text, buckets)).collect();
-                for (row, &level) in of_rows.iter().enumerate() {
-                    let (bucket, sign) = signed[level as usize];
-                    self.features[row * self.width + place + bucket] = sign;
-                }
-                self.names.extend((0..buckets).map(|bucket| format!("{name}#{bucket}")));
-            }
-            Encoding::Ordinal => {
-                let places = encode::places(texts.len(), &present);
-                let values = of_rows.iter().map(|&level| places[level as usize] as f64).collect();
-                self.scaled(values, name, preparation.scale);
-            }
-            Encoding::Frequency => {
-                let mut shares = vec![0.0; texts.len()];
-                present.iter().for_each(|&(level, count)| shares[level] = count as f64 / self.rows as f64);
-                self.scaled(of_rows.iter().map(|&level| shares[level as usize]).collect(), name, preparation.scale);
-            }
-            Encoding::Off => {}
-        }
-    }
 }

@@ -1,11 +1,14 @@
 //! Principal components.
 
+mod rows;
+
 use nalgebra::{DMatrix, SymmetricEigen};
 use pulp::Arch;
 use rand::RngExt;
 use rayon::prelude::*;
 
-use crate::{LearningError, Matrix, Watch, parts::by_parts, stream};
+use self::rows::{add_scaled, combine, most_left, perpendicular, stacked};
+use crate::{LearningError, Matrix, Watch, lanes::dot, parts::by_parts, stream};
 
 /// Sides of the squares in which products of matrices are summed up: 32 KB of numbers.
 const BLOCK: usize = 64;
@@ -393,91 +396,6 @@ fn eigen(matrix: DMatrix<f64>, wanted: usize) -> Result<(Vec<f64>, DMatrix<f64>)
     order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]));
     let vectors = DMatrix::from_fn(side, wanted, |row, column| eigen.eigenvectors[(row, order[column])]);
     Ok((order[..wanted].iter().map(|at| eigen.eigenvalues[*at]).collect(), vectors))
-}
-
-/// Linear combinations of rows, by the first columns of a matrix.
-fn combine(rows: &Matrix, by: &DMatrix<f64>, count: usize, watch: Watch<'_>) -> Result<Matrix, LearningError> {
-    let mut combined = Matrix::zeros(count, rows.columns());
-    combined.values_mut().par_chunks_mut(rows.columns()).enumerate().try_for_each(|(column, combined)| {
-        watch.check()?;
-        (0..rows.rows()).for_each(|row| add_scaled(combined, rows.row(row), by[(row, column)]));
-        Ok(())
-    })?;
-    Ok(combined)
-}
-
-/// Makes rows perpendicular to those of a basis and to each other, and of length 1 (Gram and Schmidt, twice: Giraud et al.
-/// 2005). A row that depends on the others is left out.
-fn perpendicular(basis: &Matrix, mut rows: Matrix, watch: Watch<'_>) -> Result<Matrix, LearningError> {
-    let columns = rows.columns();
-    let mut kept = 0;
-    for row in 0..rows.rows() {
-        watch.check()?;
-        rows.values_mut().copy_within(row * columns..(row + 1) * columns, kept * columns);
-        let (before, after) = rows.values_mut().split_at_mut(kept * columns);
-        let after = &mut after[..columns];
-        let mut is_free = true;
-        for _ in 0..2 {
-            normalise(after);
-            let others = basis.values().chunks_exact(columns).chain(before.chunks_exact(columns));
-            others.for_each(|other| add_scaled(after, other, -dot(other, after)));
-            is_free &= dot(after, after) > f64::EPSILON;
-        }
-        normalise(after);
-        kept += usize::from(is_free);
-    }
-    let mut free = Matrix::zeros(kept, columns);
-    free.values_mut().copy_from_slice(&rows.values()[..kept * columns]);
-    Ok(free)
-}
-
-/// Rows below each other.
-fn stacked(above: &Matrix, below: &Matrix) -> Matrix {
-    let mut all = Matrix::zeros(above.rows() + below.rows(), above.columns());
-    let (first, second) = all.values_mut().split_at_mut(above.values().len());
-    first.copy_from_slice(above.values());
-    second.copy_from_slice(below.values());
-    all
-}
-
-/// The rows with the largest measures, in their order.
-fn most_left(rows: &Matrix, measures: &[f64], count: usize) -> Matrix {
-    let mut order: Vec<usize> = (0..rows.rows()).collect();
-    order.sort_by(|a, b| measures[*b].total_cmp(&measures[*a]));
-    order.truncate(count);
-    order.sort_unstable();
-    let mut most = Matrix::zeros(order.len(), rows.columns());
-    order.iter().enumerate().for_each(|(to, from)| most.row_mut(to).copy_from_slice(rows.row(*from)));
-    most
-}
-
-fn normalise(row: &mut [f64]) {
-    let length = dot(row, row).sqrt();
-    if length > 0.0 {
-        row.iter_mut().for_each(|value| *value /= length);
-    }
-}
-
-fn add_scaled(to: &mut [f64], from: &[f64], by: f64) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to += from * by;
-    }
-}
-
-/// The product of two rows, summed up in eight lanes.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let (mut lanes, mut rest) = ([0.0; 8], 0.0);
-    let (a_lanes, a_rest) = a.as_chunks::<8>();
-    let (b_lanes, b_rest) = b.as_chunks::<8>();
-    for (a, b) in a_lanes.iter().zip(b_lanes) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += a * b;
-        }
-    }
-    for (a, b) in a_rest.iter().zip(b_rest) {
-        rest += a * b;
-    }
-    lanes.iter().sum::<f64>() + rest
 }
 
 /// Adds the products of each column of `a` with each of `b`, over [`BATCH`] rows of both.
