@@ -62,13 +62,13 @@ fn add_tag(page: &mut String, tag: &Value, document: &Value) {
     for (path, methods) in document["paths"].as_object().into_iter().flatten() {
         for (method, operation) in methods.as_object().into_iter().flatten() {
             if operation["tags"][0] == tag["name"] {
-                add_operation(page, method, path, operation);
+                add_operation(page, method, path, operation, document);
             }
         }
     }
 }
 
-fn add_operation(page: &mut String, method: &str, path: &str, operation: &Value) {
+fn add_operation(page: &mut String, method: &str, path: &str, operation: &Value, document: &Value) {
     let id = escape(text(&operation["operationId"]));
     add(
         page,
@@ -96,6 +96,8 @@ fn add_operation(page: &mut String, method: &str, path: &str, operation: &Value)
     add_content(page, "<h3>Body</h3><p>", &operation["requestBody"]["content"]);
     page.push_str("<h3>Answers</h3><table>");
     for (status, answer) in operation["responses"].as_object().into_iter().flatten() {
+        let shared = answer["$ref"].as_str().and_then(|reference| document.pointer(&reference[1..]));
+        let answer = shared.unwrap_or(answer);
         add(page, format_args!("<tr><td><code>{status}</code><td>{}<td>", prose(text(&answer["description"]))));
         add_content(page, "", &answer["content"]);
     }

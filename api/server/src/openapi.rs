@@ -12,6 +12,8 @@ use crate::{
 
 const SCHEMAS: &str = "#/components/schemas/";
 
+const RESPONSES: &str = "#/components/responses/";
+
 /// The names of kinds that workers register.
 const REGISTERED: &str = r"^x(\.[a-z][a-z0-9_]*)+$";
 
@@ -19,13 +21,17 @@ const REGISTERED: &str = r"^x(\.[a-z][a-z0-9_]*)+$";
 pub(crate) fn document(groups: &[Group], kinds: &Catalogue) -> Value {
     let mut schemas = Schemas::new();
     let problem = schemas.answers.subschema_for::<Document<'static>>().to_value();
-    let mut paths = Map::new();
+    let (mut paths, mut failures) = (Map::new(), Map::new());
     for group in groups {
         for operation in &group.operations {
             let path = paths.entry(operation.path).or_insert_with(|| json!({}));
-            path[operation.method.as_str().to_lowercase()] = describe(group.tag, operation, &problem, &mut schemas);
+            path[operation.method.as_str().to_lowercase()] = describe(group.tag, operation, &mut schemas);
+            for (status, codes) in &operation.problems {
+                failures.entry(name_of(codes)).or_insert_with(|| failure(*status, codes, &problem));
+            }
         }
     }
+    failures.sort_keys();
     let mut document = json!({
         "openapi": "3.1.0",
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
@@ -46,6 +52,7 @@ pub(crate) fn document(groups: &[Group], kinds: &Catalogue) -> Value {
                 "cookie": { "type": "apiKey", "in": "cookie", "name": "fourmi-access", "description": "The access token of a person who has logged in with `cookies`; over TLS its name begins with `__Host-`. Changes need the header `X-CSRF-Token`." },
                 "link": { "type": "apiKey", "in": "query", "name": "signature", "description": "A link from `create_link`, used as it is." },
             },
+            "responses": failures,
             "schemas": schemas.finish(kinds),
         },
     });
@@ -176,12 +183,12 @@ fn rewrite_references(schema: &mut Value) {
     }
 }
 
-fn describe(tag: &str, operation: &Operation, problem: &Value, schemas: &mut Schemas) -> Value {
+fn describe(tag: &str, operation: &Operation, schemas: &mut Schemas) -> Value {
     let mut description = json!({
         "operationId": operation.id,
         "tags": [tag],
         "summary": operation.summary,
-        "responses": responses(operation, problem, &mut schemas.answers),
+        "responses": responses(operation, &mut schemas.answers),
     });
     if !operation.description.is_empty() {
         description["description"] = json!(operation.description);
@@ -220,7 +227,7 @@ fn content(content: &Content, schemas: &mut SchemaGenerator) -> (String, Value) 
     (content.media_type.to_owned(), json!({ "schema": (content.schema)(schemas) }))
 }
 
-fn responses(operation: &Operation, problem: &Value, schemas: &mut SchemaGenerator) -> Value {
+fn responses(operation: &Operation, schemas: &mut SchemaGenerator) -> Value {
     let mut responses = Map::new();
     for answer in &operation.answers {
         let status = answer.status.as_u16().to_string();
@@ -233,7 +240,7 @@ fn responses(operation: &Operation, problem: &Value, schemas: &mut SchemaGenerat
         }
     }
     for (status, codes) in &operation.problems {
-        responses.insert(status.to_string(), failure(*status, codes, problem));
+        responses.insert(status.to_string(), json!({ "$ref": format!("{RESPONSES}{}", name_of(codes)) }));
     }
     Value::Object(responses)
 }
@@ -255,6 +262,11 @@ fn success(answer: &Answer, schemas: &mut SchemaGenerator) -> Value {
         response["headers"] = Value::Object(headers.collect());
     }
     response
+}
+
+/// What a failure is called, which many operations share: each code has one status.
+fn name_of(codes: &[Code]) -> String {
+    codes.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(".")
 }
 
 fn failure(status: u16, codes: &[Code], problem: &Value) -> Value {
@@ -371,7 +383,7 @@ mod tests {
 
     fn document_into(groups: &[Group], schemas: &mut Schemas) {
         for operation in groups.iter().flat_map(|group| &group.operations) {
-            describe("", operation, &Value::Null, schemas);
+            describe("", operation, schemas);
         }
     }
 }
