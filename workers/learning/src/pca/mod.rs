@@ -7,7 +7,7 @@ use pulp::Arch;
 use rand::RngExt;
 use rayon::prelude::*;
 
-use self::rows::{add_scaled, combine, most_left, perpendicular, stacked};
+use self::rows::{add_scaled, combine, most_left, normalise, perpendicular, stacked};
 use crate::{LearningError, Matrix, Watch, lanes::dot, parts::by_parts, stream};
 
 /// Sides of the squares in which products of matrices are summed up: 32 KB of numbers.

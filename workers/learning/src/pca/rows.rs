@@ -66,7 +66,7 @@ pub(super) fn most_left(rows: &Matrix, measures: &[f64], count: usize) -> Matrix
     most
 }
 
-fn normalise(row: &mut [f64]) {
+pub(super) fn normalise(row: &mut [f64]) {
     let length = dot(row, row).sqrt();
     if length > 0.0 {
         row.iter_mut().for_each(|value| *value /= length);
