@@ -46,7 +46,7 @@ pub use one_time::OneTime;
 pub use people::{User, UserChange, UserRemoval};
 pub use people_list::UserFilter;
 pub use providers::{Met, Provider, ProviderCheck, Spending};
-pub use retention::{DeletedJobs, LEGAL_HOLD, NextJobs, OldJobs};
+pub use retention::{DeletedJobs, LEGAL_HOLD, NextJobs, NextSms, OldJobs, OldSms};
 pub use schedules::{Firing, Schedule, Standing};
 pub use sessions::{Refreshed, Session};
 pub use sms::{NewSms, SmsBegin, SmsIntent};

@@ -2,7 +2,11 @@
 
 use std::{fs, process::Command};
 
+use fourmi_kinds::{MaintenanceRetention, RetentionReport};
+use fourmi_model::{JobId, RetentionClass, SmsState};
+use fourmi_records::{NewSms, Records, SmsBegin, SmsIntent};
 use fourmi_tests::{Platform, Program, SmsFault, SmsServer, eventually_async};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 const MOBILE: &str = "+33612345678";
@@ -107,6 +111,11 @@ impl Post {
         .await
     }
 
+    /// The records, as another program opens them.
+    async fn records(&self) -> Records {
+        Records::open(&self.platform.data().join("records.db")).await.unwrap()
+    }
+
     fn command(&self, arguments: &[&str]) -> (bool, String) {
         let done = Command::new(Program::path("fourmi"))
             .args(arguments)
@@ -122,6 +131,23 @@ impl Post {
 /// What a message is known by at the provider.
 fn tag(id: &str) -> String {
     id.strip_prefix("messaging-").unwrap().replace('-', "")
+}
+
+/// Notes that a run of a job sends a message.
+async fn note(records: &Records, job: &str, run: u64, now: Timestamp) -> SmsIntent {
+    let new = NewSms {
+        job: job.parse::<JobId>().unwrap(),
+        run,
+        tenant: None,
+        account: "sms".to_owned(),
+        recipient: MOBILE.to_owned(),
+        tag: tag(job),
+        credits: 1_000,
+        limit: None,
+        now,
+    };
+    let SmsBegin::Send(intent) = records.begin_sms(&new).await.unwrap() else { panic!("it is noted already") };
+    intent
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -422,4 +448,30 @@ async fn an_account_of_some_tenants_is_for_their_jobs_alone() {
     let job: Value = answer.json().await.unwrap();
     let sent = post.settled(job["id"].as_str().unwrap()).await;
     assert_eq!(sent["state"], "succeeded", "{sent}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_may_still_ask_for_outlives_retention() {
+    let post = Post::without_account().await;
+    let _maintenance = post.platform.maintenance_worker();
+    let (records, long_ago) = (post.records().await, Timestamp::now() - SignedDuration::from_hours(100 * 24));
+    // One whose job is in its queue, one whose job nobody knows any more, and one in doubt.
+    let waiting = post.submit(json!({})).await;
+    post.settled(&waiting).await;
+    let [gone, in_doubt] = [1, 2].map(|number| format!("messaging-0198c0de-0000-7000-8000-00000000000{number}"));
+    for job in [&waiting, &gone] {
+        let intent = note(&records, job, 1, long_ago).await;
+        assert!(records.settle_sms(&intent, SmsState::Accepted, Some(job), 1_000).await.unwrap());
+    }
+    note(&records, &in_doubt, 1, long_ago).await;
+    for dry_run in [true, false] {
+        let retention = MaintenanceRetention { only: vec![RetentionClass::Messages], days: Some(30), dry_run };
+        let handle = post.platform.client.submit(&retention).send().await.unwrap();
+        let RetentionReport { classes, .. } = handle.output().await.unwrap();
+        assert_eq!((classes.len(), classes[0].deleted, classes[0].held), (1, 1, 2), "{classes:?}");
+        for (job, is_known) in [(&waiting, true), (&gone, dry_run), (&in_doubt, true)] {
+            let intent = records.sms(&job.parse().unwrap()).await.unwrap();
+            assert_eq!(intent.is_some(), is_known, "{job}");
+        }
+    }
 }

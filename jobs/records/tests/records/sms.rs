@@ -1,7 +1,9 @@
 //! Text messages, what they cost, and how their providers were.
 
+use std::collections::HashSet;
+
 use fourmi_model::{HealthStatus, SmsState};
-use fourmi_records::{Met, NewSms, ProviderCheck, SmsBegin, Spending};
+use fourmi_records::{Met, NewSms, OldSms, ProviderCheck, SmsBegin, Spending};
 use jiff::Timestamp;
 
 use crate::place::{Place, in_every_database, time};
@@ -9,7 +11,8 @@ use crate::place::{Place, in_every_database, time};
 in_every_database!(
     a_message_is_sent_by_one_run_at_a_time_and_never_by_an_older_one,
     what_a_tenant_spends_in_a_month_is_limited,
-    what_is_known_of_old_messages_is_forgotten,
+    what_is_known_of_old_messages_is_forgotten_and_what_is_in_doubt_stays,
+    many_old_messages_are_looked_through_in_steps,
     what_workers_have_met_of_a_provider_adds_up,
     a_provider_is_checked_by_one_of_many_and_keeps_what_was_found,
 );
@@ -65,14 +68,42 @@ async fn what_a_tenant_spends_in_a_month_is_limited(place: Place) {
     assert!(matches!(records.begin_sms(&next_month).await.unwrap(), SmsBegin::Send(_)));
 }
 
-async fn what_is_known_of_old_messages_is_forgotten(place: Place) {
+async fn what_is_known_of_old_messages_is_forgotten_and_what_is_in_doubt_stays(place: Place) {
     let records = place.open().await;
-    records.begin_sms(&new(1, None)).await.unwrap();
-    let sent = new(1, None).now;
-    assert_eq!((records.count_old_sms(sent).await.unwrap(), records.prune_sms(sent).await.unwrap()), (0, 0));
-    let later = sent + jiff::SignedDuration::from_secs(1);
-    assert_eq!((records.count_old_sms(later).await.unwrap(), records.prune_sms(later).await.unwrap()), (1, 1));
-    assert_eq!(records.sms(&new(1, None).job).await.unwrap(), None);
+    let SmsBegin::Send(message) = records.begin_sms(&new(1, None)).await.unwrap() else { panic!("it is new") };
+    let old = |known: usize, in_doubt| OldSms { jobs: vec![message.job.clone(); known], in_doubt, next: None };
+    let later = message.created_at + jiff::SignedDuration::from_secs(1);
+    assert_eq!(records.old_sms(message.created_at, None).await.unwrap(), old(0, 0));
+    assert_eq!(records.old_sms(later, None).await.unwrap(), old(0, 1));
+    assert_eq!(records.forget_sms(std::slice::from_ref(&message.job)).await.unwrap(), 0);
+    assert_eq!(records.sms(&message.job).await.unwrap().as_ref(), Some(&message));
+
+    assert!(records.settle_sms(&message, SmsState::Accepted, Some("7"), 1_500).await.unwrap());
+    assert_eq!(records.old_sms(later, None).await.unwrap(), old(1, 0));
+    assert_eq!(records.forget_sms(std::slice::from_ref(&message.job)).await.unwrap(), 1);
+    assert_eq!(records.sms(&message.job).await.unwrap(), None);
+}
+
+async fn many_old_messages_are_looked_through_in_steps(place: Place) {
+    let records = place.open().await;
+    // Seven of each time.
+    let many = "\
+        WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1200) \
+        INSERT INTO sms_intents (job, tenant, account, recipient, tag, state, run, credits, created_at, changed_at) \
+        SELECT 'messaging-0198c0de-0000-7000-8000-' || (100000000000 + n), '', 'sms', '+33612345678', 'tag-' || n, \
+          'accepted', 1, 0, n / 7, n FROM numbers";
+    place.run(many).await.unwrap();
+    let (mut found, mut steps, mut start) = (Vec::new(), 0, None);
+    loop {
+        let OldSms { jobs, next, .. } = records.old_sms(time(1_000_000), start.as_ref()).await.unwrap();
+        found.extend(jobs);
+        (steps, start) = (steps + 1, next);
+        if start.is_none() {
+            break;
+        }
+    }
+    let different: HashSet<_> = found.iter().collect();
+    assert_eq!((found.len(), different.len(), steps), (1_200, 1_200, 3));
 }
 
 async fn what_workers_have_met_of_a_provider_adds_up(place: Place) {
