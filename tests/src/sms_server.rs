@@ -31,6 +31,9 @@ const CONSUMER: &str = "consumer-key";
 const SERVICE: &str = "sms-xx12345-1";
 const TOKEN: &str = "plain-token";
 
+/// The most characters of a tag.
+const LONGEST_TAG: usize = 20;
+
 /// The id of the first message.
 const FIRST_ID: i64 = 1_000;
 
@@ -345,7 +348,9 @@ impl Provider {
             ("POST", "jobs") => {
                 let body: Value = serde_json::from_str(body).unwrap();
                 let tag = body["tag"].as_str().unwrap().to_owned();
-                if let Some(id) = self.post(&tag, &body, response).await {
+                if tag.len() > LONGEST_TAG {
+                    refuse(response, 400, "INVALID_ARGUMENT", "tag is too long");
+                } else if let Some(id) = self.post(&tag, &body, response).await {
                     response.render(Json(json!({
                         "ids": [id], "validReceivers": body["receivers"], "invalidReceivers": [],
                         "totalCreditsRemoved": 1.5, "creditsLeft": self.inner.state().credits, "tag": tag,

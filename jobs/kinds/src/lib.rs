@@ -42,6 +42,6 @@ pub use push::{
 };
 pub use sms::{
     MAX_SEGMENTS, SMS_ATTEMPTS, SMS_RECEIPT_DELAYS, SmsEncoding, SmsPurpose, SmsReceipt, SmsReceived, SmsSend, SmsSent,
-    SmsSize, mobile_number, transliterate,
+    SmsSize, mobile_number, sms_tag, transliterate,
 };
 pub use webhook_deliver::{WEBHOOK_DELAYS, WebhookDeliver, WebhookDelivered};

@@ -81,7 +81,7 @@ SELECT job AS id, sms_intents.* FROM sms_intents WHERE account = $1 AND provider
 const NOTE: &str = "\
 INSERT INTO sms_intents (job, tenant, account, recipient, tag, state, run, credits, created_at, changed_at) \
 VALUES ($1, $2, $3, $4, $5, 'sending', $6, $7, $8, $8) \
-ON CONFLICT (job) DO UPDATE SET state = 'sending', run = $6, credits = $7, changed_at = $8";
+ON CONFLICT (job) DO UPDATE SET tag = $5, state = 'sending', run = $6, credits = $7, changed_at = $8";
 
 const SETTLE: &str = "\
 UPDATE sms_intents SET state = $3, provider_id = $4, credits = $5, changed_at = $6 \

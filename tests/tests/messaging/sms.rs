@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use fourmi_kinds::{MaintenanceRetention, RetentionReport};
+use fourmi_kinds::{MaintenanceRetention, RetentionReport, sms_tag};
 use fourmi_model::{JobId, RetentionClass, SmsState};
 use fourmi_records::{NewSms, Records, SmsBegin, SmsIntent};
 use fourmi_tests::{Platform, Program, SmsFault, SmsServer, eventually_async};
@@ -130,7 +130,7 @@ impl Post {
 
 /// What a message is known by at the provider.
 fn tag(id: &str) -> String {
-    id.strip_prefix("messaging-").unwrap().replace('-', "")
+    sms_tag(&id.parse().unwrap())
 }
 
 /// Notes that a run of a job sends a message.

@@ -24,7 +24,7 @@ fn new(run: u64, limit: Option<u64>) -> NewSms {
         tenant: Some("kiosks".parse().unwrap()),
         account: "sms".to_owned(),
         recipient: "+33612345678".to_owned(),
-        tag: "0198c0de000070008000000000000001".to_owned(),
+        tag: "70008000000000000001".to_owned(),
         credits: 2_000,
         limit,
         now: "2026-11-30T12:00:00Z".parse().unwrap(),

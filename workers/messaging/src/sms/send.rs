@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fourmi_kinds::{SmsPurpose, SmsReceipt, SmsSend, SmsSent, SmsSize};
+use fourmi_kinds::{SmsPurpose, SmsReceipt, SmsSend, SmsSent, SmsSize, sms_tag};
 use fourmi_model::{ErrorClass, Failure, LogLevel, NextStep, ParkReason, Progress, SmsState};
 use fourmi_records::{NewSms, SmsBegin, SmsIntent};
 use fourmi_runtime::Context;
@@ -75,7 +75,7 @@ impl<P: Provider + Sync> Sending<'_, P> {
         let message = Message {
             to: self.job.to.clone(),
             sender: policy::sender(self.account, self.job),
-            tag: self.context.job_id().uuid().simple().to_string(),
+            tag: sms_tag(self.context.job_id()),
             is_marketing: self.job.purpose == SmsPurpose::Marketing,
             valid_for: self.job.expires_at.and_then(|end| Duration::try_from(end.duration_since(now)).ok()),
             text,
