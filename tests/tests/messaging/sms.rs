@@ -272,6 +272,24 @@ async fn a_message_in_doubt_is_not_given_up_with_its_last_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_number_fell_back_does_not_take_a_message_for_sent() {
+    let post = Post::without_account().await;
+    let id = post.submit(json!({})).await;
+    let run = post.settled(&id).await["run"].as_u64().unwrap();
+    // Redis has forgotten the run after this one, which could not send the message.
+    let records = post.records().await;
+    let intent = note(&records, &id, run + 1, Timestamp::now()).await;
+    assert!(records.settle_sms(&intent, SmsState::Unsent, None, 0).await.unwrap());
+    post.write_account(&post.server.account(json!({})));
+    let job = eventually_async("it is over", async || {
+        let job = post.platform.get(&format!("/jobs/{id}")).await;
+        (job["state"] == "succeeded").then_some(job)
+    })
+    .await;
+    assert_eq!((post.times(&id), post.server.posts(), &job["run"]), (1, 1, &json!(run + 2)), "{job}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_certainly_not_sent_is_sent_later() {
     let post = Post::open().await;
     post.server.misbehave([SmsFault::TooMany(1)]);

@@ -124,8 +124,11 @@ impl<P: Provider + Sync> Sending<'_, P> {
 
     /// Goes on with what an earlier run has begun, and sends nothing.
     async fn go_on_with(&self, intent: SmsIntent) -> Result<SmsIntent, Failure> {
-        if intent.state != SmsState::Sending {
-            return Ok(intent);
+        match intent.state {
+            SmsState::Sending => {}
+            SmsState::Accepted | SmsState::Delivered | SmsState::Undelivered => return Ok(intent),
+            // By a run of a higher number: Redis has lost its last moments, and the numbers of runs with them.
+            SmsState::Unsent | SmsState::Refused => return Err(seen_to_by_another()),
         }
         self.is_in("lookup", 60.0);
         match self.provider.find(&intent.tag).await {
@@ -148,9 +151,9 @@ impl<P: Provider + Sync> Sending<'_, P> {
         }
         // A person, or another run, was faster.
         let known = self.desk.records.sms(&intent.job).await.map_err(records_unavailable)?;
-        known.filter(|known| known.state != SmsState::Sending && known.state != SmsState::Unsent).ok_or_else(|| {
-            Failure::retry("unconfirmed", "somebody else sees to the message; the provider is asked for it again")
-        })
+        let has_it =
+            |known: &SmsIntent| matches!(known.state, SmsState::Accepted | SmsState::Delivered | SmsState::Undelivered);
+        known.filter(has_it).ok_or_else(seen_to_by_another)
     }
 
     /// The provider does not know the message: it may still come to know it, or a person has to find out.
@@ -234,6 +237,11 @@ impl<P: Provider + Sync> Sending<'_, P> {
     fn is_in(&self, stage: &str, percent: f32) {
         self.context.progress(Progress { stage: stage.to_owned(), percent, ..Progress::default() });
     }
+}
+
+/// What is noted is not what this run knows of the message: the next one looks again.
+fn seen_to_by_another() -> Failure {
+    Failure::retry("unconfirmed", "somebody else sees to the message; it is looked again what became of it")
 }
 
 fn too_dear(new: &NewSms, spent: u64) -> Failure {
