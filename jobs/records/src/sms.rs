@@ -37,6 +37,15 @@ pub struct SmsIntent {
     pub created_at: Timestamp,
     /// When it got its state.
     pub changed_at: Timestamp,
+    /// When a person has said whether it was sent, if nobody else knew.
+    pub decided_at: Option<Timestamp>,
+}
+
+impl SmsIntent {
+    /// Whether a person has said that it was not sent, and no run sends it since. People can be wrong.
+    pub fn is_denied(&self) -> bool {
+        self.state == SmsState::Unsent && self.decided_at.is_some()
+    }
 }
 
 /// A text message that is about to be sent.
@@ -81,11 +90,15 @@ SELECT job AS id, sms_intents.* FROM sms_intents WHERE account = $1 AND provider
 const NOTE: &str = "\
 INSERT INTO sms_intents (job, tenant, account, recipient, tag, state, run, credits, created_at, changed_at) \
 VALUES ($1, $2, $3, $4, $5, 'sending', $6, $7, $8, $8) \
-ON CONFLICT (job) DO UPDATE SET tag = $5, state = 'sending', run = $6, credits = $7, changed_at = $8";
+ON CONFLICT (job) DO UPDATE SET tag = $5, state = 'sending', run = $6, credits = $7, changed_at = $8, decided_at = NULL";
 
 const SETTLE: &str = "\
-UPDATE sms_intents SET state = $3, provider_id = $4, credits = $5, changed_at = $6 \
+UPDATE sms_intents SET state = $3, provider_id = $4, credits = $5, changed_at = $6, decided_at = $7 \
 WHERE job = $1 AND run = $2 AND state = 'sending'";
+
+const CORRECT: &str = "\
+UPDATE sms_intents SET state = 'accepted', provider_id = $3, credits = $4, changed_at = $5 \
+WHERE job = $1 AND run = $2 AND state = 'unsent' AND decided_at IS NOT NULL";
 
 const RECEIVE: &str = "\
 UPDATE sms_intents SET state = $2, receipt = $3, changed_at = $4 WHERE job = $1 AND state = 'accepted'";
@@ -158,7 +171,26 @@ impl Records {
         provider_id: Option<&str>,
         credits: u64,
     ) -> Result<bool, RecordsError> {
-        writing!(self, |db| settle(db, intent, state, provider_id, credits).await?)
+        writing!(self, |db| settle(db, intent, (state, provider_id, credits), None).await?)
+    }
+
+    /// Notes what a person has found out about a text message that is being sent by the run that the intent tells of: whether
+    /// the provider has it. `false` if that is known by now, or another run sends it.
+    ///
+    /// # Errors
+    /// If the database does not answer, or refuses.
+    pub async fn decide_sms(&self, intent: &SmsIntent, sent: bool) -> Result<bool, RecordsError> {
+        let (state, credits) = if sent { (SmsState::Accepted, intent.credits) } else { (SmsState::Unsent, 0) };
+        writing!(self, |db| settle(db, intent, (state, None, credits), Some(Timestamp::now())).await?)
+    }
+
+    /// Notes that the provider has a text message of which a person has said that it was not sent ([`SmsIntent::is_denied`]):
+    /// `false` if a run sends it by now, or somebody has noted it already.
+    ///
+    /// # Errors
+    /// If the database does not answer, or refuses.
+    pub async fn correct_sms(&self, intent: &SmsIntent, provider_id: &str, credits: u64) -> Result<bool, RecordsError> {
+        writing!(self, |db| correct(db, intent, provider_id, credits).await?)
     }
 
     /// Notes what became of a text message that the provider has: `false` if that is known by now.
@@ -209,9 +241,8 @@ async fn begin(db: &mut impl Change, new: &NewSms) -> Result<SmsBegin, RecordsEr
 async fn settle(
     db: &mut impl Change,
     intent: &SmsIntent,
-    state: SmsState,
-    provider_id: Option<&str>,
-    credits: u64,
+    (state, provider_id, credits): (SmsState, Option<&str>, u64),
+    decided_at: Option<Timestamp>,
 ) -> Result<bool, RecordsError> {
     let settled = Statement::of(SETTLE)
         .with(&*intent.job.to_string())
@@ -219,13 +250,33 @@ async fn settle(
         .with(state.as_str())
         .with(provider_id.map(label).as_deref())
         .with(whole(credits))
-        .with(Timestamp::now());
+        .with(Timestamp::now())
+        .with(decided_at);
     if db.run(settled).await? == 0 {
         return Ok(false);
     }
     // In the month in which it was taken to cost something.
     let more = whole(credits) - whole(intent.credits);
     spend(db, intent.tenant.as_ref(), &intent.account, intent.changed_at, more).await?;
+    Ok(true)
+}
+
+async fn correct(
+    db: &mut impl Change,
+    intent: &SmsIntent,
+    provider_id: &str,
+    credits: u64,
+) -> Result<bool, RecordsError> {
+    let corrected = Statement::of(CORRECT)
+        .with(&*intent.job.to_string())
+        .with(whole(intent.run))
+        .with(&*label(provider_id))
+        .with(whole(credits))
+        .with(Timestamp::now());
+    if db.run(corrected).await? == 0 {
+        return Ok(false);
+    }
+    spend(db, intent.tenant.as_ref(), &intent.account, intent.changed_at, whole(credits)).await?;
     Ok(true)
 }
 
@@ -274,5 +325,6 @@ fn intent(row: &dyn Cells) -> Result<SmsIntent, RecordsError> {
         receipt: row.text("receipt")?,
         created_at: row.time("created_at")?.unwrap_or_default(),
         changed_at: row.time("changed_at")?.unwrap_or_default(),
+        decided_at: row.time("decided_at")?,
     })
 }

@@ -255,6 +255,45 @@ async fn a_person_decides_what_nobody_knows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_is_wrong_has_no_message_sent_twice() {
+    let post = Post::impatient().await;
+    post.server.hide_tags(true);
+    post.server.misbehave([SmsFault::TakenAndCut]);
+    let id = post.submit(json!({})).await;
+    post.uncertain(&id).await;
+    post.server.hide_tags(false);
+    assert_eq!(post.decide(&id, false).await.0, 200);
+    let result = post.sent(&id).await;
+    assert_eq!((post.times(&id), post.server.posts()), (1, 1));
+    assert_eq!(
+        (&result["ids"], &result["credits"], &result["state"]),
+        (&json!(["1000"]), &json!(1.5), &json!("accepted"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_decides_on_a_job_that_goes_on_by_itself() {
+    let post = Post::open().await;
+    post.server.hide_tags(true);
+    post.server.misbehave([SmsFault::TakenAndCut]);
+    let id = post.submit(json!({})).await;
+    post.server.wait_for_lookups(1).await;
+    fs::remove_file(post.platform.data().join("secrets").join("sms")).unwrap();
+    let job = post.settled(&id).await;
+    assert_eq!((&job["state"], &job["parked_reason"]), (&json!("parked"), &json!("not_configured")), "{job}");
+    let (status, problem) = post.decide(&id, false).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("not_uncertain")));
+
+    post.server.hide_tags(false);
+    post.write_account(&post.server.account(json!({})));
+    eventually_async("it is over", async || {
+        (post.platform.get(&format!("/jobs/{id}")).await["state"] == "succeeded").then_some(())
+    })
+    .await;
+    assert_eq!((post.times(&id), post.server.posts()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_in_doubt_is_not_given_up_with_its_last_attempt() {
     let post = Post::open().await;
     for (fault, was_sent) in [(SmsFault::TakenWith(500), true), (SmsFault::Outage(500), false)] {

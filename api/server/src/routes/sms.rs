@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fourmi_kinds::{JobKind, SmsEncoding, SmsReceipt, SmsSize, transliterate};
-use fourmi_model::{Job, Scope, SmsState, State};
+use fourmi_model::{Job, ParkReason, Scope, SmsState, State};
 use fourmi_queue::Retried;
 use fourmi_secrets::Secrets;
 use salvo::{
@@ -102,8 +102,8 @@ pub(crate) fn table() -> Group {
             .needs(&[Scope::JobsControl])
             .says(
                 "Says whether a text message was sent",
-                "For a job that is parked as `uncertain`: the provider did not answer, and does not know the message. Look into \
-                 its own list. The job goes on with what you say.",
+                "For a job that is parked as `uncertain`, or has failed while nobody knew: the provider did not answer, and does \
+                 not know the message. Look into its own list. The job goes on with what you say.",
             )
             .reads(JSON, schema::<Decision>)
             .answers(StatusCode::OK, JSON, schema::<Job>, "It waits for a worker.")
@@ -151,11 +151,14 @@ async fn decide(request: &mut Request, depot: &mut Depot, response: &mut Respons
     let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
     let Decision { sent } = body::parse(body::read(request).await?)?;
     let job = in_time(jobs.queues.get(&id)).await?.ok_or_else(unknown_job)?;
-    let waits = matches!(job.state, State::Parked | State::Failed);
+    // One that is parked for another cause goes on by itself, and asks the provider.
+    let waits = match job.state {
+        State::Parked => job.parked_reason == Some(ParkReason::Uncertain),
+        state => state == State::Failed,
+    };
     let intent = jobs.records.sms(&id).await?.filter(|intent| waits && intent.state == SmsState::Sending);
     let intent = intent.ok_or_else(not_uncertain)?;
-    let (state, credits) = if sent { (SmsState::Accepted, intent.credits) } else { (SmsState::Unsent, 0) };
-    if !jobs.records.settle_sms(&intent, state, None, credits).await? {
+    if !jobs.records.decide_sms(&intent, sent).await? {
         return Err(not_uncertain());
     }
     tracing::info!(job.id = %id, sms.sent = sent, "a person has decided whether a text message was sent");
@@ -169,7 +172,9 @@ async fn decide(request: &mut Request, depot: &mut Depot, response: &mut Respons
 }
 
 fn not_uncertain() -> Problem {
-    Problem::new(Code::NotUncertain, "There is nothing to decide: it is known whether a message was sent.")
+    let detail =
+        "There is nothing to decide: it is known whether a message was sent, or the job goes on and finds out.";
+    Problem::new(Code::NotUncertain, detail)
 }
 
 #[handler]

@@ -10,6 +10,7 @@ use crate::place::{Place, in_every_database, time};
 
 in_every_database!(
     a_message_is_sent_by_one_run_at_a_time_and_never_by_an_older_one,
+    a_person_who_is_wrong_is_corrected_unless_the_message_is_sent_again,
     what_a_tenant_spends_in_a_month_is_limited,
     what_is_known_of_old_messages_is_forgotten_and_what_is_in_doubt_stays,
     many_old_messages_are_looked_through_in_steps,
@@ -51,6 +52,26 @@ async fn a_message_is_sent_by_one_run_at_a_time_and_never_by_an_older_one(place:
     assert!(records.receive_sms(&sent.job, SmsState::Delivered, "4").await.unwrap());
     assert!(!records.receive_sms(&sent.job, SmsState::Undelivered, "5").await.unwrap());
     assert_eq!(records.sms(&sent.job).await.unwrap().unwrap().state, SmsState::Delivered);
+}
+
+async fn a_person_who_is_wrong_is_corrected_unless_the_message_is_sent_again(place: Place) {
+    let records = place.open().await;
+    let SmsBegin::Send(first) = records.begin_sms(&new(1, None)).await.unwrap() else { panic!("it is new") };
+    assert!(!records.correct_sms(&first, "7", 1_500).await.unwrap(), "nobody has said anything");
+    assert!(records.decide_sms(&first, false).await.unwrap());
+    assert!(!records.decide_sms(&first, true).await.unwrap());
+    let denied = records.sms(&first.job).await.unwrap().unwrap();
+    assert!(denied.is_denied() && denied.credits == 0, "{denied:?}");
+
+    let SmsBegin::Send(second) = records.begin_sms(&new(2, None)).await.unwrap() else { panic!("it was not sent") };
+    assert!(!second.is_denied() && !records.correct_sms(&denied, "7", 1_500).await.unwrap());
+    assert!(records.decide_sms(&second, false).await.unwrap());
+    let denied = records.sms(&first.job).await.unwrap().unwrap();
+    assert!(records.correct_sms(&denied, "7", 1_500).await.unwrap());
+    assert!(!records.correct_sms(&denied, "8", 1_500).await.unwrap());
+    let known = records.sms(&first.job).await.unwrap().unwrap();
+    assert_eq!((known.state, known.provider_id.as_deref(), known.credits), (SmsState::Accepted, Some("7"), 1_500));
+    assert_eq!(records.begin_sms(&new(3, None)).await.unwrap(), SmsBegin::Known(known));
 }
 
 async fn what_a_tenant_spends_in_a_month_is_limited(place: Place) {

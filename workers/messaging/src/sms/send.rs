@@ -45,6 +45,7 @@ pub(crate) async fn run(office: Arc<Office>, job: SmsSend, context: Context) -> 
     };
     let known = desk.records.sms(context.job_id()).await.map_err(records_unavailable)?;
     let sent = match known {
+        Some(intent) if intent.is_denied() => sending.begin_unless_found(intent).await?,
         Some(intent) if !matches!(intent.state, SmsState::Unsent | SmsState::Refused) => {
             sending.go_on_with(intent).await?
         }
@@ -80,14 +81,13 @@ impl<P: Provider + Sync> Sending<'_, P> {
             valid_for: self.job.expires_at.and_then(|end| Duration::try_from(end.duration_since(now)).ok()),
             text,
         };
-        let segments = f64::from(SmsSize::of(&message.text).segments);
         let new = NewSms {
             job: self.context.job_id().clone(),
             run: self.context.run(),
             account: self.job.account.clone(),
             recipient: message.to.clone(),
             tag: message.tag.clone(),
-            credits: thousandths(segments * self.account.credits_per_segment),
+            credits: self.estimate(&message.text),
             limit: self.account.monthly_limit(tenant.as_ref()),
             tenant,
             now,
@@ -99,6 +99,20 @@ impl<P: Provider + Sync> Sending<'_, P> {
             SmsBegin::Send(intent) => self.send(intent, &message).await,
             SmsBegin::Known(intent) => self.go_on_with(intent).await,
             SmsBegin::TooDear(spent) => Err(too_dear(&new, spent).in_stage("policy")),
+        }
+    }
+
+    /// Sends a message of which a person has said that it was not sent, unless the provider has it by now.
+    async fn begin_unless_found(&self, intent: SmsIntent) -> Result<SmsIntent, Failure> {
+        self.is_in("lookup", 10.0);
+        match self.provider.find(&intent.tag).await {
+            Ok(Some(found)) => self.correct(intent, found).await,
+            Ok(None) => self.begin().await,
+            Err(trouble) => match trouble.failure() {
+                // It says no more of any message, so that what the person says counts.
+                failure if failure.next == NextStep::GiveUp => self.begin().await,
+                failure => Err(failure.in_stage("lookup")),
+            },
         }
     }
 
@@ -151,9 +165,30 @@ impl<P: Provider + Sync> Sending<'_, P> {
         }
         // A person, or another run, was faster.
         let known = self.desk.records.sms(&intent.job).await.map_err(records_unavailable)?;
-        let has_it =
-            |known: &SmsIntent| matches!(known.state, SmsState::Accepted | SmsState::Delivered | SmsState::Undelivered);
-        known.filter(has_it).ok_or_else(seen_to_by_another)
+        match known {
+            Some(known) if known.is_denied() => self.correct(known, found).await,
+            Some(known) if matches!(known.state, SmsState::Accepted | SmsState::Delivered | SmsState::Undelivered) => {
+                Ok(known)
+            }
+            _ => Err(seen_to_by_another()),
+        }
+    }
+
+    /// Notes that the provider has a message of which a person has said that it was not sent.
+    async fn correct(&self, intent: SmsIntent, found: Found) -> Result<SmsIntent, Failure> {
+        let credits = found.credits.map_or_else(|| self.estimate(&self.job.sent_text()), thousandths);
+        let corrected = self.desk.records.correct_sms(&intent, &found.id, credits).await;
+        if !corrected.map_err(records_unavailable)? {
+            return Err(seen_to_by_another());
+        }
+        self.context
+            .log(LogLevel::Warn, "the provider has the message that was said not to be sent; it is not sent again");
+        Ok(SmsIntent { state: SmsState::Accepted, provider_id: Some(found.id), credits, ..intent })
+    }
+
+    /// What a text is taken to cost, in thousandths of a credit.
+    fn estimate(&self, text: &str) -> u64 {
+        thousandths(f64::from(SmsSize::of(text).segments) * self.account.credits_per_segment)
     }
 
     /// The provider does not know the message: it may still come to know it, or a person has to find out.
