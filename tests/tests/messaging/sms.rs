@@ -1,6 +1,6 @@
 //! Text messages, of which none must be sent twice.
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Duration};
 
 use fourmi_kinds::{MaintenanceRetention, RetentionReport, sms_tag};
 use fourmi_model::{JobId, RetentionClass, SmsState};
@@ -457,6 +457,44 @@ async fn receipts_are_confirmed_and_dead_numbers_get_nothing_more() {
         list["jobs"].as_array().unwrap().first().filter(|job| job["result"]["state"] == "delivered").map(drop)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_pending_is_asked_for_again() {
+    let post = Post::open().await;
+    post.server.set_ptt(4);
+    post.server.delay_tags(Duration::from_secs(3_600));
+    post.sent(&post.submit(json!({})).await).await;
+    let receipt = post.receipt().await;
+    let ask_now = async || assert_eq!(post.act("/queues/messaging/promote", json!({"ids": [receipt]})).await.0, 200);
+    ask_now().await;
+    post.server.wait_for_receipts(1).await;
+    let waiting = eventually_async("it is asked again later", async || {
+        let job = post.platform.get(&format!("/jobs/{receipt}")).await;
+        (job["state"] == "retrying").then_some(job)
+    })
+    .await;
+    assert_eq!(waiting["error"]["code"], "not_delivered_yet", "{waiting}");
+    post.server.show();
+    ask_now().await;
+    let job = post.settled(&receipt).await;
+    assert_eq!((&job["state"], &job["result"]["state"]), (&json!("succeeded"), &json!("delivered")), "{job}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_the_provider_does_not_know_is_for_the_operator() {
+    let post = Post::without_account().await;
+    post.write_account(&post.server.account(json!({"service": "sms-yy67890-1"})));
+    let id = post.submit(json!({})).await;
+    let job = post.settled(&id).await;
+    assert_eq!((&job["state"], &job["parked_reason"]), (&json!("parked"), &json!("not_configured")), "{job}");
+    assert!(job["error"]["message"].as_str().unwrap().contains("sms-yy67890-1"), "{job}");
+    post.write_account(&post.server.account(json!({})));
+    eventually_async("it is over", async || {
+        (post.platform.get(&format!("/jobs/{id}")).await["state"] == "succeeded").then_some(())
+    })
+    .await;
+    assert_eq!((post.times(&id), post.server.posts(), post.server.lookups()), (1, 1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

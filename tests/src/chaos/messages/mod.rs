@@ -331,6 +331,8 @@ impl Town {
 
     /// Waits until every job is over, for as long as something happens.
     async fn rest(&self) -> Helped {
+        // What was kept from those who ask comes to light, so that receipts come to an end.
+        self.sms.show();
         let mut helped = Helped::default();
         let mut last = (Instant::now(), String::new());
         let mut hurried = Instant::now();
