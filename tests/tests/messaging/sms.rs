@@ -501,13 +501,19 @@ async fn a_service_that_the_provider_does_not_know_is_for_the_operator() {
 async fn whoever_speaks_plain_json_sends_too() {
     let post = Post::without_account().await;
     post.write_account(&post.server.plain_account(json!({"lookup_window_s": 0.5})));
-    let faults = [SmsFault::TakenWith(500), SmsFault::TakenAndCut, SmsFault::TooMany(1)];
+    let faults = [SmsFault::TakenWith(500), SmsFault::TakenWith(302), SmsFault::TakenAndCut, SmsFault::TooMany(1)];
     for fault in [None].into_iter().chain(faults.map(Some)) {
         post.server.misbehave(fault.clone());
         let id = post.submit(json!({})).await;
         let result = post.sent(&id).await;
         assert_eq!((&result["provider"], post.times(&id)), (&json!("http"), 1), "{fault:?}");
     }
+    let end = "2099-01-01T00:00:00Z";
+    post.sent(&post.submit(json!({"expires_at": end})).await).await;
+    let taken = post.server.taken();
+    let (first, last) = (&taken[0].body, &taken[taken.len() - 1].body);
+    assert_eq!((&first["purpose"], first.get("expires_at")), (&json!("transactional"), None), "{first}");
+    assert_eq!(last["expires_at"], end, "{last}");
     post.server.misbehave([SmsFault::Cut]);
     let id = post.submit(json!({})).await;
     post.uncertain(&id).await;

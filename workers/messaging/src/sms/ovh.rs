@@ -5,6 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use fourmi_kinds::SmsPurpose;
 use fourmi_model::{ErrorClass, Failure, ParkReason, SmsState};
 use jiff::Timestamp;
 use reqwest::{
@@ -114,13 +115,13 @@ impl Provider for Ovh<'_> {
 
     async fn send(&self, message: &Message) -> Result<Found, Trouble> {
         let minutes =
-            message.valid_for.map_or(VALIDITY_MINUTES, |time| (time.as_secs() / 60).clamp(1, VALIDITY_MINUTES));
+            message.valid_for().map_or(VALIDITY_MINUTES, |time| (time.as_secs() / 60).clamp(1, VALIDITY_MINUTES));
         let job = NewJob {
             message: &message.text,
             receivers: [&message.to],
             sender: message.sender.as_deref(),
             sender_for_response: message.sender.is_none(),
-            no_stop_clause: !message.is_marketing,
+            no_stop_clause: message.purpose != SmsPurpose::Marketing,
             priority: "high",
             validity_period: minutes,
             charset: "UTF-8",
@@ -253,7 +254,7 @@ impl Ovh<'_> {
         Ok(ahead)
     }
 
-    /// What an answer of 300 to 499 means: that nothing was done.
+    /// What an answer of 400 to 499 means: that nothing was done.
     fn refusal(&self, answer: &Answer) -> Trouble {
         let said = Said::of(answer);
         let (status, words) = (answer.status, said.message.to_ascii_lowercase());

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fourmi_kinds::{SmsPurpose, SmsReceipt, SmsSend, SmsSent, SmsSize, sms_tag};
+use fourmi_kinds::{SmsReceipt, SmsSend, SmsSent, SmsSize, sms_tag};
 use fourmi_model::{ErrorClass, Failure, LogLevel, NextStep, ParkReason, Progress, SmsState};
 use fourmi_records::{NewSms, SmsBegin, SmsIntent};
 use fourmi_runtime::Context;
@@ -72,14 +72,13 @@ impl<P: Provider + Sync> Sending<'_, P> {
         self.is_in("policy", 20.0);
         let checked = policy::check(self.desk, self.account, self.job, tenant.as_ref(), now).await;
         checked.map_err(|failure| failure.in_stage("policy"))?;
-        let text = self.job.sent_text();
         let message = Message {
             to: self.job.to.clone(),
             sender: policy::sender(self.account, self.job),
             tag: sms_tag(self.context.job_id()),
-            is_marketing: self.job.purpose == SmsPurpose::Marketing,
-            valid_for: self.job.expires_at.and_then(|end| Duration::try_from(end.duration_since(now)).ok()),
-            text,
+            purpose: self.job.purpose,
+            expires_at: self.job.expires_at,
+            text: self.job.sent_text(),
         };
         let new = NewSms {
             job: self.context.job_id().clone(),
