@@ -49,7 +49,7 @@ pub use providers::{Met, Provider, ProviderCheck, Spending};
 pub use retention::{DeletedJobs, LEGAL_HOLD, NextJobs, NextSms, OldJobs, OldSms};
 pub use schedules::{Firing, Schedule, Standing};
 pub use sessions::{Refreshed, Session};
-pub use sms::{NewSms, SmsBegin, SmsIntent};
+pub use sms::{NewSms, NumberLimit, SmsBegin, SmsIntent};
 pub use stats::{Added, Rolled, StatFilter};
 pub use store::{Connections, Records};
 pub use suppressions::Suppression;

@@ -1,7 +1,7 @@
 //! Text messages, each noted before it is sent, and what they cost.
 
 use fourmi_model::{JobId, SmsState, TenantName};
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use crate::{
     Records, RecordsError,
@@ -67,8 +67,19 @@ pub struct NewSms {
     pub credits: u64,
     /// What the tenant may spend with the account in a month of UTC, in thousandths of a credit.
     pub limit: Option<u64>,
+    /// How many messages of the tenant the number gets.
+    pub number_limits: Vec<NumberLimit>,
     /// The time.
     pub now: Timestamp,
+}
+
+/// How many text messages of a tenant a number gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NumberLimit {
+    /// Within so long a time.
+    pub within: SignedDuration,
+    /// So many at most.
+    pub most: u64,
 }
 
 /// Whether a text message may be sent.
@@ -80,6 +91,13 @@ pub enum SmsBegin {
     Known(SmsIntent),
     /// It would cost more than the tenant may still spend this month; so much is spent, in thousandths of a credit.
     TooDear(u64),
+    /// The number has got as many as it gets, or may have got them.
+    TooMany {
+        /// The first limit that is reached.
+        limit: NumberLimit,
+        /// How many.
+        sent: u64,
+    },
 }
 
 const FIND: &str = "SELECT job AS id, sms_intents.* FROM sms_intents WHERE job = $1";
@@ -133,25 +151,8 @@ impl Records {
         reading!(self, |db| query_of!(find).fetch_optional(db).await?.map(|row| intent(&row)).transpose()?)
     }
 
-    /// How many text messages of a tenant a number has got, or may have got, since a time.
-    ///
-    /// # Errors
-    /// If the database does not answer.
-    pub async fn sms_to(
-        &self,
-        tenant: Option<&TenantName>,
-        recipient: &str,
-        since: Timestamp,
-    ) -> Result<u64, RecordsError> {
-        let count = Statement::of(COUNT).with(tenant_text(tenant)).with(&*label(recipient)).with(since);
-        reading!(self, |db| {
-            let row = query_of!(count).fetch_one(db).await?;
-            Columns::of("messages to", &row)?.number("messages")?
-        })
-    }
-
-    /// Notes that a text message is being sent, and what it may cost, unless somebody sends it already or it was sent. One
-    /// run alone is told to send it, and that before anything is sent.
+    /// Notes that a text message is being sent, and what it may cost, unless somebody sends it already, it was sent, or a
+    /// limit is reached. One run alone is told to send it, and that before anything is sent.
     ///
     /// # Errors
     /// If the database does not answer, or refuses; then nothing must be sent.
@@ -208,13 +209,19 @@ impl Records {
 }
 
 async fn begin(db: &mut impl Change, new: &NewSms) -> Result<SmsBegin, RecordsError> {
-    // Nobody else counts what this tenant has spent meanwhile.
-    db.take_turn(&format!("sms {} {}", tenant_text(new.tenant.as_ref()), new.account)).await?;
+    // Nobody else counts meanwhile what this tenant has spent, or what its numbers have got, by whichever account.
+    db.take_turn(&format!("sms {}", tenant_text(new.tenant.as_ref()))).await?;
     let job = new.job.to_string();
     if let Some(row) = db.row(Statement::of(FIND).with(&*job)).await? {
         let known = intent(&row)?;
         if !matches!(known.state, SmsState::Unsent | SmsState::Refused) || known.run >= new.run {
             return Ok(SmsBegin::Known(known));
+        }
+    }
+    for limit in &new.number_limits {
+        let sent = sent_to(db, new, limit.within).await?;
+        if sent >= limit.most {
+            return Ok(SmsBegin::TooMany { limit: *limit, sent });
         }
     }
     if let Some(limit) = new.limit {
@@ -236,6 +243,16 @@ async fn begin(db: &mut impl Change, new: &NewSms) -> Result<SmsBegin, RecordsEr
     db.run(note).await?;
     let row = db.row(Statement::of(FIND).with(&*job)).await?.ok_or(sqlx::Error::RowNotFound)?;
     Ok(SmsBegin::Send(intent(&row)?))
+}
+
+/// How many text messages of its tenant the number of a new one has got, or may have got, lately.
+async fn sent_to(db: &mut impl Change, new: &NewSms, within: SignedDuration) -> Result<u64, RecordsError> {
+    let count = Statement::of(COUNT)
+        .with(tenant_text(new.tenant.as_ref()))
+        .with(&*label(&new.recipient))
+        .with(new.now - within);
+    let row = db.row(count).await?.ok_or(sqlx::Error::RowNotFound)?;
+    Columns::of("messages to", &row)?.number("messages")
 }
 
 async fn settle(

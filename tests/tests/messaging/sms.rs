@@ -144,6 +144,7 @@ async fn note(records: &Records, job: &str, run: u64, now: Timestamp) -> SmsInte
         tag: tag(job),
         credits: 1_000,
         limit: None,
+        number_limits: Vec::new(),
         now,
     };
     let SmsBegin::Send(intent) = records.begin_sms(&new).await.unwrap() else { panic!("it is noted already") };

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use fourmi_model::{HealthStatus, SmsState};
-use fourmi_records::{Met, NewSms, OldSms, ProviderCheck, SmsBegin, Spending};
-use jiff::Timestamp;
+use fourmi_records::{Met, NewSms, NumberLimit, OldSms, ProviderCheck, Records, SmsBegin, Spending};
+use jiff::SignedDuration;
 
 use crate::place::{Place, in_every_database, time};
 
@@ -12,6 +12,7 @@ in_every_database!(
     a_message_is_sent_by_one_run_at_a_time_and_never_by_an_older_one,
     a_person_who_is_wrong_is_corrected_unless_the_message_is_sent_again,
     what_a_tenant_spends_in_a_month_is_limited,
+    a_number_gets_no_more_than_it_may_however_many_begin_at_once,
     what_is_known_of_old_messages_is_forgotten_and_what_is_in_doubt_stays,
     many_old_messages_are_looked_through_in_steps,
     what_workers_have_met_of_a_provider_adds_up,
@@ -28,6 +29,7 @@ fn new(run: u64, limit: Option<u64>) -> NewSms {
         tag: "70008000000000000001".to_owned(),
         credits: 2_000,
         limit,
+        number_limits: Vec::new(),
         now: "2026-11-30T12:00:00Z".parse().unwrap(),
     }
 }
@@ -47,7 +49,6 @@ async fn a_message_is_sent_by_one_run_at_a_time_and_never_by_an_older_one(place:
     let SmsBegin::Known(sent) = records.begin_sms(&new(4, None)).await.unwrap() else { panic!("it was sent") };
     assert_eq!((sent.state, sent.provider_id.as_deref(), sent.credits), (SmsState::Accepted, Some("7"), 1_500));
     assert_eq!(records.sms_of_provider("sms", "7").await.unwrap(), Some(sent.clone()));
-    assert_eq!(records.sms_to(sent.tenant.as_ref(), &sent.recipient, Timestamp::MIN).await.unwrap(), 1);
 
     assert!(records.receive_sms(&sent.job, SmsState::Delivered, "4").await.unwrap());
     assert!(!records.receive_sms(&sent.job, SmsState::Undelivered, "5").await.unwrap());
@@ -89,11 +90,46 @@ async fn what_a_tenant_spends_in_a_month_is_limited(place: Place) {
     assert!(matches!(records.begin_sms(&next_month).await.unwrap(), SmsBegin::Send(_)));
 }
 
+async fn a_number_gets_no_more_than_it_may_however_many_begin_at_once(place: Place) {
+    const HOUR: NumberLimit = NumberLimit { within: SignedDuration::from_hours(1), most: 2 };
+    fn one(number: usize, hours: i64) -> NewSms {
+        let day = NumberLimit { within: SignedDuration::from_hours(24), most: 100 };
+        let new = new(1, None);
+        NewSms {
+            job: format!("messaging-0198c0de-0000-7000-8000-0000000000{:02}", 20 + number).parse().unwrap(),
+            // By whichever of two accounts.
+            account: format!("sms-{}", number % 2),
+            tag: number.to_string(),
+            number_limits: vec![day, HOUR],
+            now: new.now + SignedDuration::from_hours(hours),
+            ..new
+        }
+    }
+    let begin = |number, records: Records| async move { records.begin_sms(&one(number, 0)).await.unwrap() };
+    let begun = place.at_once(8, begin).await;
+    let refused = begun.iter().filter(|begun| **begun == SmsBegin::TooMany { limit: HOUR, sent: 2 }).count();
+    let sent: Vec<_> = begun
+        .iter()
+        .filter_map(|begun| match begun {
+            SmsBegin::Send(intent) => Some(intent),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((sent.len(), refused), (2, 6), "{begun:?}");
+
+    // What was not sent does not count, nor what was sent long ago.
+    let records = place.open().await;
+    assert!(records.settle_sms(sent[0], SmsState::Unsent, None, 0).await.unwrap());
+    assert!(matches!(records.begin_sms(&one(8, 0)).await.unwrap(), SmsBegin::Send(_)));
+    assert!(matches!(records.begin_sms(&one(9, 0)).await.unwrap(), SmsBegin::TooMany { .. }));
+    assert!(matches!(records.begin_sms(&one(9, 2)).await.unwrap(), SmsBegin::Send(_)));
+}
+
 async fn what_is_known_of_old_messages_is_forgotten_and_what_is_in_doubt_stays(place: Place) {
     let records = place.open().await;
     let SmsBegin::Send(message) = records.begin_sms(&new(1, None)).await.unwrap() else { panic!("it is new") };
     let old = |known: usize, in_doubt| OldSms { jobs: vec![message.job.clone(); known], in_doubt, next: None };
-    let later = message.created_at + jiff::SignedDuration::from_secs(1);
+    let later = message.created_at + SignedDuration::from_secs(1);
     assert_eq!(records.old_sms(message.created_at, None).await.unwrap(), old(0, 0));
     assert_eq!(records.old_sms(later, None).await.unwrap(), old(0, 1));
     assert_eq!(records.forget_sms(std::slice::from_ref(&message.job)).await.unwrap(), 0);

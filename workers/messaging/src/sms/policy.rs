@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fourmi_kinds::{SmsPurpose, SmsSend};
 use fourmi_model::{Channel, ErrorClass, Failure, TenantName};
+use fourmi_records::NumberLimit;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned, civil::Date, tz::TimeZone};
 
 use super::account::SmsAccount;
@@ -44,7 +45,7 @@ pub(super) async fn check(
         let message = format!("advertising is not sent at night, on Sundays and holidays: it waits until {end}");
         return Err(Failure::retry_after(wait, "quiet_hours", message));
     }
-    check_frequency(desk, account, job, tenant, now).await
+    Ok(())
 }
 
 /// A message with a link that comes from the number of the provider is blocked by the operators.
@@ -63,25 +64,14 @@ pub(super) fn sender(account: &SmsAccount, job: &SmsSend) -> Option<String> {
     job.sender.clone().or_else(|| account.sender.clone())
 }
 
-/// Nobody is to be flooded.
-async fn check_frequency(
-    desk: &Desk,
-    account: &SmsAccount,
-    job: &SmsSend,
-    tenant: Option<&TenantName>,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    let hour = SignedDuration::from_hours(1);
-    for (most, span, what) in [(account.hourly_per_number, hour, "hour"), (account.daily_per_number, hour * 24, "day")]
-    {
-        let Some(most) = most else { continue };
-        let sent = desk.records.sms_to(tenant, &job.to, now - span).await.map_err(records_unavailable)?;
-        if sent >= most {
-            let message = format!("the number has got {sent} messages within a {what}, and gets no more than {most}");
-            return Err(Failure::permanent("number_limit", message).class(ErrorClass::QuotaExhausted));
-        }
-    }
-    Ok(())
+/// How many messages a number gets: nobody is to be flooded. They are counted when the message is noted, so that none
+/// slips through beside another.
+pub(super) fn number_limits(account: &SmsAccount) -> Vec<NumberLimit> {
+    let limits = [(account.hourly_per_number, 1), (account.daily_per_number, 24)];
+    let limits = limits
+        .into_iter()
+        .filter_map(|(most, hours)| most.map(|most| NumberLimit { within: SignedDuration::from_hours(hours), most }));
+    limits.collect()
 }
 
 /// When advertising may be sent again, if it may not now.

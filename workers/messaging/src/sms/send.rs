@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use fourmi_kinds::{SmsReceipt, SmsSend, SmsSent, SmsSize, sms_tag};
 use fourmi_model::{ErrorClass, Failure, LogLevel, NextStep, ParkReason, Progress, SmsState};
-use fourmi_records::{NewSms, SmsBegin, SmsIntent};
+use fourmi_records::{NewSms, NumberLimit, SmsBegin, SmsIntent};
 use fourmi_runtime::Context;
 use jiff::Timestamp;
 
@@ -88,6 +88,7 @@ impl<P: Provider + Sync> Sending<'_, P> {
             tag: message.tag.clone(),
             credits: self.estimate(&message.text),
             limit: self.account.monthly_limit(tenant.as_ref()),
+            number_limits: policy::number_limits(self.account),
             tenant,
             now,
         };
@@ -98,6 +99,7 @@ impl<P: Provider + Sync> Sending<'_, P> {
             SmsBegin::Send(intent) => self.send(intent, &message).await,
             SmsBegin::Known(intent) => self.go_on_with(intent).await,
             SmsBegin::TooDear(spent) => Err(too_dear(&new, spent).in_stage("policy")),
+            SmsBegin::TooMany { limit, sent } => Err(too_many(limit, sent).in_stage("policy")),
         }
     }
 
@@ -276,6 +278,12 @@ impl<P: Provider + Sync> Sending<'_, P> {
 /// What is noted is not what this run knows of the message: the next one looks again.
 fn seen_to_by_another() -> Failure {
     Failure::retry("unconfirmed", "somebody else sees to the message; it is looked again what became of it")
+}
+
+fn too_many(NumberLimit { within, most }: NumberLimit, sent: u64) -> Failure {
+    let hours = within.as_hours();
+    let message = format!("the number has got {sent} messages within {hours} h, and gets no more than {most}");
+    Failure::permanent("number_limit", message).class(ErrorClass::QuotaExhausted)
 }
 
 fn too_dear(new: &NewSms, spent: u64) -> Failure {
