@@ -410,8 +410,10 @@ async fn what_must_not_be_sent_is_not() {
 
     // Without a sender, and with little to spend.
     post.write_account(&post.server.account(json!({"sender": null, "monthly_limit": 2, "daily_per_number": 1})));
-    let code = post.failed(&post.submit(json!({"text": "See https://example.org/x"})).await).await;
-    assert_eq!(code, "url_not_allowed_with_short_number");
+    for text in ["See https://example.org/x", "See example.org/x"] {
+        let code = post.failed(&post.submit(json!({"text": text})).await).await;
+        assert_eq!(code, "url_not_allowed_with_short_number", "{text}");
+    }
     let code = post.failed(&post.submit(json!({"expires_at": "2020-01-01T00:00:00Z"})).await).await;
     assert_eq!(code, "expired");
     let code = post.failed(&post.submit(json!({"text": "a".repeat(400)})).await).await;
