@@ -531,9 +531,19 @@ async fn whoever_speaks_plain_json_sends_too() {
 async fn a_text_is_counted_before_it_is_sent() {
     let post = Post::open().await;
     let (status, plain) = post.act("/sms/estimate", json!({"text": "Fête"})).await;
-    assert_eq!((status, plain), (200, json!({"encoding": "ucs2", "characters": 4, "segments": 1, "text": "Fête"})));
+    let size = json!({"encoding": "ucs2", "characters": 4, "segments": 1, "credits": 1.0, "text": "Fête"});
+    assert_eq!((status, plain), (200, size));
+    let (status, of_nobody) = post.act("/sms/estimate", json!({"text": "Fête", "account": "nobody"})).await;
+    assert_eq!((status, of_nobody.get("credits")), (200, None), "{of_nobody}");
+    assert_eq!(post.act("/sms/estimate", json!({"text": "Fête", "account": "../api-key"})).await.0, 422);
     let (is_done, said) = post.command(&["sms", "estimate", "Fête", "--transliterate"]);
-    assert!(is_done && said.contains("1 part, 4 characters of GSM 03.38") && said.contains("Fete"), "{said}");
+    assert!(
+        is_done && said.contains("1 part, 4 characters of GSM 03.38, 1 credits") && said.contains("Fete"),
+        "{said}"
+    );
+    post.write_account(&post.server.account(json!({"credits_per_segment": 1.4})));
+    let (_, long) = post.act("/sms/estimate", json!({"text": "a".repeat(400)})).await;
+    assert_eq!((&long["segments"], &long["credits"]), (&json!(3), &json!(4.2)), "{long}");
     let (is_done, said) = post.command(&["sms", "test", "--to", MOBILE]);
     assert!(is_done && said.contains("ovh has the message for +33612345678 as 1000: 1 part, 1.5 credits"), "{said}");
     assert!(!post.command(&["sms", "test", "--to", "+33123456789"]).0);

@@ -13,6 +13,10 @@ use crate::{InvalidPayload, JobKind};
 /// The account of who names none.
 const ACCOUNT: &str = "sms";
 
+/// What a part is taken to cost if its account says nothing of it, in credits of the provider: as much as one of OVHcloud to
+/// a French number does.
+pub const SMS_CREDITS_PER_SEGMENT: f64 = 1.0;
+
 /// The digits of a UUIDv7 that say when it was made, in hexadecimal.
 const TIME_DIGITS: usize = 12;
 
