@@ -184,6 +184,14 @@ async fn what_workers_have_met_of_a_provider_adds_up(place: Place) {
     records.note_provider("sms", &Met { answers: 1, ..Met::default() }, time(4)).await.unwrap();
     assert_eq!(records.providers().await.unwrap()[0].down_since, None);
 
+    // What nobody says any more is over.
+    let down = Met { outages: 5, down_since: Some(time(5)), ..Met::default() };
+    records.note_provider("sms", &down, time(10)).await.unwrap();
+    records.note_provider_up("sms", time(10)).await.unwrap();
+    assert_eq!(records.providers().await.unwrap()[0].down_since, Some(time(5)));
+    records.note_provider_up("sms", time(11)).await.unwrap();
+    assert_eq!(records.providers().await.unwrap()[0].down_since, None);
+
     let SmsBegin::Send(sent) = records.begin_sms(&new(1, None)).await.unwrap() else { panic!("it is new") };
     records.settle_sms(&sent, SmsState::Accepted, None, 1_500).await.unwrap();
     let spent = Spending { tenant: sent.tenant, account: "sms".to_owned(), amount: 1_500 };
