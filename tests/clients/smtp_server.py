@@ -6,6 +6,7 @@ encrypted and by whom, its headers and its parts. What recipients ask, of one ad
 grey        450 the first time, then it is taken
 busy        451 always
 nobody      550 5.1.1: there is no such letter box
+bare        550 without an enhanced code: nobody knows why
 policy      550 5.7.1: the mail is not wanted
 refuse      it is taken, and the mail then refused for good (554)
 later       it is taken, and the mail then refused for now the first time (452)
@@ -56,6 +57,8 @@ class Handler:
             return "451 4.3.0 not now"
         if word == "nobody":
             return "550 5.1.1 no such user"
+        if word == "bare":
+            return "550 not here"
         if word == "policy":
             return "550 5.7.1 relaying denied"
         if word == "cut" and self.first(word, address):

@@ -31,6 +31,9 @@ const CONSUMER: &str = "consumer-key";
 const SERVICE: &str = "sms-xx12345-1";
 const TOKEN: &str = "plain-token";
 
+/// The most characters of a tag.
+const LONGEST_TAG: usize = 20;
+
 /// The id of the first message.
 const FIRST_ID: i64 = 1_000;
 
@@ -70,7 +73,7 @@ pub struct TakenSms {
     pub body: Value,
     /// What became of it, as OVHcloud says it.
     pub ptt: i64,
-    /// When those who ask for its tag are told of it.
+    /// When those who ask for it are told of it: before, it is pending.
     shown_at: Instant,
 }
 
@@ -86,7 +89,7 @@ struct State {
     whim: Option<Whim>,
     /// What it answers to everything but the question for the time.
     is_down: Option<u16>,
-    /// How long it keeps a new message from those who ask for its tag.
+    /// How long it keeps a new message from those who ask for it.
     tag_delay: Duration,
     /// Seconds by which its clock is ahead.
     ahead: i64,
@@ -189,9 +192,15 @@ impl SmsServer {
         self.inner.state().is_down = status;
     }
 
-    /// Keeps messages that it takes from now on for so long from those who ask for their tags.
+    /// Keeps messages that it takes from now on for so long from those who ask for them, by tag or by id.
     pub fn delay_tags(&self, delay: Duration) {
         self.inner.state().tag_delay = delay;
+    }
+
+    /// Tells those who ask of all messages that it has taken.
+    pub fn show(&self) {
+        let now = Instant::now();
+        self.inner.state().taken.iter_mut().for_each(|message| message.shown_at = now);
     }
 
     /// Sets its clock.
@@ -340,12 +349,17 @@ impl Provider {
             response.render(Json(json!({"name": SERVICE, "status": "enabled", "creditsLeft": left})));
             return;
         }
-        let rest = path.strip_prefix(&format!("/1.0/sms/{SERVICE}/")).unwrap_or_default();
+        let Some(rest) = path.strip_prefix(&format!("/1.0/sms/{SERVICE}/")) else {
+            refuse(response, 404, "NOT_FOUND", "This service does not exist");
+            return;
+        };
         match (request.method().as_str(), rest) {
             ("POST", "jobs") => {
                 let body: Value = serde_json::from_str(body).unwrap();
                 let tag = body["tag"].as_str().unwrap().to_owned();
-                if let Some(id) = self.post(&tag, &body, response).await {
+                if tag.len() > LONGEST_TAG {
+                    refuse(response, 400, "INVALID_ARGUMENT", "tag is too long");
+                } else if let Some(id) = self.post(&tag, &body, response).await {
                     response.render(Json(json!({
                         "ids": [id], "validReceivers": body["receivers"], "invalidReceivers": [],
                         "totalCreditsRemoved": 1.5, "creditsLeft": self.inner.state().credits, "tag": tag,
@@ -374,7 +388,7 @@ impl Provider {
     fn tell(&self, id: &str, response: &mut Response) {
         let place = id.parse::<i64>().ok().and_then(|id| usize::try_from(id - FIRST_ID).ok());
         let found = place.and_then(|place| self.inner.state().taken.get(place).cloned());
-        match found {
+        match found.filter(|message| message.shown_at <= Instant::now()) {
             Some(TakenSms { id, tag, ptt, .. }) => response.render(Json(json!({
                 "id": id, "tag": tag, "ptt": ptt, "deliveryReceipt": 0, "sentAt": Timestamp::now(),
                 "deliveredAt": (ptt == 4).then(Timestamp::now), "credits": 1.5, "numberOfSms": 1,

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::{Client, ClientError};
 
-/// How large a text message would be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How large a text message would be, and what it would cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SmsEstimate {
     /// Its alphabet.
     pub encoding: SmsEncoding,
@@ -17,6 +17,9 @@ pub struct SmsEstimate {
     pub characters: u32,
     /// The parts in which it would be sent and paid.
     pub segments: u32,
+    /// What it is taken to cost, in credits of the provider, if the API knows its account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credits: Option<f64>,
     /// What would be sent.
     pub text: String,
 }
@@ -27,12 +30,18 @@ struct Address {
 }
 
 impl Client {
-    /// Counts the parts of a text message; with `transliterate`, of what reads alike and is cheaper.
+    /// Counts the parts of a text message, and what it would cost with an account; with `transliterate`, of what reads alike
+    /// and is cheaper.
     ///
     /// # Errors
     /// If the API cannot be reached, or refuses.
-    pub async fn estimate_sms(&self, text: &str, transliterate: bool) -> Result<SmsEstimate, ClientError> {
-        let draft = json!({"text": text, "transliterate": transliterate});
+    pub async fn estimate_sms(
+        &self,
+        text: &str,
+        transliterate: bool,
+        account: &str,
+    ) -> Result<SmsEstimate, ClientError> {
+        let draft = json!({"text": text, "transliterate": transliterate, "account": account});
         self.json(self.request(Method::POST, ["sms", "estimate"]).json(&draft)).await
     }
 

@@ -113,7 +113,7 @@ codes! {
     ChangedMeanwhile = CONFLICT "changed_meanwhile", "Somebody else has changed it in this moment";
     UniqueConflict = CONFLICT "unique_conflict", "Another job of its like is there, which the key does not see";
     NotOver = CONFLICT "not_over", "The job is not over";
-    NotUncertain = CONFLICT "not_uncertain", "It is known whether the message was sent";
+    NotUncertain = CONFLICT "not_uncertain", "Nobody has to say whether the message was sent";
     NotRetryable = CONFLICT "not_retryable", "The job cannot be retried in its state";
     OffsetConflict = CONFLICT "offset_conflict", "The piece does not begin where the upload ends";
     UploadExpired = GONE "upload_expired", "Nothing of the upload is kept any more";

@@ -192,7 +192,7 @@ impl Server {
             schedules::group(Arc::clone(&jobs)),
             stats::group(records.clone()),
             providers::group(records.clone()),
-            sms::group(Sms { jobs: Arc::clone(&jobs), secrets: of_receipts }),
+            sms::group(Sms { jobs: Arc::clone(&jobs), secrets: of_receipts, accounts: settings.data.secrets() }),
             suppressions::group(Arc::clone(&hooks)),
             webhooks::group(jobs, hooks),
             devices::group(records.clone()),

@@ -41,7 +41,7 @@ pub use push::{
     PushTarget,
 };
 pub use sms::{
-    MAX_SEGMENTS, SMS_ATTEMPTS, SMS_RECEIPT_DELAYS, SmsEncoding, SmsPurpose, SmsReceipt, SmsReceived, SmsSend, SmsSent,
-    SmsSize, mobile_number, transliterate,
+    MAX_SEGMENTS, SMS_ATTEMPTS, SMS_CREDITS_PER_SEGMENT, SMS_RECEIPT_DELAYS, SmsEncoding, SmsPurpose, SmsReceipt,
+    SmsReceived, SmsSend, SmsSent, SmsSize, mobile_number, sms_tag, transliterate,
 };
 pub use webhook_deliver::{WEBHOOK_DELAYS, WebhookDeliver, WebhookDelivered};

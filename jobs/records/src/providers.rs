@@ -104,6 +104,9 @@ const NOTE_CHECK: &str = "\
 UPDATE providers SET checked_at = $2, check_status = $3, check_message = $4, check_ms = $5, credits = coalesce($6, credits) \
 WHERE account = $1";
 
+const NOTE_UP: &str = "\
+UPDATE providers SET down_since = NULL WHERE account = $1 AND down_since IS NOT NULL AND changed_at < $2";
+
 const SPENT: &str = "\
 SELECT account AS id, tenant, account, amount FROM spending WHERE month = $1 ORDER BY amount DESC, account, tenant LIMIT 200";
 
@@ -158,6 +161,16 @@ impl Records {
             .with(check.message.as_deref().map(plain).as_deref())
             .with(whole(check.latency_ms))
             .with(credits);
+        writing!(self, |db| db.run(note).await.map(drop)?)
+    }
+
+    /// Notes that a provider is not down, unless a worker has said since this time that it is: one that has stopped says nothing
+    /// any more.
+    ///
+    /// # Errors
+    /// If the database does not answer, or refuses.
+    pub async fn note_provider_up(&self, account: &str, since: Timestamp) -> Result<(), RecordsError> {
+        let note = Statement::of(NOTE_UP).with(account).with(since);
         writing!(self, |db| db.run(note).await.map(drop)?)
     }
 

@@ -1,6 +1,6 @@
 //! Deleting what is older than it is kept, in steps that let others write between them.
 
-use fourmi_model::QueueName;
+use fourmi_model::{JobId, QueueName, SmsState};
 use jiff::Timestamp;
 
 use crate::{
@@ -14,6 +14,9 @@ use crate::{
 /// Rows of one step: some ten milliseconds of work.
 const STEP: i64 = 2_000;
 
+/// Text messages of one step: their queue is asked for each.
+const SMS_STEP: u16 = 500;
+
 /// Jobs with this tag are never deleted because of their age.
 pub const LEGAL_HOLD: &str = "legal-hold";
 
@@ -23,7 +26,9 @@ const OLD_SESSIONS: &str = "sessions WHERE expires_at < $1 OR revoked_at < $1";
 
 const OLD_TOKENS: &str = "one_time_tokens WHERE expires_at < $1 OR used_at < $1";
 
-const OLD_SMS: &str = "sms_intents WHERE created_at < $1";
+const OLD_SMS: &str = "\
+SELECT job AS id, created_at, state FROM sms_intents \
+WHERE created_at >= $1 AND created_at < $2 AND (created_at > $1 OR job > $3) ORDER BY created_at, job LIMIT $4";
 
 const OLD_EVENTS: &str = "audit_events WHERE happened_at < $1";
 
@@ -53,6 +58,21 @@ pub struct DeletedJobs {
 /// Where a step begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextJobs(Place);
+
+/// The old text messages of one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OldSms {
+    /// The jobs of those of which it is known whether they were sent.
+    pub jobs: Vec<JobId>,
+    /// How many are in doubt. They are never forgotten: their job, tried again, would send them a second time.
+    pub in_doubt: u64,
+    /// Where the next step begins, if this was not the last.
+    pub next: Option<NextSms>,
+}
+
+/// Where a step begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextSms(Place);
 
 impl Records {
     /// Deletes some old jobs, the oldest first, but for those with the tag [`LEGAL_HOLD`]. Their statistics stay: have them
@@ -131,25 +151,40 @@ impl Records {
         self.count_of(OLD_EVENTS, before).await
     }
 
-    /// Forgets some text messages that were to be sent before, and gives how many; none if there are no more.
+    /// Some text messages that were to be sent before, the oldest first.
+    ///
+    /// # Errors
+    /// If the database does not answer, or one cannot be read.
+    pub async fn old_sms(&self, before: Timestamp, start: Option<&NextSms>) -> Result<OldSms, RecordsError> {
+        let (time, id) = start.map_or((i64::MIN, ""), |NextSms(place)| (place.time, place.id.as_str()));
+        let question = Statement::of(OLD_SMS).with(time).with(before).with(id).with(i64::from(SMS_STEP));
+        let found: Vec<(i64, JobId, SmsState)> = reading!(self, |db| {
+            let rows = query_of!(question).fetch_all(db).await?;
+            rows.iter().map(|row| old_message(row)).collect::<Result<_, _>>()?
+        })?;
+        let last = found.last().filter(|_| found.len() >= usize::from(SMS_STEP));
+        let next = last.map(|(time, job, _)| NextSms(Place { time: *time, id: job.to_string() }));
+        let all = found.len();
+        let known = found.into_iter().filter(|(_, _, state)| *state != SmsState::Sending);
+        let jobs: Vec<_> = known.map(|(_, job, _)| job).collect();
+        Ok(OldSms { in_doubt: (all - jobs.len()) as u64, jobs, next })
+    }
+
+    /// Forgets the text messages of these jobs, but for those in doubt, and gives how many.
     ///
     /// # Errors
     /// If the database does not answer, or refuses; then nothing is forgotten.
-    pub async fn prune_sms(&self, before: Timestamp) -> Result<u64, RecordsError> {
-        let forget = format!("DELETE FROM sms_intents WHERE job IN (SELECT job FROM {OLD_SMS} LIMIT $2)");
-        let forget = Statement::of(forget).with(before).with(STEP);
+    pub async fn forget_sms(&self, jobs: &[JobId]) -> Result<u64, RecordsError> {
+        if jobs.is_empty() {
+            return Ok(0);
+        }
+        let ids: Vec<_> = jobs.iter().map(ToString::to_string).collect();
+        let mut forget = Statement::of("DELETE FROM sms_intents WHERE state <> 'sending' AND job IN ");
+        forget.bind_all(ids.iter().map(String::as_str));
         writing!(self, |db| {
             db.take_turn(PRUNING).await?;
             db.run(forget).await?
         })
-    }
-
-    /// How many text messages were to be sent before.
-    ///
-    /// # Errors
-    /// If the database does not answer.
-    pub async fn count_old_sms(&self, before: Timestamp) -> Result<u64, RecordsError> {
-        self.count_of(OLD_SMS, before).await
     }
 
     /// How many sessions were over before.
@@ -186,6 +221,11 @@ impl Records {
     }
 }
 
+fn old_message(row: &dyn Cells) -> Result<(i64, JobId, SmsState), RecordsError> {
+    let row = Columns::of("text message of", row)?;
+    Ok((row.number("created_at")?, row.word("id")?, row.word("state")?))
+}
+
 /// Notes that what is older than this may be gone.
 pub(crate) fn kept_since(class: &str, time: Timestamp) -> Statement {
     let note = "INSERT INTO kept_since (class, time) VALUES ($1, $2) \
@@ -220,7 +260,7 @@ mod tests {
     use crate::store::Store;
 
     #[tokio::test]
-    async fn a_step_looks_at_its_own_jobs_only() {
+    async fn a_step_looks_at_its_own_rows_only() {
         let folder = tempfile::TempDir::new().unwrap();
         let records = Records::open(&folder.path().join("records.db")).await.unwrap();
         let Store::Sqlite(sqlite) = &records.store else { unreachable!("it is a file") };
@@ -235,5 +275,10 @@ mod tests {
             assert!(steps[0].starts_with("SEARCH jobs") && steps[0].contains(index), "{steps:#?}");
             assert!(steps[0].contains("(finished_at,id)>(?,?) AND (finished_at,id)<(?,?)"), "{steps:#?}");
         }
+        let explained = Statement::of(format_args!("EXPLAIN QUERY PLAN {OLD_SMS}")).with(7_i64).with(Timestamp::now());
+        let explained = explained.with("messaging-7").with(i64::from(SMS_STEP));
+        let steps = query_of!(explained).fetch_all(&sqlite.readers).await.unwrap();
+        let step = steps[0].text("detail").unwrap().unwrap();
+        assert!(step.contains("sms_intents_by_time (created_at>? AND created_at<?)"), "{step}");
     }
 }

@@ -1,7 +1,7 @@
 //! Text messages, each noted before it is sent, and what they cost.
 
 use fourmi_model::{JobId, SmsState, TenantName};
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use crate::{
     Records, RecordsError,
@@ -37,6 +37,15 @@ pub struct SmsIntent {
     pub created_at: Timestamp,
     /// When it got its state.
     pub changed_at: Timestamp,
+    /// When a person has said whether it was sent, if nobody else knew.
+    pub decided_at: Option<Timestamp>,
+}
+
+impl SmsIntent {
+    /// Whether a person has said that it was not sent, and no run sends it since. People can be wrong.
+    pub fn is_denied(&self) -> bool {
+        self.state == SmsState::Unsent && self.decided_at.is_some()
+    }
 }
 
 /// A text message that is about to be sent.
@@ -58,8 +67,19 @@ pub struct NewSms {
     pub credits: u64,
     /// What the tenant may spend with the account in a month of UTC, in thousandths of a credit.
     pub limit: Option<u64>,
+    /// How many messages of the tenant the number gets.
+    pub number_limits: Vec<NumberLimit>,
     /// The time.
     pub now: Timestamp,
+}
+
+/// How many text messages of a tenant a number gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NumberLimit {
+    /// Within so long a time.
+    pub within: SignedDuration,
+    /// So many at most.
+    pub most: u64,
 }
 
 /// Whether a text message may be sent.
@@ -71,6 +91,13 @@ pub enum SmsBegin {
     Known(SmsIntent),
     /// It would cost more than the tenant may still spend this month; so much is spent, in thousandths of a credit.
     TooDear(u64),
+    /// The number has got as many as it gets, or may have got them.
+    TooMany {
+        /// The first limit that is reached.
+        limit: NumberLimit,
+        /// How many.
+        sent: u64,
+    },
 }
 
 const FIND: &str = "SELECT job AS id, sms_intents.* FROM sms_intents WHERE job = $1";
@@ -81,11 +108,15 @@ SELECT job AS id, sms_intents.* FROM sms_intents WHERE account = $1 AND provider
 const NOTE: &str = "\
 INSERT INTO sms_intents (job, tenant, account, recipient, tag, state, run, credits, created_at, changed_at) \
 VALUES ($1, $2, $3, $4, $5, 'sending', $6, $7, $8, $8) \
-ON CONFLICT (job) DO UPDATE SET state = 'sending', run = $6, credits = $7, changed_at = $8";
+ON CONFLICT (job) DO UPDATE SET tag = $5, state = 'sending', run = $6, credits = $7, changed_at = $8, decided_at = NULL";
 
 const SETTLE: &str = "\
-UPDATE sms_intents SET state = $3, provider_id = $4, credits = $5, changed_at = $6 \
+UPDATE sms_intents SET state = $3, provider_id = $4, credits = $5, changed_at = $6, decided_at = $7 \
 WHERE job = $1 AND run = $2 AND state = 'sending'";
+
+const CORRECT: &str = "\
+UPDATE sms_intents SET state = 'accepted', provider_id = $3, credits = $4, changed_at = $5 \
+WHERE job = $1 AND run = $2 AND state = 'unsent' AND decided_at IS NOT NULL";
 
 const RECEIVE: &str = "\
 UPDATE sms_intents SET state = $2, receipt = $3, changed_at = $4 WHERE job = $1 AND state = 'accepted'";
@@ -120,25 +151,8 @@ impl Records {
         reading!(self, |db| query_of!(find).fetch_optional(db).await?.map(|row| intent(&row)).transpose()?)
     }
 
-    /// How many text messages of a tenant a number has got, or may have got, since a time.
-    ///
-    /// # Errors
-    /// If the database does not answer.
-    pub async fn sms_to(
-        &self,
-        tenant: Option<&TenantName>,
-        recipient: &str,
-        since: Timestamp,
-    ) -> Result<u64, RecordsError> {
-        let count = Statement::of(COUNT).with(tenant_text(tenant)).with(&*label(recipient)).with(since);
-        reading!(self, |db| {
-            let row = query_of!(count).fetch_one(db).await?;
-            Columns::of("messages to", &row)?.number("messages")?
-        })
-    }
-
-    /// Notes that a text message is being sent, and what it may cost, unless somebody sends it already or it was sent. One
-    /// run alone is told to send it, and that before anything is sent.
+    /// Notes that a text message is being sent, and what it may cost, unless somebody sends it already, it was sent, or a
+    /// limit is reached. One run alone is told to send it, and that before anything is sent.
     ///
     /// # Errors
     /// If the database does not answer, or refuses; then nothing must be sent.
@@ -158,7 +172,26 @@ impl Records {
         provider_id: Option<&str>,
         credits: u64,
     ) -> Result<bool, RecordsError> {
-        writing!(self, |db| settle(db, intent, state, provider_id, credits).await?)
+        writing!(self, |db| settle(db, intent, (state, provider_id, credits), None).await?)
+    }
+
+    /// Notes what a person has found out about a text message that is being sent by the run that the intent tells of: whether
+    /// the provider has it. `false` if that is known by now, or another run sends it.
+    ///
+    /// # Errors
+    /// If the database does not answer, or refuses.
+    pub async fn decide_sms(&self, intent: &SmsIntent, sent: bool) -> Result<bool, RecordsError> {
+        let (state, credits) = if sent { (SmsState::Accepted, intent.credits) } else { (SmsState::Unsent, 0) };
+        writing!(self, |db| settle(db, intent, (state, None, credits), Some(Timestamp::now())).await?)
+    }
+
+    /// Notes that the provider has a text message of which a person has said that it was not sent ([`SmsIntent::is_denied`]):
+    /// `false` if a run sends it by now, or somebody has noted it already.
+    ///
+    /// # Errors
+    /// If the database does not answer, or refuses.
+    pub async fn correct_sms(&self, intent: &SmsIntent, provider_id: &str, credits: u64) -> Result<bool, RecordsError> {
+        writing!(self, |db| correct(db, intent, provider_id, credits).await?)
     }
 
     /// Notes what became of a text message that the provider has: `false` if that is known by now.
@@ -176,13 +209,19 @@ impl Records {
 }
 
 async fn begin(db: &mut impl Change, new: &NewSms) -> Result<SmsBegin, RecordsError> {
-    // Nobody else counts what this tenant has spent meanwhile.
-    db.take_turn(&format!("sms {} {}", tenant_text(new.tenant.as_ref()), new.account)).await?;
+    // Nobody else counts meanwhile what this tenant has spent, or what its numbers have got, by whichever account.
+    db.take_turn(&format!("sms {}", tenant_text(new.tenant.as_ref()))).await?;
     let job = new.job.to_string();
     if let Some(row) = db.row(Statement::of(FIND).with(&*job)).await? {
         let known = intent(&row)?;
         if !matches!(known.state, SmsState::Unsent | SmsState::Refused) || known.run >= new.run {
             return Ok(SmsBegin::Known(known));
+        }
+    }
+    for limit in &new.number_limits {
+        let sent = sent_to(db, new, limit.within).await?;
+        if sent >= limit.most {
+            return Ok(SmsBegin::TooMany { limit: *limit, sent });
         }
     }
     if let Some(limit) = new.limit {
@@ -206,12 +245,21 @@ async fn begin(db: &mut impl Change, new: &NewSms) -> Result<SmsBegin, RecordsEr
     Ok(SmsBegin::Send(intent(&row)?))
 }
 
+/// How many text messages of its tenant the number of a new one has got, or may have got, lately.
+async fn sent_to(db: &mut impl Change, new: &NewSms, within: SignedDuration) -> Result<u64, RecordsError> {
+    let count = Statement::of(COUNT)
+        .with(tenant_text(new.tenant.as_ref()))
+        .with(&*label(&new.recipient))
+        .with(new.now - within);
+    let row = db.row(count).await?.ok_or(sqlx::Error::RowNotFound)?;
+    Columns::of("messages to", &row)?.number("messages")
+}
+
 async fn settle(
     db: &mut impl Change,
     intent: &SmsIntent,
-    state: SmsState,
-    provider_id: Option<&str>,
-    credits: u64,
+    (state, provider_id, credits): (SmsState, Option<&str>, u64),
+    decided_at: Option<Timestamp>,
 ) -> Result<bool, RecordsError> {
     let settled = Statement::of(SETTLE)
         .with(&*intent.job.to_string())
@@ -219,13 +267,33 @@ async fn settle(
         .with(state.as_str())
         .with(provider_id.map(label).as_deref())
         .with(whole(credits))
-        .with(Timestamp::now());
+        .with(Timestamp::now())
+        .with(decided_at);
     if db.run(settled).await? == 0 {
         return Ok(false);
     }
     // In the month in which it was taken to cost something.
     let more = whole(credits) - whole(intent.credits);
     spend(db, intent.tenant.as_ref(), &intent.account, intent.changed_at, more).await?;
+    Ok(true)
+}
+
+async fn correct(
+    db: &mut impl Change,
+    intent: &SmsIntent,
+    provider_id: &str,
+    credits: u64,
+) -> Result<bool, RecordsError> {
+    let corrected = Statement::of(CORRECT)
+        .with(&*intent.job.to_string())
+        .with(whole(intent.run))
+        .with(&*label(provider_id))
+        .with(whole(credits))
+        .with(Timestamp::now());
+    if db.run(corrected).await? == 0 {
+        return Ok(false);
+    }
+    spend(db, intent.tenant.as_ref(), &intent.account, intent.changed_at, whole(credits)).await?;
     Ok(true)
 }
 
@@ -274,5 +342,6 @@ fn intent(row: &dyn Cells) -> Result<SmsIntent, RecordsError> {
         receipt: row.text("receipt")?,
         created_at: row.time("created_at")?.unwrap_or_default(),
         changed_at: row.time("changed_at")?.unwrap_or_default(),
+        decided_at: row.time("decided_at")?,
     })
 }

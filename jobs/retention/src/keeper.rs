@@ -6,7 +6,7 @@ use fourmi_blobs::{BlobError, Blobs, Uploads};
 use fourmi_kinds::{JobKind, MaintenanceRetention, RetentionOutcome};
 use fourmi_model::{AuditEvent, Outcome, RetentionClass};
 use fourmi_queue::{QueueError, Queues};
-use fourmi_records::{Added, OldJobs, Records, RecordsError};
+use fourmi_records::{Added, OldJobs, OldSms, Records, RecordsError};
 use fourmi_settings::Keep;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -228,14 +228,19 @@ impl Keeper {
         }
     }
 
+    /// What a job may still ask for stays: a message in doubt, and one whose job is in its queue, where it can be replayed.
     async fn messages(&self, before: Timestamp, sweep: &mut Sweep<'_>) -> Result<(), RetentionError> {
-        if sweep.dry_run {
-            sweep.note(self.records.count_old_sms(before).await?, None, 0);
-            return Ok(());
-        }
+        let mut start = None;
         loop {
-            let deleted = self.records.prune_sms(before).await?;
-            if !sweep.note(deleted, None, 0) || deleted == 0 {
+            let OldSms { jobs, in_doubt, next } = self.records.old_sms(before, start.as_ref()).await?;
+            let are_there = self.queues.are_there(&jobs).await?;
+            let old = jobs.len() as u64;
+            let gone: Vec<_> =
+                jobs.into_iter().zip(are_there).filter(|(_, is_there)| !is_there).map(|(job, _)| job).collect();
+            let held = in_doubt + old - gone.len() as u64;
+            let deleted = if sweep.dry_run { gone.len() as u64 } else { self.records.forget_sms(&gone).await? };
+            start = next;
+            if !sweep.note(deleted, None, held) || start.is_none() {
                 return Ok(());
             }
         }

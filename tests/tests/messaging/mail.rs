@@ -155,6 +155,16 @@ async fn a_mail_waits_for_an_account_that_works() {
         .await;
     assert!(refused["error"]["cause"].as_str().unwrap().starts_with("535 "), "{refused}");
     assert!(!refused.to_string().contains("wrong-password"), "{refused}");
+
+    // Nor is none at all.
+    let mut account = house.server.account();
+    account["url"] = json!(format!("smtp://localhost:{}?tls=required", house.server.port()));
+    write_secret(&house.platform, "smtp", &account);
+    house
+        .until(&id, |job| {
+            job["state"] == "parked" && job["error"]["cause"].as_str().is_some_and(|cause| cause.starts_with("530 "))
+        })
+        .await;
     write_secret(&house.platform, "smtp", &house.server.account());
     house.result(&id).await;
     assert_eq!(house.server.mails().len(), 1);
@@ -212,9 +222,12 @@ async fn whom_a_mail_was_taken_for_does_not_get_it_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_for_good_is_given_up_and_who_is_not_there_gets_nothing_more() {
     let house = House::open(SmtpMode::Plain).await;
-    for (recipient, reply) in
-        [("nobody@example.org", "550 5.1.1"), ("policy@example.org", "550 5.7.1"), ("refuse@example.org", "554 5.6.0")]
-    {
+    for (recipient, reply) in [
+        ("nobody@example.org", "550 5.1.1"),
+        ("bare@example.org", "550 not here"),
+        ("policy@example.org", "550 5.7.1"),
+        ("refuse@example.org", "554 5.6.0"),
+    ] {
         let job = house.ended(&house.submit(json!({"to": [recipient]})).await).await;
         assert_eq!((&job["state"], &job["attempts"]), (&json!("failed"), &json!(1)), "{job}");
         assert_eq!(job["error"]["code"], "mail_refused", "{job}");

@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
+use fourmi_records::{Met, Records};
 use fourmi_tests::{Act, FcmServer, Platform, Program, SmsServer, SmtpMode, SmtpServer, eventually_async};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{answer, write_secret};
@@ -78,6 +80,25 @@ async fn accounts_are_checked_by_one_worker_and_nothing_is_sent() {
     let sms = post.until("sms", "not_configured").await;
     assert!(sms["check"]["message"].as_str().unwrap().contains("renew the consumer key"), "{sms}");
     assert!(!sms.to_string().contains("application-secret"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_not_down_for_ever_because_a_worker_has_stopped() {
+    let sms = SmsServer::start().await;
+    let platform = Platform::with(&[("FOURMI_EGRESS_ALLOW", "127.0.0.1")], 0).await;
+    let records = Records::open(&platform.data().join("records.db")).await.unwrap();
+    let long_ago = Timestamp::now() - SignedDuration::from_mins(10);
+    let met = Met { outages: 5, failed_at: Some(long_ago), down_since: Some(long_ago), ..Met::default() };
+    records.note_provider("sms", &met, long_ago).await.unwrap();
+    write_secret(&platform, "sms", &sms.account(json!({})));
+    let provider = async || platform.get("/providers").await["providers"][0].clone();
+    assert_eq!(provider().await["status"], "down");
+    let _worker = platform.messaging_worker();
+    let checked = eventually_async("it is checked", async || {
+        Some(provider().await).filter(|provider| provider["check"]["status"] == "ok")
+    })
+    .await;
+    assert_eq!((&checked["status"], &checked["outages"]), (&json!("ok"), &json!(5)), "{checked}");
 }
 
 /// The ids of jobs that are submitted together.

@@ -1,8 +1,12 @@
 //! Text messages, of which none must be sent twice.
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Duration};
 
+use fourmi_kinds::{MaintenanceRetention, RetentionReport, sms_tag};
+use fourmi_model::{JobId, RetentionClass, SmsState};
+use fourmi_records::{NewSms, Records, SmsBegin, SmsIntent};
 use fourmi_tests::{Platform, Program, SmsFault, SmsServer, eventually_async};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 const MOBILE: &str = "+33612345678";
@@ -107,6 +111,11 @@ impl Post {
         .await
     }
 
+    /// The records, as another program opens them.
+    async fn records(&self) -> Records {
+        Records::open(&self.platform.data().join("records.db")).await.unwrap()
+    }
+
     fn command(&self, arguments: &[&str]) -> (bool, String) {
         let done = Command::new(Program::path("fourmi"))
             .args(arguments)
@@ -121,7 +130,25 @@ impl Post {
 
 /// What a message is known by at the provider.
 fn tag(id: &str) -> String {
-    id.strip_prefix("messaging-").unwrap().replace('-', "")
+    sms_tag(&id.parse().unwrap())
+}
+
+/// Notes that a run of a job sends a message.
+async fn note(records: &Records, job: &str, run: u64, now: Timestamp) -> SmsIntent {
+    let new = NewSms {
+        job: job.parse::<JobId>().unwrap(),
+        run,
+        tenant: None,
+        account: "sms".to_owned(),
+        recipient: MOBILE.to_owned(),
+        tag: tag(job),
+        credits: 1_000,
+        limit: None,
+        number_limits: Vec::new(),
+        now,
+    };
+    let SmsBegin::Send(intent) = records.begin_sms(&new).await.unwrap() else { panic!("it is noted already") };
+    intent
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,6 +256,45 @@ async fn a_person_decides_what_nobody_knows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_is_wrong_has_no_message_sent_twice() {
+    let post = Post::impatient().await;
+    post.server.hide_tags(true);
+    post.server.misbehave([SmsFault::TakenAndCut]);
+    let id = post.submit(json!({})).await;
+    post.uncertain(&id).await;
+    post.server.hide_tags(false);
+    assert_eq!(post.decide(&id, false).await.0, 200);
+    let result = post.sent(&id).await;
+    assert_eq!((post.times(&id), post.server.posts()), (1, 1));
+    assert_eq!(
+        (&result["ids"], &result["credits"], &result["state"]),
+        (&json!(["1000"]), &json!(1.5), &json!("accepted"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_decides_on_a_job_that_goes_on_by_itself() {
+    let post = Post::open().await;
+    post.server.hide_tags(true);
+    post.server.misbehave([SmsFault::TakenAndCut]);
+    let id = post.submit(json!({})).await;
+    post.server.wait_for_lookups(1).await;
+    fs::remove_file(post.platform.data().join("secrets").join("sms")).unwrap();
+    let job = post.settled(&id).await;
+    assert_eq!((&job["state"], &job["parked_reason"]), (&json!("parked"), &json!("not_configured")), "{job}");
+    let (status, problem) = post.decide(&id, false).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("not_uncertain")));
+
+    post.server.hide_tags(false);
+    post.write_account(&post.server.account(json!({})));
+    eventually_async("it is over", async || {
+        (post.platform.get(&format!("/jobs/{id}")).await["state"] == "succeeded").then_some(())
+    })
+    .await;
+    assert_eq!((post.times(&id), post.server.posts()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_in_doubt_is_not_given_up_with_its_last_attempt() {
     let post = Post::open().await;
     for (fault, was_sent) in [(SmsFault::TakenWith(500), true), (SmsFault::Outage(500), false)] {
@@ -243,6 +309,24 @@ async fn a_message_in_doubt_is_not_given_up_with_its_last_attempt() {
         post.sent(id).await;
         assert_eq!(post.times(id), 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_number_fell_back_does_not_take_a_message_for_sent() {
+    let post = Post::without_account().await;
+    let id = post.submit(json!({})).await;
+    let run = post.settled(&id).await["run"].as_u64().unwrap();
+    // Redis has forgotten the run after this one, which could not send the message.
+    let records = post.records().await;
+    let intent = note(&records, &id, run + 1, Timestamp::now()).await;
+    assert!(records.settle_sms(&intent, SmsState::Unsent, None, 0).await.unwrap());
+    post.write_account(&post.server.account(json!({})));
+    let job = eventually_async("it is over", async || {
+        let job = post.platform.get(&format!("/jobs/{id}")).await;
+        (job["state"] == "succeeded").then_some(job)
+    })
+    .await;
+    assert_eq!((post.times(&id), post.server.posts(), &job["run"]), (1, 1, &json!(run + 2)), "{job}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,8 +410,10 @@ async fn what_must_not_be_sent_is_not() {
 
     // Without a sender, and with little to spend.
     post.write_account(&post.server.account(json!({"sender": null, "monthly_limit": 2, "daily_per_number": 1})));
-    let code = post.failed(&post.submit(json!({"text": "See https://example.org/x"})).await).await;
-    assert_eq!(code, "url_not_allowed_with_short_number");
+    for text in ["See https://example.org/x", "See example.org/x"] {
+        let code = post.failed(&post.submit(json!({"text": text})).await).await;
+        assert_eq!(code, "url_not_allowed_with_short_number", "{text}");
+    }
     let code = post.failed(&post.submit(json!({"expires_at": "2020-01-01T00:00:00Z"})).await).await;
     assert_eq!(code, "expired");
     let code = post.failed(&post.submit(json!({"text": "a".repeat(400)})).await).await;
@@ -377,16 +463,60 @@ async fn receipts_are_confirmed_and_dead_numbers_get_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_pending_is_asked_for_again() {
+    let post = Post::open().await;
+    post.server.set_ptt(4);
+    post.server.delay_tags(Duration::from_secs(3_600));
+    post.sent(&post.submit(json!({})).await).await;
+    let receipt = post.receipt().await;
+    let ask_now = async || assert_eq!(post.act("/queues/messaging/promote", json!({"ids": [receipt]})).await.0, 200);
+    ask_now().await;
+    post.server.wait_for_receipts(1).await;
+    let waiting = eventually_async("it is asked again later", async || {
+        let job = post.platform.get(&format!("/jobs/{receipt}")).await;
+        (job["state"] == "retrying").then_some(job)
+    })
+    .await;
+    assert_eq!(waiting["error"]["code"], "not_delivered_yet", "{waiting}");
+    post.server.show();
+    ask_now().await;
+    let job = post.settled(&receipt).await;
+    assert_eq!((&job["state"], &job["result"]["state"]), (&json!("succeeded"), &json!("delivered")), "{job}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_the_provider_does_not_know_is_for_the_operator() {
+    let post = Post::without_account().await;
+    post.write_account(&post.server.account(json!({"service": "sms-yy67890-1"})));
+    let id = post.submit(json!({})).await;
+    let job = post.settled(&id).await;
+    assert_eq!((&job["state"], &job["parked_reason"]), (&json!("parked"), &json!("not_configured")), "{job}");
+    assert!(job["error"]["message"].as_str().unwrap().contains("sms-yy67890-1"), "{job}");
+    post.write_account(&post.server.account(json!({})));
+    eventually_async("it is over", async || {
+        (post.platform.get(&format!("/jobs/{id}")).await["state"] == "succeeded").then_some(())
+    })
+    .await;
+    assert_eq!((post.times(&id), post.server.posts(), post.server.lookups()), (1, 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_speaks_plain_json_sends_too() {
     let post = Post::without_account().await;
     post.write_account(&post.server.plain_account(json!({"lookup_window_s": 0.5})));
-    let faults = [SmsFault::TakenWith(500), SmsFault::TakenAndCut, SmsFault::TooMany(1)];
+    let faults = [SmsFault::TakenWith(500), SmsFault::TakenWith(302), SmsFault::TakenAndCut, SmsFault::TooMany(1)];
     for fault in [None].into_iter().chain(faults.map(Some)) {
         post.server.misbehave(fault.clone());
         let id = post.submit(json!({})).await;
         let result = post.sent(&id).await;
         assert_eq!((&result["provider"], post.times(&id)), (&json!("http"), 1), "{fault:?}");
     }
+    let end = "2099-01-01T00:00:00Z";
+    post.sent(&post.submit(json!({"expires_at": end})).await).await;
+    let taken = post.server.taken();
+    let (first, last) = (&taken[0].body, &taken[taken.len() - 1].body);
+    assert_eq!((&first["purpose"], first.get("expires_at")), (&json!("transactional"), None), "{first}");
+    assert_eq!(last["expires_at"], end, "{last}");
     post.server.misbehave([SmsFault::Cut]);
     let id = post.submit(json!({})).await;
     post.uncertain(&id).await;
@@ -401,9 +531,19 @@ async fn whoever_speaks_plain_json_sends_too() {
 async fn a_text_is_counted_before_it_is_sent() {
     let post = Post::open().await;
     let (status, plain) = post.act("/sms/estimate", json!({"text": "Fête"})).await;
-    assert_eq!((status, plain), (200, json!({"encoding": "ucs2", "characters": 4, "segments": 1, "text": "Fête"})));
+    let size = json!({"encoding": "ucs2", "characters": 4, "segments": 1, "credits": 1.0, "text": "Fête"});
+    assert_eq!((status, plain), (200, size));
+    let (status, of_nobody) = post.act("/sms/estimate", json!({"text": "Fête", "account": "nobody"})).await;
+    assert_eq!((status, of_nobody.get("credits")), (200, None), "{of_nobody}");
+    assert_eq!(post.act("/sms/estimate", json!({"text": "Fête", "account": "../api-key"})).await.0, 422);
     let (is_done, said) = post.command(&["sms", "estimate", "Fête", "--transliterate"]);
-    assert!(is_done && said.contains("1 part, 4 characters of GSM 03.38") && said.contains("Fete"), "{said}");
+    assert!(
+        is_done && said.contains("1 part, 4 characters of GSM 03.38, 1 credits") && said.contains("Fete"),
+        "{said}"
+    );
+    post.write_account(&post.server.account(json!({"credits_per_segment": 1.4})));
+    let (_, long) = post.act("/sms/estimate", json!({"text": "a".repeat(400)})).await;
+    assert_eq!((&long["segments"], &long["credits"]), (&json!(3), &json!(4.2)), "{long}");
     let (is_done, said) = post.command(&["sms", "test", "--to", MOBILE]);
     assert!(is_done && said.contains("ovh has the message for +33612345678 as 1000: 1 part, 1.5 credits"), "{said}");
     assert!(!post.command(&["sms", "test", "--to", "+33123456789"]).0);
@@ -422,4 +562,30 @@ async fn an_account_of_some_tenants_is_for_their_jobs_alone() {
     let job: Value = answer.json().await.unwrap();
     let sent = post.settled(job["id"].as_str().unwrap()).await;
     assert_eq!(sent["state"], "succeeded", "{sent}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_may_still_ask_for_outlives_retention() {
+    let post = Post::without_account().await;
+    let _maintenance = post.platform.maintenance_worker();
+    let (records, long_ago) = (post.records().await, Timestamp::now() - SignedDuration::from_hours(100 * 24));
+    // One whose job is in its queue, one whose job nobody knows any more, and one in doubt.
+    let waiting = post.submit(json!({})).await;
+    post.settled(&waiting).await;
+    let [gone, in_doubt] = [1, 2].map(|number| format!("messaging-0198c0de-0000-7000-8000-00000000000{number}"));
+    for job in [&waiting, &gone] {
+        let intent = note(&records, job, 1, long_ago).await;
+        assert!(records.settle_sms(&intent, SmsState::Accepted, Some(job), 1_000).await.unwrap());
+    }
+    note(&records, &in_doubt, 1, long_ago).await;
+    for dry_run in [true, false] {
+        let retention = MaintenanceRetention { only: vec![RetentionClass::Messages], days: Some(30), dry_run };
+        let handle = post.platform.client.submit(&retention).send().await.unwrap();
+        let RetentionReport { classes, .. } = handle.output().await.unwrap();
+        assert_eq!((classes.len(), classes[0].deleted, classes[0].held), (1, 1, 2), "{classes:?}");
+        for (job, is_known) in [(&waiting, true), (&gone, dry_run), (&in_doubt, true)] {
+            let intent = records.sms(&job.parse().unwrap()).await.unwrap();
+            assert_eq!(intent.is_some(), is_known, "{job}");
+        }
+    }
 }

@@ -283,6 +283,7 @@ async fn the_api_tells_how_providers_are_and_what_they_cost() {
             tag: number.to_string(),
             credits: 1_500 * number,
             limit: None,
+            number_limits: Vec::new(),
             now,
         };
         assert!(matches!(records.begin_sms(&new).await.unwrap(), SmsBegin::Send(_)));

@@ -21,7 +21,7 @@ use crate::{
     account::parse,
     fcm::{FcmAccount, Projects},
     mail::SmtpAccount,
-    office::{Desk, Office},
+    office::{Desk, NOTE, Office},
     sms::{self, SmsAccount},
 };
 
@@ -142,13 +142,26 @@ impl Visitor<'_> {
         }
         let asked = Instant::now();
         let Finding { status, message, credits } = self.check(name, account).await;
+        let latency_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
         let before = known.and_then(|known| known.check.as_ref()).map(|check| check.status);
         if before != Some(status) {
             tell(name, status, message.as_deref());
         }
-        let latency_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if matches!(status, HealthStatus::Ok | HealthStatus::Degraded)
+            && known.is_some_and(|known| known.down_since.is_some())
+        {
+            self.end_outage(name).await?;
+        }
         let check = ProviderCheck { at: Timestamp::now(), status, message, latency_ms };
         Ok(self.desk.records.note_provider_check(name, &check, credits).await?)
+    }
+
+    /// A provider that answers is down only as long as some worker says so: one that has stopped would have it down for ever.
+    async fn end_outage(&self, name: &str) -> anyhow::Result<()> {
+        if self.office.breakers.down().iter().any(|down| down == name) {
+            return Ok(());
+        }
+        Ok(self.desk.records.note_provider_up(name, Timestamp::now() - NOTE * 4).await?)
     }
 
     async fn check(&self, name: &str, account: Checked) -> Finding {

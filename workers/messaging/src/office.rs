@@ -22,7 +22,7 @@ use crate::{breaker::Breakers, mail::Servers, sms::Clocks};
 const KNOWN: Duration = Duration::from_secs(1);
 
 /// How often it is written down how the providers were.
-const NOTE: Duration = Duration::from_secs(5);
+pub(crate) const NOTE: Duration = Duration::from_secs(5);
 
 /// The most webhooks that are known.
 const MOST_KNOWN: usize = 10_000;

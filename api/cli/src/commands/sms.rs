@@ -19,7 +19,7 @@ use crate::{
 pub(crate) enum SmsCommand {
     /// Send a text message that says it is a test, and show what came of it
     Test(TestArguments),
-    /// Count the parts in which a text would be sent and paid
+    /// Count the parts in which a text would be sent and paid, and what they would cost
     Estimate(EstimateArguments),
     /// Say whether a text message was sent that nobody knows of
     Decide(DecideArguments),
@@ -55,6 +55,9 @@ pub(crate) struct EstimateArguments {
     /// Replace characters that would double the price by some that read alike
     #[arg(long)]
     transliterate: bool,
+    /// Account with a provider that would send it: the name of an operator's secret
+    #[arg(long, value_name = "NAME", default_value = "sms")]
+    account: String,
 }
 
 /// What a person has found out.
@@ -158,8 +161,8 @@ fn by_option(mistake: &InvalidPayload) -> String {
 }
 
 async fn estimate(session: &Session, arguments: EstimateArguments) -> anyhow::Result<Exit> {
-    let EstimateArguments { text, transliterate } = arguments;
-    let estimate = session.client()?.estimate_sms(&text, transliterate).await?;
+    let EstimateArguments { text, transliterate, account } = arguments;
+    let estimate = session.client()?.estimate_sms(&text, transliterate, &account).await?;
     if session.json() {
         print::json(&estimate)?;
         return Ok(Exit::Done);
@@ -168,7 +171,9 @@ async fn estimate(session: &Session, arguments: EstimateArguments) -> anyhow::Re
         SmsEncoding::Gsm7 => "GSM 03.38",
         SmsEncoding::Ucs2 => "UCS-2",
     };
-    print::line(&format!("{}, {} characters of {alphabet}", parts(estimate.segments), estimate.characters))?;
+    let credits = estimate.credits.map_or_else(String::new, |credits| format!(", {credits} credits"));
+    let size = format!("{}, {} characters of {alphabet}", parts(estimate.segments), estimate.characters);
+    print::line(&format!("{size}{credits}"))?;
     if estimate.text != text {
         print::line(&print::one_line(&estimate.text))?;
     }

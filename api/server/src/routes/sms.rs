@@ -1,9 +1,12 @@
 //! Text messages: what one would cost, what a person knows of one, and what providers say of them.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use fourmi_kinds::{JobKind, SmsEncoding, SmsReceipt, SmsSize, transliterate};
-use fourmi_model::{Job, Scope, SmsState, State};
+use fourmi_kinds::{JobKind, SMS_CREDITS_PER_SEGMENT, SmsEncoding, SmsReceipt, SmsSize, transliterate};
+use fourmi_model::{Job, ParkReason, Scope, SmsState, State, TenantName};
 use fourmi_queue::Retried;
 use fourmi_secrets::Secrets;
 use salvo::{
@@ -39,6 +42,8 @@ pub struct Sms {
     pub jobs: Arc<Jobs>,
     /// What makes addresses that nobody guesses.
     pub secrets: Arc<Secrets>,
+    /// The folder of the operator's accounts with providers.
+    pub accounts: PathBuf,
 }
 
 /// A text that might be sent.
@@ -51,6 +56,10 @@ struct Draft {
     /// Whether characters that would double the price are replaced by some that read alike.
     #[serde(default)]
     transliterate: bool,
+    /// The account with a provider that would send it.
+    #[serde(default = "usual_account")]
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
+    account: String,
 }
 
 /// How large a text message would be.
@@ -63,8 +72,25 @@ struct Estimate {
     characters: u32,
     /// The parts in which it would be sent and paid; `sms.send` takes six.
     segments: u32,
+    /// What it is taken to cost, in credits of the provider, which has the last word. Absent if there is no such account here, or
+    /// the caller's jobs may not use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    credits: Option<f64>,
     /// What would be sent.
     text: String,
+}
+
+/// What the file of an account says of prices.
+#[derive(Deserialize)]
+struct Prices {
+    /// Other accounts have none.
+    #[serde(rename = "provider")]
+    _provider: String,
+    #[serde(default = "usual_price")]
+    credits_per_segment: f64,
+    /// Whose jobs may use it, if not those of all.
+    #[serde(default)]
+    tenants: Option<Vec<TenantName>>,
 }
 
 /// What a person has found out about a text message.
@@ -94,7 +120,7 @@ pub(crate) fn table() -> Group {
     let operations = vec![
         Operation::new("estimate_sms", Method::POST, "/api/v1/sms/estimate", estimate)
             .needs(&[Scope::JobsSubmit])
-            .says("Counts the parts of a text message", "Nothing is sent, and no provider is asked.")
+            .says("Counts the parts of a text message, and what it would cost", "Nothing is sent, and no provider is asked.")
             .reads(JSON, schema::<Draft>)
             .answers(StatusCode::OK, JSON, schema::<Estimate>, "How large it is.")
             .fails(&[Code::BadRequest, Code::InvalidJson, Code::PayloadTooLarge, Code::InvalidRequest]),
@@ -102,8 +128,8 @@ pub(crate) fn table() -> Group {
             .needs(&[Scope::JobsControl])
             .says(
                 "Says whether a text message was sent",
-                "For a job that is parked as `uncertain`: the provider did not answer, and does not know the message. Look into \
-                 its own list. The job goes on with what you say.",
+                "For a job that is parked as `uncertain`, or has failed while nobody knew: the provider did not answer, and does \
+                 not know the message. Look into its own list. The job goes on with what you say.",
             )
             .reads(JSON, schema::<Decision>)
             .answers(StatusCode::OK, JSON, schema::<Job>, "It waits for a worker.")
@@ -138,11 +164,42 @@ pub(crate) fn table() -> Group {
 }
 
 #[handler]
-async fn estimate(request: &mut Request, response: &mut Response) -> Result<(), Problem> {
-    let Draft { text, transliterate: is_plain } = body::parse(body::read(request).await?)?;
+async fn estimate(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
+    let (Sms { accounts, .. }, caller) = (state_of(depot)?, Caller::of(depot)?);
+    let Draft { text, transliterate: is_plain, account } = body::parse(body::read(request).await?)?;
+    check_account(&account)?;
     let text = if is_plain { transliterate(&text) } else { text };
     let SmsSize { encoding, characters, segments } = SmsSize::of(&text);
-    body::write(response, StatusCode::OK, &Estimate { encoding, characters, segments, text })
+    let price = credits_per_segment(&accounts.join(account), caller.tenant()).await;
+    let credits = price.map(|price| (price * f64::from(segments) * 1000.0).round() / 1000.0);
+    body::write(response, StatusCode::OK, &Estimate { encoding, characters, segments, credits, text })
+}
+
+/// What a part is taken to cost with the account in a file, if it is one that jobs of a tenant may use.
+async fn credits_per_segment(file: &Path, tenant: Option<&TenantName>) -> Option<f64> {
+    let text = tokio::fs::read_to_string(file).await.ok()?;
+    let Prices { credits_per_segment, tenants, .. } = serde_json::from_str(&text).ok()?;
+    let is_allowed = match (tenant, tenants) {
+        (Some(tenant), Some(tenants)) => tenants.contains(tenant),
+        _ => true,
+    };
+    is_allowed.then_some(credits_per_segment)
+}
+
+fn check_account(name: &str) -> Result<(), Problem> {
+    let is_name = name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-');
+    if !is_name || !(1..=64).contains(&name.len()) {
+        return Err(invalid("account", "must be 1 to 64 letters, digits, _ and -"));
+    }
+    Ok(())
+}
+
+fn usual_account() -> String {
+    "sms".to_owned()
+}
+
+const fn usual_price() -> f64 {
+    SMS_CREDITS_PER_SEGMENT
 }
 
 #[handler]
@@ -151,11 +208,14 @@ async fn decide(request: &mut Request, depot: &mut Depot, response: &mut Respons
     let id = jobs.seen_by(&Caller::of(depot)?, request).await?;
     let Decision { sent } = body::parse(body::read(request).await?)?;
     let job = in_time(jobs.queues.get(&id)).await?.ok_or_else(unknown_job)?;
-    let waits = matches!(job.state, State::Parked | State::Failed);
+    // One that is parked for another cause goes on by itself, and asks the provider.
+    let waits = match job.state {
+        State::Parked => job.parked_reason == Some(ParkReason::Uncertain),
+        state => state == State::Failed,
+    };
     let intent = jobs.records.sms(&id).await?.filter(|intent| waits && intent.state == SmsState::Sending);
     let intent = intent.ok_or_else(not_uncertain)?;
-    let (state, credits) = if sent { (SmsState::Accepted, intent.credits) } else { (SmsState::Unsent, 0) };
-    if !jobs.records.settle_sms(&intent, state, None, credits).await? {
+    if !jobs.records.decide_sms(&intent, sent).await? {
         return Err(not_uncertain());
     }
     tracing::info!(job.id = %id, sms.sent = sent, "a person has decided whether a text message was sent");
@@ -169,25 +229,24 @@ async fn decide(request: &mut Request, depot: &mut Depot, response: &mut Respons
 }
 
 fn not_uncertain() -> Problem {
-    Problem::new(Code::NotUncertain, "There is nothing to decide: it is known whether a message was sent.")
+    let detail =
+        "There is nothing to decide: it is known whether a message was sent, or the job goes on and finds out.";
+    Problem::new(Code::NotUncertain, detail)
 }
 
 #[handler]
 async fn receipt_address(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
     let Sms { secrets, .. } = state_of(depot)?;
     let query = Query::of(request, &["account"])?;
-    let account = query.one::<String>("account")?.unwrap_or_else(|| "sms".to_owned());
-    let is_name = account.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-');
-    if !is_name || account.len() > 64 {
-        return Err(invalid("account", "must be 1 to 64 letters, digits, _ and -"));
-    }
+    let account = query.one::<String>("account")?.unwrap_or_else(usual_account);
+    check_account(&account)?;
     let path = format!("/api/v1/sms/receipts/{account}.{}", secrets.proof(PURPOSE, &[&account]));
     body::write(response, StatusCode::OK, &ReceiptAddress { path })
 }
 
 #[handler]
 async fn take_receipt(request: &mut Request, depot: &mut Depot, response: &mut Response) -> Result<(), Problem> {
-    let Sms { jobs, secrets } = state_of(depot)?;
+    let Sms { jobs, secrets, .. } = state_of(depot)?;
     let token = request.param::<String>("token").unwrap_or_default();
     let account = token.split_once('.').filter(|(account, proof)| secrets.is_proof(PURPOSE, &[account], proof));
     let (account, _) = account.ok_or_else(|| Problem::new(Code::NotFound, "The address was not given out."))?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fourmi_model::{Backoff, Policy, Priority, SmsState};
+use fourmi_model::{Backoff, JobId, Policy, Priority, SmsState};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,24 @@ use crate::{InvalidPayload, JobKind};
 /// The account of who names none.
 const ACCOUNT: &str = "sms";
 
+/// What a part is taken to cost if its account says nothing of it, in credits of the provider: as much as one of OVHcloud to
+/// a French number does.
+pub const SMS_CREDITS_PER_SEGMENT: f64 = 1.0;
+
+/// The digits of a UUIDv7 that say when it was made, in hexadecimal.
+const TIME_DIGITS: usize = 12;
+
 /// The most letters of a sender's name.
 const MAX_SENDER: usize = 11;
 
 /// Runs that may fail before the job is given up.
 pub const SMS_ATTEMPTS: u32 = 25;
+
+/// What a provider knows the message of a job by: the last 20 digits of the job's id, those that were drawn. OVHcloud takes
+/// no more characters (<https://docs.ovh.com/ie/en/sms/send_sms_messages_via_url_-_http2sms/>).
+pub fn sms_tag(job: &JobId) -> String {
+    job.uuid().simple().to_string().split_off(TIME_DIGITS)
+}
 
 /// Sends a text message to a mobile telephone, once: what a run may have sent is never sent by another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -160,6 +173,12 @@ mod tests {
 
     use super::*;
     use crate::catalogue;
+
+    #[test]
+    fn a_tag_is_what_was_drawn_of_an_id() {
+        let id: JobId = "messaging-0198c0de-1234-7abc-8def-0123456789ab".parse().unwrap();
+        assert_eq!(sms_tag(&id), "7abc8def0123456789ab");
+    }
 
     #[test]
     fn what_cannot_be_sent_is_refused_when_it_is_submitted() {

@@ -18,7 +18,7 @@ use std::{
 };
 
 use clap::builder::TypedValueParser;
-use fourmi_kinds::{JobKind, PushFanout, PushSend, SmsReceipt, SmsSend};
+use fourmi_kinds::{JobKind, PushFanout, PushSend, SmsReceipt, SmsSend, sms_tag};
 use fourmi_model::{DeviceId, DevicePlatform, JobId, ParkReason, QueueName, State, TokenKind};
 use fourmi_queue::{JobFilter, Queues};
 use fourmi_records::{Device, Records};
@@ -331,6 +331,8 @@ impl Town {
 
     /// Waits until every job is over, for as long as something happens.
     async fn rest(&self) -> Helped {
+        // What was kept from those who ask comes to light, so that receipts come to an end.
+        self.sms.show();
         let mut helped = Helped::default();
         let mut last = (Instant::now(), String::new());
         let mut hurried = Instant::now();
@@ -378,7 +380,7 @@ impl Town {
         let uncertain = Some(ParkReason::Uncertain);
         let jobs = self.list(State::Parked, JobFilter { parked_reason: uncertain, ..JobFilter::default() }).await;
         for job in &jobs {
-            let sent = self.sms.count(&tag(job)) > 0;
+            let sent = self.sms.count(&sms_tag(job)) > 0;
             let decision = self.platform.request("POST", &format!("/sms/{job}/decision"));
             let answer = decision.json(&json!({"sent": sent})).send().await.unwrap();
             assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
@@ -420,7 +422,7 @@ impl Town {
         let mut tags = 0;
         for Submitted { job, intent } in submitted {
             if matches!(intent, Intent::Sms(_)) {
-                tags += self.sms.count(&tag(job));
+                tags += self.sms.count(&sms_tag(job));
             }
         }
         evidence.foreign_sms = self.sms.taken().len() - tags;
@@ -448,7 +450,7 @@ impl Town {
         if let Intent::Sms(_) = intent {
             let noted = self.records.sms(id).await.unwrap();
             let (intent, credits) = noted.map_or((None, 0), |noted| (Some(noted.state), noted.credits));
-            let taken = self.sms.count(&tag(id));
+            let taken = self.sms.count(&sms_tag(id));
             return Story::Sms(SmsStory { job: job.id, state: job.state, code, taken, intent, credits });
         }
         let result = job.result.unwrap_or_default();
@@ -536,9 +538,4 @@ fn of_pair(number: u32) -> [String; 2] {
 
 fn of_broadcast(number: u32) -> String {
     format!("broadcast-{number}")
-}
-
-/// What a message is known by at the provider.
-fn tag(job: &JobId) -> String {
-    job.uuid().simple().to_string()
 }

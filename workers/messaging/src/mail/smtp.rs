@@ -52,6 +52,10 @@ const CONNECTIONS: usize = 4;
 /// The most connections at a time.
 const MOST_CONNECTIONS: usize = 64;
 
+/// What a server says of a letter box that is not there, or not used any more (RFC 3463, X.1 and X.2; RFC 7505 for X.1.10):
+/// anything else may be about the sender, the mail or the moment.
+const NOBODY: [&str; 6] = ["5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"];
+
 /// An account with a server, as the operator writes it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -111,9 +115,15 @@ impl Reply {
         (400..500).contains(&self.code)
     }
 
-    /// Whether it says that there is no such letter box, and not that it dislikes the sender or the mail (RFC 3463, X.7).
+    /// Whether it says by an enhanced status code that there is no such letter box. Without one nobody knows why it refuses.
     pub(crate) fn says_nobody_is_there(&self) -> bool {
-        matches!(self.code, 550 | 551 | 553) && !self.text.starts_with("5.7.")
+        let enhanced = self.text.split_whitespace().next().unwrap_or_default();
+        matches!(self.code, 550 | 551 | 553) && NOBODY.contains(&enhanced)
+    }
+
+    /// Whether it says that the account has to show who it is, or in another way (RFC 4954, section 6).
+    fn wants_a_login(&self) -> bool {
+        matches!(self.code, 530 | 534 | 535 | 538)
     }
 }
 
@@ -325,7 +335,11 @@ async fn command(connection: &mut AsyncSmtpConnection, command: impl std::fmt::D
 }
 
 fn trouble(error: &Error) -> Trouble {
-    reply_of(error).map_or_else(|| Trouble::Unreachable(error.to_string()), Trouble::Refused)
+    match reply_of(error) {
+        Some(reply) if reply.wants_a_login() => Trouble::Account(reply.to_string()),
+        Some(reply) => Trouble::Refused(reply),
+        None => Trouble::Unreachable(error.to_string()),
+    }
 }
 
 fn reply_of(error: &Error) -> Option<Reply> {
@@ -376,8 +390,14 @@ mod tests {
         let reply = |code, text: &str| Reply { code, text: text.to_owned() };
         for (reply, nobody) in [
             (reply(550, "5.1.1 no such user"), true),
-            (reply(550, "no such user"), true),
+            (reply(550, "5.1.1"), true),
             (reply(553, "5.1.3 bad address"), true),
+            (reply(550, "5.1.10 not found"), true),
+            (reply(550, "5.2.1 the letter box is closed"), true),
+            (reply(550, "no such user"), false),
+            (reply(550, "Blocked, see 5.1.1"), false),
+            (reply(550, "5.1.8 bad sender"), false),
+            (reply(550, "5.4.1 access denied"), false),
             (reply(550, "5.7.1 relaying denied"), false),
             (reply(554, "5.1.1 rejected"), false),
             (reply(552, "5.2.2 mailbox full"), false),

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use fourmi_kinds::SMS_CREDITS_PER_SEGMENT;
 use fourmi_model::TenantName;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -21,7 +22,7 @@ pub(crate) struct SmsAccount {
     #[serde(default = "paris", deserialize_with = "time_zone")]
     pub(super) time_zone: TimeZone,
     /// Credits that a part of a message is taken to cost before the provider says so.
-    #[serde(default = "one")]
+    #[serde(default = "usual_price")]
     pub(super) credits_per_segment: f64,
     /// Credits that a tenant may spend in a month.
     #[serde(default)]
@@ -126,8 +127,8 @@ fn time_zone<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<TimeZo
     TimeZone::get(&name).map_err(|_| serde::de::Error::custom("no such time zone"))
 }
 
-const fn one() -> f64 {
-    1.0
+const fn usual_price() -> f64 {
+    SMS_CREDITS_PER_SEGMENT
 }
 
 const fn ten_minutes() -> f64 {

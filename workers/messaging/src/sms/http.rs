@@ -1,6 +1,7 @@
 //! A provider that speaks plain JSON, as `docs/kinds/sms.send.md` says: a gateway of the operator's own, or a small adapter to
 //! whichever company sends.
 
+use fourmi_kinds::SmsPurpose;
 use fourmi_model::{ErrorClass, Failure, SmsState};
 use jiff::Timestamp;
 use reqwest::{
@@ -28,6 +29,9 @@ struct NewMessage<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sender: Option<&'a str>,
     tag: &'a str,
+    purpose: SmsPurpose,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
 }
 
 /// A message that it has.
@@ -69,8 +73,9 @@ impl Provider for HttpProvider<'_> {
     }
 
     async fn send(&self, message: &Message) -> Result<Found, Trouble> {
-        let Message { to, text, sender, tag, .. } = message;
-        let body = serde_json::to_string(&NewMessage { to, text, sender: sender.as_deref(), tag });
+        let Message { to, text, sender, tag, purpose, expires_at } = message;
+        let (sender, purpose, expires_at) = (sender.as_deref(), *purpose, *expires_at);
+        let body = serde_json::to_string(&NewMessage { to, text, sender, tag, purpose, expires_at });
         let body = body.map_err(|error| refused("invalid_message", error.to_string()))?;
         let answer = self.ask(Method::POST, &self.account.url, Some(body)).await?;
         if !answer.status.is_success() {

@@ -33,7 +33,7 @@ pub(super) struct Line<'a> {
     pub(super) account: &'a str,
 }
 
-/// An answer that is neither an outage nor a wish to be left alone.
+/// An answer that is neither an outage, nor a way to somebody else, nor a wish to be left alone.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
@@ -59,6 +59,10 @@ impl Line<'_> {
             return Err(Trouble::Unknown(unavailable(format!("the provider answered {status}"))));
         }
         self.breakers.answered(self.account);
+        // Nobody says what was done before one was sent elsewhere, and the question is not asked there.
+        if status.is_redirection() {
+            return Err(Trouble::Unknown(unavailable(format!("the provider answered {status}"))));
+        }
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(Trouble::Nothing(rate_limited(&answer)));
         }

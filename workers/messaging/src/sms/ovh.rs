@@ -5,7 +5,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use fourmi_model::{ErrorClass, Failure, SmsState};
+use fourmi_kinds::SmsPurpose;
+use fourmi_model::{ErrorClass, Failure, ParkReason, SmsState};
 use jiff::Timestamp;
 use reqwest::{
     Method, StatusCode,
@@ -67,7 +68,7 @@ struct Report {
 }
 
 /// `sms.Outgoing`, what matters of it.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Outgoing {
     #[serde(default)]
@@ -114,13 +115,13 @@ impl Provider for Ovh<'_> {
 
     async fn send(&self, message: &Message) -> Result<Found, Trouble> {
         let minutes =
-            message.valid_for.map_or(VALIDITY_MINUTES, |time| (time.as_secs() / 60).clamp(1, VALIDITY_MINUTES));
+            message.valid_for().map_or(VALIDITY_MINUTES, |time| (time.as_secs() / 60).clamp(1, VALIDITY_MINUTES));
         let job = NewJob {
             message: &message.text,
             receivers: [&message.to],
             sender: message.sender.as_deref(),
             sender_for_response: message.sender.is_none(),
-            no_stop_clause: !message.is_marketing,
+            no_stop_clause: message.purpose != SmsPurpose::Marketing,
             priority: "high",
             validity_period: minutes,
             charset: "UTF-8",
@@ -138,8 +139,8 @@ impl Provider for Ovh<'_> {
     async fn find(&self, tag: &str) -> Result<Option<Found>, Trouble> {
         let ids: Vec<i64> = self.get(&self.path(&format!("outgoing?tag={tag}"))).await?;
         for id in ids {
-            let outgoing: Outgoing = self.get(&self.path(&format!("outgoing/{id}"))).await?;
-            if outgoing.tag.as_deref() == Some(tag) {
+            let outgoing = self.outgoing(&id.to_string()).await?;
+            if let Some(outgoing) = outgoing.filter(|outgoing| outgoing.tag.as_deref() == Some(tag)) {
                 return Ok(Some(Found { id: id.to_string(), credits: outgoing.credits, credits_left: None }));
             }
         }
@@ -152,8 +153,7 @@ impl Provider for Ovh<'_> {
     }
 
     async fn delivery(&self, id: &str, _: &str) -> Result<Delivery, Trouble> {
-        let outgoing: Outgoing = self.get(&self.path(&format!("outgoing/{id}"))).await?;
-        Ok(delivery_of(outgoing))
+        Ok(delivery_of(self.outgoing(id).await?.unwrap_or_default()))
     }
 }
 
@@ -187,8 +187,21 @@ impl Ovh<'_> {
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
         let answer = self.signed(Method::GET, path, None).await?;
+        self.read(&answer)
+    }
+
+    /// A message that went out. One that is pending is among the jobs of the service alone, and comes here later.
+    async fn outgoing(&self, id: &str) -> Result<Option<Outgoing>, Trouble> {
+        let answer = self.signed(Method::GET, &self.path(&format!("outgoing/{id}")), None).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        self.read(&answer).map(Some)
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T, Trouble> {
         if !answer.status.is_success() {
-            return Err(self.refusal(&answer));
+            return Err(self.refusal(answer));
         }
         serde_json::from_slice(&answer.body).map_err(|_| unreadable("a question"))
     }
@@ -241,7 +254,7 @@ impl Ovh<'_> {
         Ok(ahead)
     }
 
-    /// What an answer of 300 to 499 means: that nothing was done.
+    /// What an answer of 400 to 499 means: that nothing was done.
     fn refusal(&self, answer: &Answer) -> Trouble {
         let said = Said::of(answer);
         let (status, words) = (answer.status, said.message.to_ascii_lowercase());
@@ -259,6 +272,9 @@ impl Ovh<'_> {
         if status == StatusCode::PAYMENT_REQUIRED || words.contains("credit") {
             return no_credit(&message);
         }
+        if status == StatusCode::NOT_FOUND {
+            return self.service_is_wrong(&excerpt(&said.message));
+        }
         if words.contains("receiver") || words.contains("number") {
             return refused("invalid_number", message);
         }
@@ -266,6 +282,16 @@ impl Ovh<'_> {
             StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => self.line.keys_are_wrong(&excerpt(&said.message)),
             _ => refused("provider_refused", message),
         }
+    }
+
+    /// The operator has to see to the name of the service.
+    fn service_is_wrong(&self, said: &str) -> Trouble {
+        let (service, account) = (&self.account.service, self.line.account);
+        let message = format!(
+            "the provider does not know the service {service} (404): write one that `GET /sms` lists into secrets/{account}. \
+             It said: {said}"
+        );
+        Trouble::Nothing(Failure::park(ParkReason::NotConfigured, message))
     }
 }
 
@@ -375,6 +401,7 @@ mod tests {
             let delivery = delivery_of(Outgoing { tag: None, ptt, delivered_at: None, credits: None });
             (delivery.state, delivery.is_number_dead)
         };
+        assert_eq!(delivery_of(Outgoing::default()).state, SmsState::Accepted, "it is pending");
         for pending in [None, Some(1), Some(2), Some(3), Some(9999)] {
             assert_eq!(read(pending), (SmsState::Accepted, false), "{pending:?}");
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fourmi_kinds::{SmsPurpose, SmsSend};
 use fourmi_model::{Channel, ErrorClass, Failure, TenantName};
+use fourmi_records::NumberLimit;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned, civil::Date, tz::TimeZone};
 
 use super::account::SmsAccount;
@@ -15,6 +16,12 @@ const DAY: (i8, i8) = (8, 20);
 
 /// How an address of the web begins.
 const ADDRESSES: [&str; 3] = ["http://", "https://", "www."];
+
+/// How domains end that are known for addresses without a path, too.
+const ENDINGS: [&str; 4] = ["com", "fr", "net", "org"];
+
+/// What parts words, beside blanks.
+const PARTING: &str = "()[]{}<>\"'«»“”‘’,;!|";
 
 /// Checks all of it.
 ///
@@ -44,13 +51,12 @@ pub(super) async fn check(
         let message = format!("advertising is not sent at night, on Sundays and holidays: it waits until {end}");
         return Err(Failure::retry_after(wait, "quiet_hours", message));
     }
-    check_frequency(desk, account, job, tenant, now).await
+    Ok(())
 }
 
 /// A message with a link that comes from the number of the provider is blocked by the operators.
 fn check_sender(account: &SmsAccount, job: &SmsSend) -> Result<(), Failure> {
-    let text = job.text.to_lowercase();
-    if sender(account, job).is_none() && ADDRESSES.iter().any(|start| text.contains(start)) {
+    if sender(account, job).is_none() && has_link(&job.sent_text()) {
         let message = "a message with a link must come from a sender with a name that the provider has approved: give the \
                        account, or the job, a sender";
         return Err(Failure::permanent("url_not_allowed_with_short_number", message));
@@ -58,30 +64,42 @@ fn check_sender(account: &SmsAccount, job: &SmsSend) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether a text holds an address of the web, as telephones and operators see one.
+fn has_link(text: &str) -> bool {
+    let text = text.to_lowercase();
+    let mut words = text.split(|c: char| c.is_whitespace() || PARTING.contains(c));
+    ADDRESSES.iter().any(|start| text.contains(start)) || words.any(is_address)
+}
+
+/// Whether a word in lower case is a domain and a path (`example.org/x`), or a domain with a usual ending: not a date, a
+/// fraction, an abbreviation, or the address of a mail.
+fn is_address(word: &str) -> bool {
+    let word = word.trim_end_matches(['.', ':', '?']);
+    let end = word.find(['/', ':', '?', '#']).unwrap_or(word.len());
+    let (domain, rest) = word.split_at(end);
+    let Some((name, ending)) = domain.rsplit_once('.') else { return false };
+    let is_label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-');
+    let has_path = rest.trim_start_matches(|c: char| c == ':' || c.is_ascii_digit()).starts_with('/');
+    name.contains(char::is_alphabetic)
+        && name.split('.').all(is_label)
+        && ending.len() >= 2
+        && ending.bytes().all(|c| c.is_ascii_lowercase())
+        && (has_path || ENDINGS.contains(&ending))
+}
+
 /// The name that is shown as the sender.
 pub(super) fn sender(account: &SmsAccount, job: &SmsSend) -> Option<String> {
     job.sender.clone().or_else(|| account.sender.clone())
 }
 
-/// Nobody is to be flooded.
-async fn check_frequency(
-    desk: &Desk,
-    account: &SmsAccount,
-    job: &SmsSend,
-    tenant: Option<&TenantName>,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    let hour = SignedDuration::from_hours(1);
-    for (most, span, what) in [(account.hourly_per_number, hour, "hour"), (account.daily_per_number, hour * 24, "day")]
-    {
-        let Some(most) = most else { continue };
-        let sent = desk.records.sms_to(tenant, &job.to, now - span).await.map_err(records_unavailable)?;
-        if sent >= most {
-            let message = format!("the number has got {sent} messages within a {what}, and gets no more than {most}");
-            return Err(Failure::permanent("number_limit", message).class(ErrorClass::QuotaExhausted));
-        }
-    }
-    Ok(())
+/// How many messages a number gets: nobody is to be flooded. They are counted when the message is noted, so that none
+/// slips through beside another.
+pub(super) fn number_limits(account: &SmsAccount) -> Vec<NumberLimit> {
+    let limits = [(account.hourly_per_number, 1), (account.daily_per_number, 24)];
+    let limits = limits
+        .into_iter()
+        .filter_map(|(most, hours)| most.map(|most| NumberLimit { within: SignedDuration::from_hours(hours), most }));
+    limits.collect()
 }
 
 /// When advertising may be sent again, if it may not now.
@@ -146,6 +164,38 @@ mod tests {
         // Easter Monday in summer time, and the night of Ascension before.
         assert_eq!(until("2026-04-05T10:00:00Z"), at("2026-04-07T06:00:00Z"));
         assert_eq!(until("2026-05-13T20:00:00Z"), at("2026-05-15T06:00:00Z"));
+    }
+
+    #[test]
+    fn links_are_told_from_what_looks_like_them() {
+        for link in [
+            "Voici : https://p.example.org/k3x",
+            "HTTP://EXAMPLE.ORG",
+            "Look at www.example.paris.",
+            "Your picture: example.org/x",
+            "Photo.Example.ORG/k3x?y=1, valid until 12/05",
+            "(kiosk.photos/abc)",
+            "dev.example.eu:8080/x",
+            "d'exemple.paris/x",
+            "See example.com.",
+            "exämple.fr",
+        ] {
+            assert!(has_link(link), "{link}");
+        }
+        for text in [
+            "Hello, it is ready",
+            "On 12/05/2026 or 12.05.2026, at 10:30.",
+            "29.nov/30.nov",
+            "1/2 or 3.5/4, 50.00€/mois, 90 km/h",
+            "a.m./p.m., e.g./i.e., etc.",
+            "Write to ada@example.org or ada@example.org/x",
+            "Fini.Demain on recommence",
+            "and/or, Mr./Mrs., v1.2/v1.3",
+            "10:30-12:00, 06 12 34 56 78",
+            "./x /x x/ .fr fr. ..org",
+        ] {
+            assert!(!has_link(text), "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fourmi_kinds::SmsPurpose;
 use fourmi_model::{ErrorClass, Failure, SmsState};
 use jiff::Timestamp;
 
@@ -31,9 +32,16 @@ pub(super) struct Message {
     /// Without one, the number of the provider.
     pub(super) sender: Option<String>,
     pub(super) tag: String,
-    pub(super) is_marketing: bool,
+    pub(super) purpose: SmsPurpose,
+    /// Nobody needs it after this.
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+impl Message {
     /// How long somebody needs it.
-    pub(super) valid_for: Option<Duration>,
+    pub(super) fn valid_for(&self) -> Option<Duration> {
+        self.expires_at.map(|end| Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default())
+    }
 }
 
 /// A message that the provider has.

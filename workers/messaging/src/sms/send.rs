@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fourmi_kinds::{SmsPurpose, SmsReceipt, SmsSend, SmsSent, SmsSize};
+use fourmi_kinds::{SmsReceipt, SmsSend, SmsSent, SmsSize, sms_tag};
 use fourmi_model::{ErrorClass, Failure, LogLevel, NextStep, ParkReason, Progress, SmsState};
-use fourmi_records::{NewSms, SmsBegin, SmsIntent};
+use fourmi_records::{NewSms, NumberLimit, SmsBegin, SmsIntent};
 use fourmi_runtime::Context;
 use jiff::Timestamp;
 
@@ -45,6 +45,7 @@ pub(crate) async fn run(office: Arc<Office>, job: SmsSend, context: Context) -> 
     };
     let known = desk.records.sms(context.job_id()).await.map_err(records_unavailable)?;
     let sent = match known {
+        Some(intent) if intent.is_denied() => sending.begin_unless_found(intent).await?,
         Some(intent) if !matches!(intent.state, SmsState::Unsent | SmsState::Refused) => {
             sending.go_on_with(intent).await?
         }
@@ -71,24 +72,23 @@ impl<P: Provider + Sync> Sending<'_, P> {
         self.is_in("policy", 20.0);
         let checked = policy::check(self.desk, self.account, self.job, tenant.as_ref(), now).await;
         checked.map_err(|failure| failure.in_stage("policy"))?;
-        let text = self.job.sent_text();
         let message = Message {
             to: self.job.to.clone(),
             sender: policy::sender(self.account, self.job),
-            tag: self.context.job_id().uuid().simple().to_string(),
-            is_marketing: self.job.purpose == SmsPurpose::Marketing,
-            valid_for: self.job.expires_at.and_then(|end| Duration::try_from(end.duration_since(now)).ok()),
-            text,
+            tag: sms_tag(self.context.job_id()),
+            purpose: self.job.purpose,
+            expires_at: self.job.expires_at,
+            text: self.job.sent_text(),
         };
-        let segments = f64::from(SmsSize::of(&message.text).segments);
         let new = NewSms {
             job: self.context.job_id().clone(),
             run: self.context.run(),
             account: self.job.account.clone(),
             recipient: message.to.clone(),
             tag: message.tag.clone(),
-            credits: thousandths(segments * self.account.credits_per_segment),
+            credits: self.estimate(&message.text),
             limit: self.account.monthly_limit(tenant.as_ref()),
+            number_limits: policy::number_limits(self.account),
             tenant,
             now,
         };
@@ -99,6 +99,21 @@ impl<P: Provider + Sync> Sending<'_, P> {
             SmsBegin::Send(intent) => self.send(intent, &message).await,
             SmsBegin::Known(intent) => self.go_on_with(intent).await,
             SmsBegin::TooDear(spent) => Err(too_dear(&new, spent).in_stage("policy")),
+            SmsBegin::TooMany { limit, sent } => Err(too_many(limit, sent).in_stage("policy")),
+        }
+    }
+
+    /// Sends a message of which a person has said that it was not sent, unless the provider has it by now.
+    async fn begin_unless_found(&self, intent: SmsIntent) -> Result<SmsIntent, Failure> {
+        self.is_in("lookup", 10.0);
+        match self.provider.find(&intent.tag).await {
+            Ok(Some(found)) => self.correct(intent, found).await,
+            Ok(None) => self.begin().await,
+            Err(trouble) => match trouble.failure() {
+                // It says no more of any message, so that what the person says counts.
+                failure if failure.next == NextStep::GiveUp => self.begin().await,
+                failure => Err(failure.in_stage("lookup")),
+            },
         }
     }
 
@@ -124,8 +139,11 @@ impl<P: Provider + Sync> Sending<'_, P> {
 
     /// Goes on with what an earlier run has begun, and sends nothing.
     async fn go_on_with(&self, intent: SmsIntent) -> Result<SmsIntent, Failure> {
-        if intent.state != SmsState::Sending {
-            return Ok(intent);
+        match intent.state {
+            SmsState::Sending => {}
+            SmsState::Accepted | SmsState::Delivered | SmsState::Undelivered => return Ok(intent),
+            // By a run of a higher number: Redis has lost its last moments, and the numbers of runs with them.
+            SmsState::Unsent | SmsState::Refused => return Err(seen_to_by_another()),
         }
         self.is_in("lookup", 60.0);
         match self.provider.find(&intent.tag).await {
@@ -148,9 +166,30 @@ impl<P: Provider + Sync> Sending<'_, P> {
         }
         // A person, or another run, was faster.
         let known = self.desk.records.sms(&intent.job).await.map_err(records_unavailable)?;
-        known.filter(|known| known.state != SmsState::Sending && known.state != SmsState::Unsent).ok_or_else(|| {
-            Failure::retry("unconfirmed", "somebody else sees to the message; the provider is asked for it again")
-        })
+        match known {
+            Some(known) if known.is_denied() => self.correct(known, found).await,
+            Some(known) if matches!(known.state, SmsState::Accepted | SmsState::Delivered | SmsState::Undelivered) => {
+                Ok(known)
+            }
+            _ => Err(seen_to_by_another()),
+        }
+    }
+
+    /// Notes that the provider has a message of which a person has said that it was not sent.
+    async fn correct(&self, intent: SmsIntent, found: Found) -> Result<SmsIntent, Failure> {
+        let credits = found.credits.map_or_else(|| self.estimate(&self.job.sent_text()), thousandths);
+        let corrected = self.desk.records.correct_sms(&intent, &found.id, credits).await;
+        if !corrected.map_err(records_unavailable)? {
+            return Err(seen_to_by_another());
+        }
+        self.context
+            .log(LogLevel::Warn, "the provider has the message that was said not to be sent; it is not sent again");
+        Ok(SmsIntent { state: SmsState::Accepted, provider_id: Some(found.id), credits, ..intent })
+    }
+
+    /// What a text is taken to cost, in thousandths of a credit.
+    fn estimate(&self, text: &str) -> u64 {
+        thousandths(f64::from(SmsSize::of(text).segments) * self.account.credits_per_segment)
     }
 
     /// The provider does not know the message: it may still come to know it, or a person has to find out.
@@ -234,6 +273,17 @@ impl<P: Provider + Sync> Sending<'_, P> {
     fn is_in(&self, stage: &str, percent: f32) {
         self.context.progress(Progress { stage: stage.to_owned(), percent, ..Progress::default() });
     }
+}
+
+/// What is noted is not what this run knows of the message: the next one looks again.
+fn seen_to_by_another() -> Failure {
+    Failure::retry("unconfirmed", "somebody else sees to the message; it is looked again what became of it")
+}
+
+fn too_many(NumberLimit { within, most }: NumberLimit, sent: u64) -> Failure {
+    let hours = within.as_hours();
+    let message = format!("the number has got {sent} messages within {hours} h, and gets no more than {most}");
+    Failure::permanent("number_limit", message).class(ErrorClass::QuotaExhausted)
 }
 
 fn too_dear(new: &NewSms, spent: u64) -> Failure {
