@@ -265,6 +265,28 @@ async fn a_device_that_has_it_does_not_get_it_again() {
     assert_eq!(post.until(&id, &["failed"]).await["error"]["code"], "suppressed_by_preference");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_done_anew_sends_again_to_whom_fcm_has_refused() {
+    let post = Post::open().await;
+    for token in ["first", "second"] {
+        post.register(token, "anna").await;
+    }
+    let refusal = || Act::error(401, "THIRD_PARTY_AUTH_ERROR");
+    post.fcm.on("first", [refusal()]);
+    post.fcm.on("second", [Act::error(503, "UNAVAILABLE"), refusal()]);
+    let id = post.send(json!({"owner": "anna"})).await;
+    post.until(&id, &["retrying"]).await;
+    post.hurry("push.send").await;
+    let job = post.until(&id, &["failed", "succeeded"]).await;
+    assert_eq!((&job["error"]["code"], post.fcm.requests()), (&json!("third_party_auth"), 3), "{job}");
+
+    let retry = post.platform.request("POST", &format!("/jobs/{id}/retry"));
+    assert!(retry.send().await.unwrap().status().is_success());
+    let job = post.until(&id, &["succeeded"]).await;
+    assert_eq!(["first", "second"].map(|token| post.fcm.taken(token)), [1, 1], "{job}");
+    assert_eq!((job["result"]["devices"].as_array().unwrap().len(), post.fcm.requests()), (2, 5), "{job}");
+}
+
 async fn suppress(records: &Records, owner: &str) {
     let suppression = Suppression {
         tenant: None,

@@ -100,7 +100,15 @@ async fn already_done(desk: &Desk, job: &PushSend, context: &Context) -> Result<
         return Ok(Vec::new());
     }
     let noted = desk.records.broadcast(context.job_id()).await.map_err(|error| records_failure(&error))?;
-    Ok(noted.and_then(|noted| serde_json::from_str(&noted.place).ok()).unwrap_or_default())
+    let done = noted.and_then(|noted| serde_json::from_str(&noted.place).ok()).unwrap_or_default();
+    Ok(still_done(done, context.attempt()))
+}
+
+/// What of this an attempt must not do again. The first one comes after others only if somebody has the job done anew: then
+/// those are sent to again that FCM has refused, for what was wrong may have been set right.
+fn still_done(mut done: Vec<PushOutcome>, attempt: u32) -> Vec<PushOutcome> {
+    done.retain(|outcome| attempt > 1 || outcome.state != PushState::Failed);
+    done
 }
 
 /// Who gets it.
@@ -313,14 +321,20 @@ mod tests {
         assert!(growing >= LONGEST_WAIT && growing <= LONGEST_WAIT.mul_f64(1.4));
     }
 
+    fn outcome(state: PushState, error: Option<&str>) -> PushOutcome {
+        PushOutcome { device: Some(DeviceId::random()), state, message: None, error: error.map(str::to_owned) }
+    }
+
+    #[test]
+    fn what_was_refused_is_sent_again_if_the_job_begins_anew() {
+        let (sent, gone) = (outcome(PushState::Sent, None), outcome(PushState::Invalid, Some("token_invalid")));
+        let all = vec![sent.clone(), outcome(PushState::Failed, Some("third_party_auth")), gone.clone()];
+        assert_eq!(still_done(all.clone(), 2), all);
+        assert_eq!(still_done(all, 1), [sent, gone]);
+    }
+
     #[test]
     fn a_success_is_that_somebody_has_got_it() {
-        let outcome = |state, error: Option<&str>| PushOutcome {
-            device: Some(DeviceId::random()),
-            state,
-            message: None,
-            error: error.map(str::to_owned),
-        };
         let (sent, gone) = (outcome(PushState::Sent, None), outcome(PushState::Invalid, Some("token_invalid")));
         assert_eq!(conclude(vec![gone.clone(), sent]).unwrap().devices.len(), 2);
         assert_eq!(conclude(vec![gone]).unwrap_err().code, "token_invalid");
