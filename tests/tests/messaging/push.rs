@@ -189,6 +189,25 @@ async fn every_row_of_the_table_of_errors_is_acted_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_an_hour_of_waiting_a_message_is_given_up() {
+    let post = Post::open().await;
+    let limited =
+        |after_s| Act::Error { status: 429, code: Some("QUOTA_EXCEEDED"), field: None, after_s: Some(after_s) };
+    post.fcm.on("busy", [limited(u32::MAX), limited(10)]);
+    let id = post.send(json!({"token": "busy"})).await;
+    let job = post.until(&id, &["retrying"]).await;
+    assert!((3_590..=3_600).contains(&wait_s(&job)), "an hour is the most: {}", wait_s(&job));
+    post.hurry("push.send").await;
+    let job = post.until(&id, &["failed", "succeeded"]).await;
+    assert_eq!((&job["error"]["code"], &job["attempts"]), (&json!("rate_limited"), &json!(2)), "{job}");
+
+    // Whoever has it done anew has another hour.
+    let retry = post.platform.request("POST", &format!("/jobs/{id}/retry"));
+    assert!(retry.send().await.unwrap().status().is_success());
+    post.until(&id, &["succeeded"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_google_is_got_once_and_anew_when_it_does_not_open() {
     let post = Post::open().await;
     post.register_many(300).await;

@@ -7,11 +7,12 @@ use std::{
 };
 
 use fourmi_kinds::{PushOutcome, PushSend, PushSent, PushState, PushTarget};
-use fourmi_model::{DeviceId, ErrorClass, Failure, LogLevel, ParkReason, TenantName, TokenKind};
+use fourmi_model::{DeviceId, ErrorClass, Failure, LogLevel, NextStep, ParkReason, TenantName, TokenKind};
 use fourmi_records::{Addressee, Broadcast, Device, DeviceFilter, RecordsError};
 use fourmi_runtime::Context;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     fcm::{Message, Projects, Verdict},
@@ -27,8 +28,21 @@ const FIRST_WAIT: Duration = Duration::from_secs(10);
 /// The wait after too many messages, if FCM does not say how long; it doubles, too.
 const LIMITED_WAIT: Duration = Duration::from_secs(60);
 
-/// The longest wait.
+/// The longest wait, unless FCM asks for another.
 const LONGEST_WAIT: Duration = Duration::from_secs(22 * 60);
+
+/// The most that all waits of a job are together: after an hour FCM asks to give up. What it waits for somebody, or for a
+/// provider to be back, is not among them.
+const MOST_WAITED: Duration = Duration::from_secs(3_600);
+
+/// What the next run needs to know.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Noted {
+    /// What has become of devices that are not to be sent to again.
+    done: Vec<PushOutcome>,
+    /// How long it has waited between attempts.
+    waited_ms: u64,
+}
 
 /// Somebody who gets it: a device that is registered, or nothing but a token.
 struct Recipient {
@@ -47,22 +61,22 @@ pub(crate) async fn run(
     let desk = office.desk(context.settings()).await?;
     let project = projects.get(&context, &job.account).await?;
     let tenant = context.tenant().await?;
-    let mut done = already_done(&desk, &job, &context).await?;
+    let mut noted = noted(&desk, &context).await?;
     let recipients = recipients(&desk, &job, tenant.as_ref()).await;
     let recipients = match recipients {
         Ok(recipients) => recipients,
         // All of its devices are gone meanwhile, but not before some got it.
-        Err(failure) if done.is_empty() || !matches!(failure.code.as_str(), "no_devices") => return Err(failure),
+        Err(failure) if noted.done.is_empty() || !matches!(failure.code.as_str(), "no_devices") => return Err(failure),
         Err(_) => Vec::new(),
     };
     let is_done = |recipient: &Recipient| {
         let id = recipient.device.as_ref().map(|device| &device.id);
-        done.iter().any(|outcome| outcome.device.as_ref() == id)
+        noted.done.iter().any(|outcome| outcome.device.as_ref() == id)
     };
-    let is_several = recipients.len() + done.len() > 1;
+    let is_several = recipients.len() + noted.done.len() > 1;
     let left: Vec<_> = recipients.into_iter().filter(|recipient| !is_done(recipient)).collect();
     if left.is_empty() {
-        return conclude(done);
+        return conclude(noted.done);
     }
     office.breakers.admit(&job.account)?;
     let sending = Sending { office: &office, desk: &desk, account: &job.account, context: &context };
@@ -80,35 +94,47 @@ pub(crate) async fn run(
     while let Some((recipient, verdict)) = verdicts.next().await {
         match sending.settle(recipient, verdict).await? {
             Ok(outcome) => {
-                done.push(outcome);
+                noted.done.push(outcome);
                 if is_several {
-                    sending.note(&done).await?;
+                    sending.note(&noted).await?;
                 }
             }
             Err(failure) => postponed = Some(worse(postponed, failure)),
         }
     }
     match postponed {
-        Some(failure) => Err(failure),
-        None => conclude(done),
+        Some(failure) => Err(sending.postpone(noted, failure).await?),
+        None => conclude(noted.done),
     }
 }
 
-/// What earlier runs have done for some of several devices.
-async fn already_done(desk: &Desk, job: &PushSend, context: &Context) -> Result<Vec<PushOutcome>, Failure> {
-    if !matches!(job.to, PushTarget::Owner(_)) {
-        return Ok(Vec::new());
+/// What earlier runs have left.
+async fn noted(desk: &Desk, context: &Context) -> Result<Noted, Failure> {
+    // A first run has nothing to go on with.
+    if context.run() == 1 {
+        return Ok(Noted::default());
     }
     let noted = desk.records.broadcast(context.job_id()).await.map_err(|error| records_failure(&error))?;
-    let done = noted.and_then(|noted| serde_json::from_str(&noted.place).ok()).unwrap_or_default();
-    Ok(still_done(done, context.attempt()))
+    let noted: Noted = noted.and_then(|noted| serde_json::from_str(&noted.place).ok()).unwrap_or_default();
+    Ok(noted.at_attempt(context.attempt()))
 }
 
-/// What of this an attempt must not do again. The first one comes after others only if somebody has the job done anew: then
-/// those are sent to again that FCM has refused, for what was wrong may have been set right.
-fn still_done(mut done: Vec<PushOutcome>, attempt: u32) -> Vec<PushOutcome> {
-    done.retain(|outcome| attempt > 1 || outcome.state != PushState::Failed);
-    done
+impl Noted {
+    /// What of it an attempt goes on with. The first one comes after others only if somebody has the job done anew: then those
+    /// are sent to again that FCM has refused, for what was wrong may have been set right.
+    fn at_attempt(mut self, attempt: u32) -> Self {
+        if attempt <= 1 {
+            self.done.retain(|outcome| outcome.state != PushState::Failed);
+            self.waited_ms = 0;
+        }
+        self
+    }
+
+    /// Waits once more; `false` if that would be too long.
+    fn wait(&mut self, ms: u64) -> bool {
+        self.waited_ms = self.waited_ms.saturating_add(ms);
+        u128::from(self.waited_ms) <= MOST_WAITED.as_millis()
+    }
 }
 
 /// Who gets it.
@@ -210,9 +236,20 @@ impl Sending<'_> {
         counted.map_err(|error| records_failure(&error))
     }
 
+    /// The failure after which the devices that are left are sent to again, unless that would be too late.
+    async fn postpone(&self, mut noted: Noted, failure: Failure) -> Result<Failure, Failure> {
+        let NextStep::Retry { after_ms: Some(after_ms) } = failure.next else { return Ok(failure) };
+        if !noted.wait(after_ms) {
+            let message = format!("{}; after an hour of waiting FCM asks to give up", failure.message);
+            return Ok(Failure { next: NextStep::GiveUp, message, ..failure });
+        }
+        self.note(&noted).await?;
+        Ok(failure)
+    }
+
     /// Remembers for the next run what is done.
-    async fn note(&self, done: &[PushOutcome]) -> Result<(), Failure> {
-        let place = serde_json::to_string(done).unwrap_or_default();
+    async fn note(&self, noted: &Noted) -> Result<(), Failure> {
+        let place = serde_json::to_string(noted).unwrap_or_default();
         let noted = Broadcast { place, ..Broadcast::default() };
         save(self.desk, self.context, &noted).await
     }
@@ -251,7 +288,6 @@ fn conclude(devices: Vec<PushOutcome>) -> Result<PushSent, Failure> {
 
 /// Of two failures, the one after which the next run comes later.
 fn worse(one: Option<Failure>, other: Failure) -> Failure {
-    use fourmi_model::NextStep;
     let wait = |failure: &Failure| match failure.next {
         NextStep::Retry { after_ms } => after_ms.unwrap_or(0),
         // It waits for somebody.
@@ -328,9 +364,17 @@ mod tests {
     #[test]
     fn what_was_refused_is_sent_again_if_the_job_begins_anew() {
         let (sent, gone) = (outcome(PushState::Sent, None), outcome(PushState::Invalid, Some("token_invalid")));
-        let all = vec![sent.clone(), outcome(PushState::Failed, Some("third_party_auth")), gone.clone()];
-        assert_eq!(still_done(all.clone(), 2), all);
-        assert_eq!(still_done(all, 1), [sent, gone]);
+        let refused = outcome(PushState::Failed, Some("third_party_auth"));
+        let noted = Noted { done: vec![sent.clone(), refused, gone.clone()], waited_ms: 7 };
+        assert_eq!(noted.clone().at_attempt(2), noted);
+        assert_eq!(noted.at_attempt(1), Noted { done: vec![sent, gone], waited_ms: 0 });
+    }
+
+    #[test]
+    fn all_waits_are_an_hour_together() {
+        let mut noted = Noted::default();
+        assert!(noted.wait(3_599_000) && noted.wait(1_000));
+        assert!(!noted.wait(1) && !Noted::default().wait(u64::MAX));
     }
 
     #[test]
