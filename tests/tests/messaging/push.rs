@@ -306,6 +306,26 @@ async fn a_job_that_is_done_anew_sends_again_to_whom_fcm_has_refused() {
     assert_eq!((job["result"]["devices"].as_array().unwrap().len(), post.fcm.requests()), (2, 5), "{job}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_named_by_their_token_is_a_device_all_the_same() {
+    let post = Post::open().await;
+    post.register("old", "anna").await;
+    post.fcm.on("old", [Act::error(404, "UNREGISTERED")]);
+    let id = post.send(json!({"token": "old"})).await;
+    assert_eq!(post.until(&id, &["failed", "succeeded"]).await["error"]["code"], "token_invalid");
+    assert!(!post.is_there("anna").await, "FCM does not know it any more");
+
+    post.register("quiet", "ben").await;
+    let id = post.send(json!({"token": "quiet"})).await;
+    let job = post.until(&id, &["failed", "succeeded"]).await;
+    let outcome = &job["result"]["devices"][0];
+    assert_eq!((&outcome["state"], outcome.get("device")), (&json!("sent"), None), "it was named by its token");
+    suppress(&post.records().await, "ben").await;
+    let id = post.send(json!({"token": "quiet"})).await;
+    let job = post.until(&id, &["failed", "succeeded"]).await;
+    assert_eq!((&job["error"]["code"], post.fcm.taken("quiet")), (&json!("suppressed_by_preference"), 1), "{job}");
+}
+
 async fn suppress(records: &Records, owner: &str) {
     let suppression = Suppression {
         tenant: None,

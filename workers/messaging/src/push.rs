@@ -47,6 +47,8 @@ struct Noted {
 /// Somebody who gets it: a device that is registered, or nothing but a token.
 struct Recipient {
     device: Option<Device>,
+    /// Whether it was named by its token, and is told of so.
+    is_token: bool,
     kind: TokenKind,
     token: String,
 }
@@ -69,10 +71,7 @@ pub(crate) async fn run(
         Err(failure) if noted.done.is_empty() || !matches!(failure.code.as_str(), "no_devices") => return Err(failure),
         Err(_) => Vec::new(),
     };
-    let is_done = |recipient: &Recipient| {
-        let id = recipient.device.as_ref().map(|device| &device.id);
-        noted.done.iter().any(|outcome| outcome.device.as_ref() == id)
-    };
+    let is_done = |recipient: &Recipient| noted.done.iter().any(|outcome| outcome.device.as_ref() == recipient.id());
     let is_several = recipients.len() + noted.done.len() > 1;
     let left: Vec<_> = recipients.into_iter().filter(|recipient| !is_done(recipient)).collect();
     if left.is_empty() {
@@ -139,10 +138,9 @@ impl Noted {
 
 /// Who gets it.
 async fn recipients(desk: &Desk, job: &PushSend, tenant: Option<&TenantName>) -> Result<Vec<Recipient>, Failure> {
-    let bare = |kind, token: &String| vec![Recipient { device: None, kind, token: token.clone() }];
     let found = match &job.to {
-        PushTarget::Token(token) => return Ok(bare(TokenKind::Registration, token)),
-        PushTarget::Installation(token) => return Ok(bare(TokenKind::Installation, token)),
+        PushTarget::Token(token) => return by_token(desk, tenant, TokenKind::Registration, token).await,
+        PushTarget::Installation(token) => return by_token(desk, tenant, TokenKind::Installation, token).await,
         PushTarget::Device(id) => desk.records.addressees_of(tenant, std::slice::from_ref(id)).await,
         PushTarget::Owner(owner) => {
             let filter = DeviceFilter { tenant: tenant.cloned(), owners: vec![owner.clone()], platform: None };
@@ -155,21 +153,38 @@ async fn recipients(desk: &Desk, job: &PushSend, tenant: Option<&TenantName>) ->
         return Err(Failure::permanent("no_devices", message).class(ErrorClass::NotFound));
     }
     let wanted: Vec<_> = found.into_iter().filter(|addressee| !addressee.suppressed).map(Recipient::of).collect();
-    if wanted.is_empty() {
-        let message = "its owner wants no push notifications";
-        return Err(Failure::permanent("suppressed_by_preference", message).class(ErrorClass::Forbidden));
+    if wanted.is_empty() { Err(suppressed()) } else { Ok(wanted) }
+}
+
+/// Whoever has a token, which may be that of a device.
+async fn by_token(
+    desk: &Desk,
+    tenant: Option<&TenantName>,
+    kind: TokenKind,
+    token: &str,
+) -> Result<Vec<Recipient>, Failure> {
+    let found = desk.records.addressee_of_token(tenant, kind, token).await;
+    let found = found.map_err(|error| records_failure(&error))?;
+    if found.as_ref().is_some_and(|addressee| addressee.suppressed) {
+        return Err(suppressed());
     }
-    Ok(wanted)
+    let device = found.map(|addressee| addressee.device);
+    Ok(vec![Recipient { device, is_token: true, kind, token: token.to_owned() }])
+}
+
+fn suppressed() -> Failure {
+    let message = "its owner wants no push notifications";
+    Failure::permanent("suppressed_by_preference", message).class(ErrorClass::Forbidden)
 }
 
 impl Recipient {
     fn of(addressee: Addressee) -> Self {
         let device = addressee.device;
-        Self { kind: device.token_kind, token: device.token.clone(), device: Some(device) }
+        Self { kind: device.token_kind, token: device.token.clone(), is_token: false, device: Some(device) }
     }
 
-    fn id(&self) -> Option<DeviceId> {
-        self.device.as_ref().map(|device| device.id.clone())
+    fn id(&self) -> Option<&DeviceId> {
+        self.device.as_ref().filter(|_| !self.is_token).map(|device| &device.id)
     }
 }
 
@@ -187,7 +202,7 @@ impl Sending<'_> {
         tell_breaker(self.office, self.account, &verdict);
         tell_operator(self.account, self.context, &verdict);
         let outcome = |state, error: Option<&str>| PushOutcome {
-            device: recipient.id(),
+            device: recipient.id().cloned(),
             state,
             message: None,
             error: error.map(str::to_owned),
@@ -273,9 +288,9 @@ fn conclude(devices: Vec<PushOutcome>) -> Result<PushSent, Failure> {
     let error = devices.iter().find_map(|outcome| outcome.error.clone()).filter(|_| none_sent);
     let Some(code) = error else { return Ok(PushSent { devices }) };
     let (class, message) = match code.as_str() {
-        "token_invalid" => (ErrorClass::NotFound, "FCM does not know the device any more; it was deleted"),
+        "token_invalid" => (ErrorClass::NotFound, "FCM does not know the device any more; it is registered no longer"),
         "sender_mismatch" => {
-            (ErrorClass::NotConfigured, "the device is registered with another project of Firebase; it was deleted")
+            (ErrorClass::NotConfigured, "the device belongs to another project of Firebase; it is registered no longer")
         }
         "third_party_auth" => (
             ErrorClass::NotConfigured,
