@@ -229,6 +229,12 @@ async fn a_token_of_google_is_got_once_and_anew_when_it_does_not_open() {
     post.write_account();
     post.until(&id, &["succeeded"]).await;
 
+    // Nor is one good for ever, whatever is said of it.
+    post.fcm.token_life(u64::MAX);
+    post.fcm.revoke_tokens();
+    let id = post.send(json!({"token": "for-ever"})).await;
+    post.until(&id, &["succeeded"]).await;
+
     // The same where the account may not send, or its project is unknown.
     for (token, status) in [("forbidden", 403), ("unknown", 404)] {
         post.fcm.on(token, [Act::google(status)]);
