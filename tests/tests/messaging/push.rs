@@ -8,8 +8,10 @@ use fourmi_tests::{Act, FcmServer, Platform, Program, eventually_async};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// Devices of a page, which is what may be sent twice when a worker dies.
-const PAGE: u64 = 500;
+use crate::write_secret;
+
+/// The most messages of a broadcast that are on their way at once, which is what may be sent twice when a worker dies.
+const IN_FLIGHT: u64 = 400;
 
 /// A platform with a messaging worker, and the other side.
 struct Post {
@@ -35,9 +37,14 @@ impl Post {
     }
 
     fn write_account(&self) {
-        let folder = self.platform.data().join("secrets");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("fcm"), self.fcm.account().to_string()).unwrap();
+        write_secret(&self.platform, "fcm", &self.fcm.account());
+    }
+
+    /// Sends broadcasts with this quota from now on.
+    fn write_quota(&self, messages_per_minute: u32) {
+        let mut account = self.fcm.account();
+        account["messages_per_minute"] = json!(messages_per_minute);
+        write_secret(&self.platform, "fcm", &account);
     }
 
     async fn register(&self, token: &str, owner: &str) -> String {
@@ -376,8 +383,26 @@ async fn a_broadcast_goes_on_where_its_worker_was_killed() {
     let taken = post.fcm.all_taken();
     assert_eq!(taken.len(), DEVICES, "everybody has it");
     let again: u64 = taken.values().map(|times| u64::from(times - 1)).sum();
-    assert!(again <= repeated && repeated <= 2 * PAGE, "{again} came twice; {repeated} were said");
+    assert!(again <= repeated && repeated <= 2 * IN_FLIGHT, "{again} came twice; {repeated} were said");
     assert_eq!(post.fcm.count(), sent + again);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_is_on_its_way_than_is_said_to_come_again() {
+    let mut post = Post::open().await;
+    post.write_quota(6_000_000);
+    post.register_many(1_000).await;
+    post.fcm.always(Some(Act::Hang));
+    let id = post.broadcast(json!("all")).await;
+    eventually_async("all are on their way", async || (post.fcm.requests() >= IN_FLIGHT).then_some(())).await;
+    post.until_the_worker_is_seen_again().await;
+    assert_eq!(post.fcm.requests(), IN_FLIGHT);
+    post.worker.kill();
+    post.fcm.always(None);
+    post.worker = post.platform.messaging_worker();
+    let job = post.until(&id, &["succeeded", "failed"]).await;
+    assert_eq!(counts(&job["result"]), [1_000, 1_000, 0, 0, 0, IN_FLIGHT], "{job}");
+    assert_eq!((post.fcm.count(), post.fcm.requests()), (1_000, 1_000 + IN_FLIGHT));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -420,7 +445,7 @@ async fn a_broadcast_waits_while_fcm_is_down_and_sends_what_is_left() {
     post.register_many(700).await;
     // Of the first page, nobody wants anything.
     let records = post.records().await;
-    for number in 0..PAGE {
+    for number in 0..IN_FLIGHT {
         suppress(&records, &format!("owner-{number}")).await;
     }
     post.fcm.always(Some(Act::error(503, "UNAVAILABLE")));
@@ -431,8 +456,8 @@ async fn a_broadcast_waits_while_fcm_is_down_and_sends_what_is_left() {
     post.fcm.always(None);
     // Half a minute passes before somebody may try again.
     let job = post.until(&id, &["succeeded", "failed"]).await;
-    assert_eq!(counts(&job["result"]), [700, 200, 0, 0, 500, 0], "{job}");
-    assert_eq!(post.fcm.count(), 200);
+    assert_eq!(counts(&job["result"]), [700, 300, 0, 0, 400, 0], "{job}");
+    assert_eq!(post.fcm.count(), 300);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,8 @@
 //! `push.fanout`: a notification to many devices.
 //!
-//! Devices are read in pages by id. A page, together with devices whose turn has come again, is a batch: its messages are sent
-//! some hundred at a time, and when all are answered it is noted how far the broadcast is. Whatever ends a run, the next one goes
-//! on after the last batch that was noted:
+//! Devices are read in pages by id. Those whose turn has come again and the beginning of a page are a batch: as many as may be
+//! on their way at once. When all are answered it is noted how far the broadcast is. Whatever ends a run, the next one goes on
+//! after the last batch that was noted, so that no more is sent again than was on its way:
 //!
 //! ```text
 //!        note: open            note: open             note: closed
@@ -35,10 +35,7 @@ use crate::{
     push::{growing, misconfigured, records_failure, save, tell_breaker, tell_operator},
 };
 
-/// Devices of a page.
-const PAGE: usize = 500;
-
-/// Messages on their way at once.
+/// Messages on their way at once: those of a batch, which is what is sent again when a run dies.
 const IN_FLIGHT: usize = 400;
 
 /// While so many devices wait for another try, no page is begun.
@@ -81,6 +78,23 @@ struct Waiting {
     /// When its turn comes; in another run, at once.
     #[serde(skip)]
     due: Option<Instant>,
+}
+
+impl Place {
+    /// Takes out devices whose turn has come, no more than may be on their way at once.
+    fn take_due(&mut self, now: Instant) -> Vec<Waiting> {
+        let is_due = |waiting: &Waiting| waiting.due.is_none_or(|due| due <= now);
+        let (mut due, mut waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().partition(is_due);
+        waiting.extend(due.split_off(due.len().min(IN_FLIGHT)));
+        self.waiting = waiting;
+        due
+    }
+
+    /// How long it is until the next turn comes.
+    fn next_turn(&self, now: Instant) -> Duration {
+        let next = self.waiting.iter().map(|waiting| waiting.due.unwrap_or(now)).min();
+        next.map(|due| due.saturating_duration_since(now)).unwrap_or_default()
+    }
 }
 
 /// A device whose turn it is.
@@ -178,7 +192,7 @@ impl<'a> Fanout<'a> {
     async fn expect_repeats(&mut self) -> Result<(), Failure> {
         let page = self.page(self.place.after.as_ref()).await?;
         let sent = page.iter().filter(|addressee| !addressee.suppressed).count();
-        self.counts.repeated += (sent + self.place.waiting.len()) as u64;
+        self.counts.repeated += (sent + self.place.waiting.len()).min(IN_FLIGHT) as u64;
         self.ahead = Some(page);
         self.note(true).await
     }
@@ -239,9 +253,7 @@ impl<'a> Fanout<'a> {
 
     /// Waits until the turn of the first device comes that waits.
     async fn wait_for_turns(&mut self) -> Result<(), Failure> {
-        let first = self.place.waiting.iter().filter_map(|waiting| waiting.due).min();
-        let time = first.map(|due| due.saturating_duration_since(Instant::now())).unwrap_or_default();
-        self.pass("retry", time).await
+        self.pass("retry", self.place.next_turn(Instant::now())).await
     }
 
     /// The devices that are sent to next: those whose turn has come again, and a page.
@@ -250,13 +262,9 @@ impl<'a> Fanout<'a> {
             // What is sent from here on is sent again, if the run dies.
             self.note(true).await?;
         }
-        let now = Instant::now();
-        let (due, waiting) = std::mem::take(&mut self.place.waiting)
-            .into_iter()
-            .partition(|waiting| waiting.due.is_none_or(|due| due <= now));
-        self.place.waiting = waiting;
+        let due = self.place.take_due(Instant::now());
         let mut batch = self.again(due).await?;
-        if self.place.waiting.len() < MOST_WAITING && batch.len() < MOST_WAITING {
+        if self.place.waiting.len() < MOST_WAITING && batch.len() < IN_FLIGHT {
             let page = match self.ahead.take() {
                 Some(page) => page,
                 None => self.page(self.place.after.as_ref()).await?,
@@ -267,7 +275,7 @@ impl<'a> Fanout<'a> {
     }
 
     async fn page(&self, after: Option<&DeviceId>) -> Result<Vec<Addressee>, Failure> {
-        self.desk.records.addressees(&self.filter, after, PAGE).await.map_err(|error| records_failure(&error))
+        self.desk.records.addressees(&self.filter, after, IN_FLIGHT).await.map_err(|error| records_failure(&error))
     }
 
     /// Devices that are tried again, if they are still there.
@@ -285,8 +293,10 @@ impl<'a> Fanout<'a> {
         Ok(again)
     }
 
-    fn take(&mut self, page: Vec<Addressee>, batch: &mut Vec<Turn>) {
+    /// Takes of a page what the batch has room for; the rest is read again.
+    fn take(&mut self, mut page: Vec<Addressee>, batch: &mut Vec<Turn>) {
         self.is_read = page.is_empty();
+        page.truncate(IN_FLIGHT - batch.len());
         self.counts.targeted += page.len() as u64;
         if let Some(last) = page.last() {
             self.place.after = Some(last.device.id.clone());
@@ -494,4 +504,28 @@ async fn filter(job: &PushFanout, context: &Context) -> Result<DeviceFilter, Fai
         }
         PushAudience::Owners(owners) => DeviceFilter { tenant, owners: owners.clone(), ..DeviceFilter::default() },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_devices_are_sent_to_again_than_may_be_on_their_way() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(9);
+        let waiting = |due| Waiting { device: DeviceId::random(), tries: 1, due };
+        let mut place = Place::default();
+        place.waiting.extend((0..500).map(|_| waiting(Some(now))));
+        place.waiting.extend([None, Some(later)].map(waiting));
+        let (all, mut taken) = (place.waiting.clone(), Vec::new());
+        for (count, next) in [(400, 0), (101, 9), (0, 9)] {
+            let due = place.take_due(now);
+            assert_eq!((due.len(), place.next_turn(now)), (count, Duration::from_secs(next)));
+            taken.extend(due);
+        }
+        taken.append(&mut place.waiting);
+        assert!(all.iter().all(|waiting| taken.contains(waiting)) && taken.len() == all.len(), "none is lost");
+        assert_eq!(place.next_turn(now), Duration::ZERO);
+    }
 }
