@@ -53,6 +53,9 @@ const LIMITED_WAIT: Duration = Duration::from_secs(60);
 /// If more than one of so many messages of a batch are too many, all are.
 const MANY: usize = 20;
 
+/// How long a message may be sent as it was written: it says until when it is of use.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether the queue is paused.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -103,6 +106,18 @@ struct Turn {
     tries: u32,
 }
 
+/// The message, as it was at some time.
+struct Written {
+    message: Message,
+    at: Instant,
+}
+
+impl Written {
+    fn now(job: &PushFanout) -> Self {
+        Self { message: Message::write(&job.content(), Timestamp::now()), at: Instant::now() }
+    }
+}
+
 /// A broadcast under way.
 struct Fanout<'a> {
     office: &'a Office,
@@ -111,7 +126,6 @@ struct Fanout<'a> {
     job: &'a PushFanout,
     context: &'a Context,
     filter: DeviceFilter,
-    message: Message,
     /// As many devices as there were at the start, for the progress.
     expected: u64,
     counts: Broadcast,
@@ -172,7 +186,6 @@ impl<'a> Fanout<'a> {
             job,
             context,
             filter,
-            message: Message::write(&job.content(), Timestamp::now()),
             expected,
             counts,
             place,
@@ -242,6 +255,8 @@ impl<'a> Fanout<'a> {
             () = self.context.cancelled() => {}
         }
         self.looked = Instant::now().checked_sub(LOOK).unwrap_or_else(Instant::now);
+        // Somebody may want nothing any more by now.
+        self.ahead = None;
         self.stop_if_asked().await
     }
 
@@ -318,11 +333,13 @@ impl<'a> Fanout<'a> {
             self.note(false).await?;
             return Err(failure);
         }
+        let written = Written::now(self.job);
         let (verdicts, ahead) = {
-            let this = &*self;
+            let (this, written) = (&*self, &written);
             // While the provider is down, one message tries whether it is back.
             let most = if is_trial { 1 } else { batch.len() };
-            let sends: Vec<_> = batch.iter().take(most).enumerate().map(|turn| this.send_one(turn, is_trial)).collect();
+            let turns = batch.iter().take(most).enumerate();
+            let sends: Vec<_> = turns.map(|turn| this.send_one(turn, written, is_trial)).collect();
             let sending = stream::iter(sends).buffer_unordered(IN_FLIGHT).collect::<Vec<_>>();
             tokio::join!(sending, this.page(this.place.after.as_ref()))
         };
@@ -334,7 +351,12 @@ impl<'a> Fanout<'a> {
     }
 
     /// Sends a message, unless it must not be sent any more.
-    async fn send_one(&self, (place, turn): (usize, &Turn), is_trial: bool) -> (usize, Option<Verdict>) {
+    async fn send_one(
+        &self,
+        (place, turn): (usize, &Turn),
+        written: &Written,
+        is_trial: bool,
+    ) -> (usize, Option<Verdict>) {
         let account = self.job.account.as_str();
         let wait = self.project.pacer.place();
         if !wait.is_zero() {
@@ -347,9 +369,12 @@ impl<'a> Fanout<'a> {
         if self.context.is_cancelled() || (!is_trial && is_down()) {
             return (place, None);
         }
+        // With a small quota its turn comes long after that of the first.
+        let anew = (written.at.elapsed() >= FRESH).then(|| Written::now(self.job));
+        let message = &anew.as_ref().unwrap_or(written).message;
         let device = &turn.device;
         let sent = Instant::now();
-        let verdict = self.project.send(self.desk, &self.message, device.token_kind, &device.token).await;
+        let verdict = self.project.send(self.desk, message, device.token_kind, &device.token).await;
         self.office.breakers.took(account, sent.elapsed(), verdict.code());
         tell_breaker(self.office, account, &verdict);
         (place, Some(verdict))
