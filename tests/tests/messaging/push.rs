@@ -452,6 +452,37 @@ async fn every_device_of_a_broadcast_is_counted_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_given_up_that_fcm_can_read_for_nobody_and_not_for_one() {
+    let post = Post::open().await;
+    post.register_many(1_000).await;
+    let refusal =
+        || Act::Error { status: 400, code: Some("INVALID_ARGUMENT"), field: Some("message.data"), after_s: None };
+    let three = json!({"owners": ["owner-0", "owner-1", "owner-2"]});
+    // The first verdict of all is a refusal; the others come later.
+    post.fcm.on("token-0", [refusal()]);
+    for token in ["token-1", "token-2"] {
+        post.fcm.on(token, [Act::Error { status: 429, code: Some("QUOTA_EXCEEDED"), field: None, after_s: Some(10) }]);
+    }
+    let id = post.broadcast(three.clone()).await;
+    let job = post.until(&id, &["succeeded", "failed"]).await;
+    assert_eq!(counts(&job["result"]), [3, 2, 1, 0, 0, 0], "{job}");
+
+    for number in 0..3 {
+        post.fcm.on(&format!("token-{number}"), [refusal()]);
+    }
+    let id = post.broadcast(three).await;
+    let job = post.until(&id, &["succeeded", "failed"]).await;
+    assert_eq!((&job["error"]["code"], &job["attempts"]), (&json!("payload_refused"), &json!(1)), "{job}");
+
+    let before = post.fcm.requests();
+    post.fcm.always(Some(refusal()));
+    let id = post.broadcast(json!("all")).await;
+    let job = post.until(&id, &["succeeded", "failed"]).await;
+    assert_eq!(job["error"]["code"], "payload_refused", "{job}");
+    assert!(post.fcm.requests() - before <= IN_FLIGHT, "the others are spared it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broadcast_waits_while_fcm_is_down_and_sends_what_is_left() {
     let post = Post::open().await;
     post.register_many(700).await;

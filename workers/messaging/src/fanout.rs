@@ -53,6 +53,9 @@ const LIMITED_WAIT: Duration = Duration::from_secs(60);
 /// If more than one of so many messages of a batch are too many, all are.
 const MANY: usize = 20;
 
+/// If so many devices have had it refused, and none has got it, it is the message that is wrong.
+const MOST_REFUSED: u64 = 20;
+
 /// How long a message may be sent as it was written: it says until when it is of use.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -68,6 +71,9 @@ struct Place {
     /// Devices before it that wait for another try, or their first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waiting: Vec<Waiting>,
+    /// Devices for which FCM could not read the message.
+    #[serde(default)]
+    refused: u64,
     /// Whether messages were on their way.
     open: bool,
 }
@@ -136,6 +142,8 @@ struct Fanout<'a> {
     ahead: Option<Vec<Addressee>>,
     /// Until when nothing is sent, because there were too many messages.
     rest: Option<Instant>,
+    /// What FCM has said last of a message that it cannot read.
+    refusal: Option<String>,
     /// Whether somebody was told already that something is wrong.
     has_told: bool,
     looked: Instant,
@@ -160,6 +168,7 @@ pub(crate) async fn run(
             fanout.wait_for_turns().await?;
         } else if fanout.is_read {
             fanout.note(false).await?;
+            fanout.check_refusals(1)?;
             return Ok(fanout.outcome());
         }
     }
@@ -192,6 +201,7 @@ impl<'a> Fanout<'a> {
             is_read: false,
             ahead: None,
             rest: None,
+            refusal: None,
             has_told: false,
             looked: Instant::now(),
         };
@@ -387,7 +397,7 @@ impl<'a> Fanout<'a> {
             by_place[place] = verdict;
         }
         let (mut gone, mut failed, mut limited) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut refused, mut wrong) = (None, None);
+        let mut wrong = None;
         let count = batch.len();
         for (turn, verdict) in batch.into_iter().zip(by_place) {
             let Some(verdict) = verdict else {
@@ -404,7 +414,8 @@ impl<'a> Fanout<'a> {
                 Verdict::Refused(words) => {
                     self.counts.failed += 1;
                     failed.push(turn.device.id);
-                    refused = Some(words);
+                    self.place.refused += 1;
+                    self.refusal = Some(words);
                 }
                 Verdict::Credentials => {
                     self.counts.failed += 1;
@@ -428,13 +439,19 @@ impl<'a> Fanout<'a> {
         if let Some(reason) = wrong {
             return Err(misconfigured(&self.job.account, &reason));
         }
-        match refused {
-            // What FCM can read for nobody of so many is not the devices' fault.
-            Some(words) if self.counts.sent == 0 => {
-                Err(Failure::permanent("payload_refused", "FCM cannot read the message").because(words))
-            }
-            _ => Ok(()),
+        self.check_refusals(MOST_REFUSED)
+    }
+
+    /// Gives the broadcast up if FCM could read the message for nobody of so many at least: that is not the devices' fault.
+    fn check_refusals(&self, least: u64) -> Result<(), Failure> {
+        if self.counts.sent > 0 || self.place.refused < least {
+            return Ok(());
         }
+        let failure = Failure::permanent("payload_refused", "FCM cannot read the message");
+        Err(match &self.refusal {
+            Some(words) => failure.because(words),
+            None => failure,
+        })
     }
 
     /// Of messages that were too many: these devices wait and, if they were more than a few, all others too.
