@@ -35,7 +35,7 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 const READERS: u32 = 4;
 
 /// In the order in which they are applied. A step that was released is never changed.
-const STEPS: [(&str, &str); 15] = [
+const STEPS: [(&str, &str); 16] = [
     ("jobs", include_str!("../migrations/sqlite/0001_jobs.sql")),
     ("tenants", include_str!("../migrations/sqlite/0002_tenants.sql")),
     ("flows", include_str!("../migrations/sqlite/0003_flows.sql")),
@@ -51,6 +51,7 @@ const STEPS: [(&str, &str); 15] = [
     ("retention and statistics", include_str!("../migrations/sqlite/0013_retention.sql")),
     ("messaging", include_str!("../migrations/sqlite/0014_messaging.sql")),
     ("checks of providers", include_str!("../migrations/sqlite/0015_provider_checks.sql")),
+    ("claims of alerts", include_str!("../migrations/sqlite/0016_chat_claims.sql")),
 ];
 
 /// An open file.
