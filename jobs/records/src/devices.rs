@@ -229,6 +229,22 @@ impl Records {
         Ok(found)
     }
 
+    /// The device that a tenant, or none, has registered with a token of this sort.
+    ///
+    /// # Errors
+    /// If the database does not answer, or it cannot be read.
+    pub async fn addressee_of_token(
+        &self,
+        tenant: Option<&TenantName>,
+        kind: TokenKind,
+        token: &str,
+    ) -> Result<Option<Addressee>, RecordsError> {
+        let mut find = Statement::of(ADDRESSEES);
+        narrow(&mut find, &DeviceFilter { tenant: tenant.cloned(), ..DeviceFilter::default() });
+        find.push(" AND token = ").bind(token).push(" AND token_kind = ").bind(kind.as_str());
+        Ok(self.read_addressees(&find).await?.pop())
+    }
+
     async fn read_addressees(&self, list: &Statement) -> Result<Vec<Addressee>, RecordsError> {
         reading!(self, |db| {
             let rows = query_of!(*list).fetch_all(db).await?;

@@ -24,7 +24,7 @@ const CONNECTIONS: u32 = 8;
 const LIMITS: &str = "SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'";
 
 /// In the order in which they are applied. A step that was released is never changed.
-const STEPS: [(&str, &str); 13] = [
+const STEPS: [(&str, &str); 14] = [
     ("jobs", include_str!("../migrations/postgres/0001_jobs.sql")),
     ("keys", include_str!("../migrations/postgres/0002_keys.sql")),
     ("lists", include_str!("../migrations/postgres/0003_lists.sql")),
@@ -38,6 +38,7 @@ const STEPS: [(&str, &str); 13] = [
     ("messaging", include_str!("../migrations/postgres/0011_messaging.sql")),
     ("checks of providers", include_str!("../migrations/postgres/0012_provider_checks.sql")),
     ("decisions on text messages", include_str!("../migrations/postgres/0013_sms_decisions.sql")),
+    ("claims of alerts", include_str!("../migrations/postgres/0014_chat_claims.sql")),
 ];
 
 /// Brings the tables up to date, one process at a time; gives connections that are made when they are needed.

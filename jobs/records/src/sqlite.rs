@@ -35,7 +35,7 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 const READERS: u32 = 4;
 
 /// In the order in which they are applied. A step that was released is never changed.
-const STEPS: [(&str, &str); 16] = [
+const STEPS: [(&str, &str); 17] = [
     ("jobs", include_str!("../migrations/sqlite/0001_jobs.sql")),
     ("tenants", include_str!("../migrations/sqlite/0002_tenants.sql")),
     ("flows", include_str!("../migrations/sqlite/0003_flows.sql")),
@@ -52,6 +52,7 @@ const STEPS: [(&str, &str); 16] = [
     ("messaging", include_str!("../migrations/sqlite/0014_messaging.sql")),
     ("checks of providers", include_str!("../migrations/sqlite/0015_provider_checks.sql")),
     ("decisions on text messages", include_str!("../migrations/sqlite/0016_sms_decisions.sql")),
+    ("claims of alerts", include_str!("../migrations/sqlite/0017_chat_claims.sql")),
 ];
 
 /// An open file.

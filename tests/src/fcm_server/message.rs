@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -102,9 +103,14 @@ impl Apns {
         let known = ["apns-priority", "apns-expiration", "apns-collapse-id"];
         self.headers.keys().all(|name| known.contains(&name.as_str()))
             && self.headers.get("apns-priority").is_some_and(|text| matches!(text.as_str(), "5" | "10"))
-            && self.headers.get("apns-expiration").is_some_and(|text| text.parse::<u64>().is_ok())
+            && self.headers.get("apns-expiration").is_some_and(|text| is_to_come(text))
             && self.payload["aps"].is_object()
     }
+}
+
+/// Whether a message is of use still: APNs drops what has expired, but 0 has it try once.
+fn is_to_come(expiration: &str) -> bool {
+    expiration.parse::<i64>().is_ok_and(|second| second == 0 || second >= Timestamp::now().as_second())
 }
 
 impl Web {

@@ -199,7 +199,7 @@ impl FcmServer {
         self.inner.tokens.lock().unwrap().clear();
     }
 
-    /// Gives tokens that live so long, in seconds.
+    /// Gives tokens of which it says that they live so long, in seconds; none lives longer than an hour.
     pub fn token_life(&self, seconds: u64) {
         self.inner.token_life_s.store(seconds, Ordering::SeqCst);
     }
@@ -315,7 +315,8 @@ impl Inner {
         }
         let token = format!("ya29.{number}");
         let life = self.token_life_s.load(Ordering::SeqCst);
-        self.tokens.lock().unwrap().insert(token.clone(), Instant::now() + Duration::from_secs(life));
+        let lives = Duration::from_secs(life.min(3_600));
+        self.tokens.lock().unwrap().insert(token.clone(), Instant::now() + lives);
         json_answer(200, &json!({"access_token": token, "expires_in": life, "token_type": "Bearer"}))
     }
 

@@ -27,9 +27,13 @@ impl Watch {
     }
 
     async fn submit(&self, more: Value) -> String {
+        self.submit_with(more, json!({})).await
+    }
+
+    async fn submit_with(&self, more: Value, policy: Value) -> String {
         let mut payload = json!({"title": "Disk nearly full"});
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let job = json!({"kind": "chat.alert", "payload": payload});
+        let job = json!({"kind": "chat.alert", "payload": payload, "policy": policy});
         let job = answer(self.platform.request("POST", "/jobs").json(&job), 202).await;
         job["id"].as_str().unwrap().to_owned()
     }
@@ -154,4 +158,26 @@ async fn what_is_not_taken_is_told_again_or_waits_for_a_better_account() {
         })
         .await;
     assert_eq!(advised["state"], "parked", "{advised}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_was_never_told_of_keeps_none_back() {
+    let watch = Watch::open().await;
+    let disk = || json!({"dedup_key": "disk"});
+    watch.receiver.reply([Reply::status(500)]);
+    let id = watch.submit_with(disk(), json!({"attempts": 1})).await;
+    assert_eq!(watch.until(&id, |job| job["state"] == "failed").await["error"]["code"], "http_500");
+    assert_eq!(watch.told(disk()).await, json!({"sent": true, "times": 1}));
+
+    // Nor is it told of when its cause is gone meanwhile.
+    let memory = |resolve: bool| json!({"dedup_key": "memory", "resolve": resolve});
+    watch.receiver.reply([Reply::status(404)]);
+    let raised = watch.submit(memory(false)).await;
+    watch.until(&raised, |job| job["state"] == "parked").await;
+    assert_eq!(watch.told(memory(true)).await, json!({"sent": true, "times": 1}));
+    write_secret(&watch.platform, "chat", &json!({"type": "webhook", "url": watch.url("/other")}));
+    let job = watch.until(&raised, |job| job["state"] == "succeeded").await;
+    assert_eq!(job["result"], json!({"sent": false, "times": 0}));
+    assert_eq!(watch.told(memory(false)).await, json!({"sent": true, "times": 1}), "it is there again");
+    assert_eq!(watch.receiver.count(), 5);
 }

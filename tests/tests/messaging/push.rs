@@ -8,8 +8,10 @@ use fourmi_tests::{Act, FcmServer, Platform, Program, eventually_async};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// Devices of a page, which is what may be sent twice when a worker dies.
-const PAGE: u64 = 500;
+use crate::write_secret;
+
+/// The most messages of a broadcast that are on their way at once, which is what may be sent twice when a worker dies.
+const IN_FLIGHT: u64 = 400;
 
 /// A platform with a messaging worker, and the other side.
 struct Post {
@@ -35,9 +37,14 @@ impl Post {
     }
 
     fn write_account(&self) {
-        let folder = self.platform.data().join("secrets");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("fcm"), self.fcm.account().to_string()).unwrap();
+        write_secret(&self.platform, "fcm", &self.fcm.account());
+    }
+
+    /// Sends broadcasts with this quota from now on.
+    fn write_quota(&self, messages_per_minute: u32) {
+        let mut account = self.fcm.account();
+        account["messages_per_minute"] = json!(messages_per_minute);
+        write_secret(&self.platform, "fcm", &account);
     }
 
     async fn register(&self, token: &str, owner: &str) -> String {
@@ -189,6 +196,25 @@ async fn every_row_of_the_table_of_errors_is_acted_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_an_hour_of_waiting_a_message_is_given_up() {
+    let post = Post::open().await;
+    let limited =
+        |after_s| Act::Error { status: 429, code: Some("QUOTA_EXCEEDED"), field: None, after_s: Some(after_s) };
+    post.fcm.on("busy", [limited(u32::MAX), limited(10)]);
+    let id = post.send(json!({"token": "busy"})).await;
+    let job = post.until(&id, &["retrying"]).await;
+    assert!((3_590..=3_600).contains(&wait_s(&job)), "an hour is the most: {}", wait_s(&job));
+    post.hurry("push.send").await;
+    let job = post.until(&id, &["failed", "succeeded"]).await;
+    assert_eq!((&job["error"]["code"], &job["attempts"]), (&json!("rate_limited"), &json!(2)), "{job}");
+
+    // Whoever has it done anew has another hour.
+    let retry = post.platform.request("POST", &format!("/jobs/{id}/retry"));
+    assert!(retry.send().await.unwrap().status().is_success());
+    post.until(&id, &["succeeded"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_google_is_got_once_and_anew_when_it_does_not_open() {
     let post = Post::open().await;
     post.register_many(300).await;
@@ -208,6 +234,12 @@ async fn a_token_of_google_is_got_once_and_anew_when_it_does_not_open() {
     let job = post.until(&id, &["parked"]).await;
     assert_eq!((&job["parked_reason"], post.fcm.token_requests()), (&json!("not_configured"), 3));
     post.write_account();
+    post.until(&id, &["succeeded"]).await;
+
+    // Nor is one good for ever, whatever is said of it.
+    post.fcm.token_life(u64::MAX);
+    post.fcm.revoke_tokens();
+    let id = post.send(json!({"token": "for-ever"})).await;
     post.until(&id, &["succeeded"]).await;
 
     // The same where the account may not send, or its project is unknown.
@@ -265,6 +297,48 @@ async fn a_device_that_has_it_does_not_get_it_again() {
     assert_eq!(post.until(&id, &["failed"]).await["error"]["code"], "suppressed_by_preference");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_done_anew_sends_again_to_whom_fcm_has_refused() {
+    let post = Post::open().await;
+    for token in ["first", "second"] {
+        post.register(token, "anna").await;
+    }
+    let refusal = || Act::error(401, "THIRD_PARTY_AUTH_ERROR");
+    post.fcm.on("first", [refusal()]);
+    post.fcm.on("second", [Act::error(503, "UNAVAILABLE"), refusal()]);
+    let id = post.send(json!({"owner": "anna"})).await;
+    post.until(&id, &["retrying"]).await;
+    post.hurry("push.send").await;
+    let job = post.until(&id, &["failed", "succeeded"]).await;
+    assert_eq!((&job["error"]["code"], post.fcm.requests()), (&json!("third_party_auth"), 3), "{job}");
+
+    let retry = post.platform.request("POST", &format!("/jobs/{id}/retry"));
+    assert!(retry.send().await.unwrap().status().is_success());
+    let job = post.until(&id, &["succeeded"]).await;
+    assert_eq!(["first", "second"].map(|token| post.fcm.taken(token)), [1, 1], "{job}");
+    assert_eq!((job["result"]["devices"].as_array().unwrap().len(), post.fcm.requests()), (2, 5), "{job}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_named_by_their_token_is_a_device_all_the_same() {
+    let post = Post::open().await;
+    post.register("old", "anna").await;
+    post.fcm.on("old", [Act::error(404, "UNREGISTERED")]);
+    let id = post.send(json!({"token": "old"})).await;
+    assert_eq!(post.until(&id, &["failed", "succeeded"]).await["error"]["code"], "token_invalid");
+    assert!(!post.is_there("anna").await, "FCM does not know it any more");
+
+    post.register("quiet", "ben").await;
+    let id = post.send(json!({"token": "quiet"})).await;
+    let job = post.until(&id, &["failed", "succeeded"]).await;
+    let outcome = &job["result"]["devices"][0];
+    assert_eq!((&outcome["state"], outcome.get("device")), (&json!("sent"), None), "it was named by its token");
+    suppress(&post.records().await, "ben").await;
+    let id = post.send(json!({"token": "quiet"})).await;
+    let job = post.until(&id, &["failed", "succeeded"]).await;
+    assert_eq!((&job["error"]["code"], post.fcm.taken("quiet")), (&json!("suppressed_by_preference"), 1), "{job}");
+}
+
 async fn suppress(records: &Records, owner: &str) {
     let suppression = Suppression {
         tenant: None,
@@ -309,8 +383,38 @@ async fn a_broadcast_goes_on_where_its_worker_was_killed() {
     let taken = post.fcm.all_taken();
     assert_eq!(taken.len(), DEVICES, "everybody has it");
     let again: u64 = taken.values().map(|times| u64::from(times - 1)).sum();
-    assert!(again <= repeated && repeated <= 2 * PAGE, "{again} came twice; {repeated} were said");
+    assert!(again <= repeated && repeated <= 2 * IN_FLIGHT, "{again} came twice; {repeated} were said");
     assert_eq!(post.fcm.count(), sent + again);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_is_on_its_way_than_is_said_to_come_again() {
+    let mut post = Post::open().await;
+    post.write_quota(6_000_000);
+    post.register_many(1_000).await;
+    post.fcm.always(Some(Act::Hang));
+    let id = post.broadcast(json!("all")).await;
+    eventually_async("all are on their way", async || (post.fcm.requests() >= IN_FLIGHT).then_some(())).await;
+    post.until_the_worker_is_seen_again().await;
+    assert_eq!(post.fcm.requests(), IN_FLIGHT);
+    post.worker.kill();
+    post.fcm.always(None);
+    post.worker = post.platform.messaging_worker();
+    let job = post.until(&id, &["succeeded", "failed"]).await;
+    assert_eq!(counts(&job["result"]), [1_000, 1_000, 0, 0, 0, IN_FLIGHT], "{job}");
+    assert_eq!((post.fcm.count(), post.fcm.requests()), (1_000, 1_000 + IN_FLIGHT));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_life_of_a_message_begins_when_it_is_sent() {
+    let post = Post::open().await;
+    // So few a second that the last comes after the life of the first.
+    post.write_quota(6_000);
+    post.register_many(30).await;
+    let message = json!({"audience": "all", "title": "Salut", "priority": "high", "ttl_s": 3});
+    let id = post.submit("push.fanout", message).await;
+    let job = post.until(&id, &["succeeded", "failed"]).await;
+    assert_eq!(counts(&job["result"]), [30, 30, 0, 0, 0, 0], "{job}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -348,12 +452,43 @@ async fn every_device_of_a_broadcast_is_counted_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_given_up_that_fcm_can_read_for_nobody_and_not_for_one() {
+    let post = Post::open().await;
+    post.register_many(1_000).await;
+    let refusal =
+        || Act::Error { status: 400, code: Some("INVALID_ARGUMENT"), field: Some("message.data"), after_s: None };
+    let three = json!({"owners": ["owner-0", "owner-1", "owner-2"]});
+    // The first verdict of all is a refusal; the others come later.
+    post.fcm.on("token-0", [refusal()]);
+    for token in ["token-1", "token-2"] {
+        post.fcm.on(token, [Act::Error { status: 429, code: Some("QUOTA_EXCEEDED"), field: None, after_s: Some(10) }]);
+    }
+    let id = post.broadcast(three.clone()).await;
+    let job = post.until(&id, &["succeeded", "failed"]).await;
+    assert_eq!(counts(&job["result"]), [3, 2, 1, 0, 0, 0], "{job}");
+
+    for number in 0..3 {
+        post.fcm.on(&format!("token-{number}"), [refusal()]);
+    }
+    let id = post.broadcast(three).await;
+    let job = post.until(&id, &["succeeded", "failed"]).await;
+    assert_eq!((&job["error"]["code"], &job["attempts"]), (&json!("payload_refused"), &json!(1)), "{job}");
+
+    let before = post.fcm.requests();
+    post.fcm.always(Some(refusal()));
+    let id = post.broadcast(json!("all")).await;
+    let job = post.until(&id, &["succeeded", "failed"]).await;
+    assert_eq!(job["error"]["code"], "payload_refused", "{job}");
+    assert!(post.fcm.requests() - before <= IN_FLIGHT, "the others are spared it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broadcast_waits_while_fcm_is_down_and_sends_what_is_left() {
     let post = Post::open().await;
     post.register_many(700).await;
     // Of the first page, nobody wants anything.
     let records = post.records().await;
-    for number in 0..PAGE {
+    for number in 0..IN_FLIGHT {
         suppress(&records, &format!("owner-{number}")).await;
     }
     post.fcm.always(Some(Act::error(503, "UNAVAILABLE")));
@@ -364,8 +499,8 @@ async fn a_broadcast_waits_while_fcm_is_down_and_sends_what_is_left() {
     post.fcm.always(None);
     // Half a minute passes before somebody may try again.
     let job = post.until(&id, &["succeeded", "failed"]).await;
-    assert_eq!(counts(&job["result"]), [700, 200, 0, 0, 500, 0], "{job}");
-    assert_eq!(post.fcm.count(), 200);
+    assert_eq!(counts(&job["result"]), [700, 300, 0, 0, 400, 0], "{job}");
+    assert_eq!(post.fcm.count(), 300);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -384,6 +519,8 @@ async fn a_broadcast_can_be_paused_and_cancelled_and_goes_on() {
     let before = post.fcm.requests();
     post.until_the_worker_is_seen_again().await;
     assert_eq!(post.fcm.requests(), before, "nothing is sent");
+    // Whose turn would be next.
+    suppress(&post.records().await, &format!("owner-{before}")).await;
     assert!(steer(false).send().await.unwrap().status().is_success());
     post.until_taken(before + 300).await;
 
@@ -394,8 +531,8 @@ async fn a_broadcast_can_be_paused_and_cancelled_and_goes_on() {
     let retry = post.platform.request("POST", &format!("/jobs/{id}/retry"));
     assert!(retry.send().await.unwrap().status().is_success());
     let job = post.until(&id, &["succeeded"]).await;
-    assert_eq!(counts(&job["result"]), [3_000, 3_000, 0, 0, 0, 0], "nobody got it twice");
-    assert_eq!(post.fcm.count(), 3_000);
+    assert_eq!(counts(&job["result"]), [3_000, 2_999, 0, 0, 1, 0], "nobody got it twice, or wanted nothing any more");
+    assert_eq!(post.fcm.count(), 2_999);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,8 @@
 //! `push.fanout`: a notification to many devices.
 //!
-//! Devices are read in pages by id. A page, together with devices whose turn has come again, is a batch: its messages are sent
-//! some hundred at a time, and when all are answered it is noted how far the broadcast is. Whatever ends a run, the next one goes
-//! on after the last batch that was noted:
+//! Devices are read in pages by id. Those whose turn has come again and the beginning of a page are a batch: as many as may be
+//! on their way at once. When all are answered it is noted how far the broadcast is. Whatever ends a run, the next one goes on
+//! after the last batch that was noted, so that no more is sent again than was on its way:
 //!
 //! ```text
 //!        note: open            note: open             note: closed
@@ -35,10 +35,7 @@ use crate::{
     push::{growing, misconfigured, records_failure, save, tell_breaker, tell_operator},
 };
 
-/// Devices of a page.
-const PAGE: usize = 500;
-
-/// Messages on their way at once.
+/// Messages on their way at once: those of a batch, which is what is sent again when a run dies.
 const IN_FLIGHT: usize = 400;
 
 /// While so many devices wait for another try, no page is begun.
@@ -56,6 +53,12 @@ const LIMITED_WAIT: Duration = Duration::from_secs(60);
 /// If more than one of so many messages of a batch are too many, all are.
 const MANY: usize = 20;
 
+/// If so many devices have had it refused, and none has got it, it is the message that is wrong.
+const MOST_REFUSED: u64 = 20;
+
+/// How long a message may be sent as it was written: it says until when it is of use.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether the queue is paused.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -68,6 +71,9 @@ struct Place {
     /// Devices before it that wait for another try, or their first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waiting: Vec<Waiting>,
+    /// Devices for which FCM could not read the message.
+    #[serde(default)]
+    refused: u64,
     /// Whether messages were on their way.
     open: bool,
 }
@@ -83,10 +89,39 @@ struct Waiting {
     due: Option<Instant>,
 }
 
+impl Place {
+    /// Takes out devices whose turn has come, no more than may be on their way at once.
+    fn take_due(&mut self, now: Instant) -> Vec<Waiting> {
+        let is_due = |waiting: &Waiting| waiting.due.is_none_or(|due| due <= now);
+        let (mut due, mut waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().partition(is_due);
+        waiting.extend(due.split_off(due.len().min(IN_FLIGHT)));
+        self.waiting = waiting;
+        due
+    }
+
+    /// How long it is until the next turn comes.
+    fn next_turn(&self, now: Instant) -> Duration {
+        let next = self.waiting.iter().map(|waiting| waiting.due.unwrap_or(now)).min();
+        next.map(|due| due.saturating_duration_since(now)).unwrap_or_default()
+    }
+}
+
 /// A device whose turn it is.
 struct Turn {
     device: Device,
     tries: u32,
+}
+
+/// The message, as it was at some time.
+struct Written {
+    message: Message,
+    at: Instant,
+}
+
+impl Written {
+    fn now(job: &PushFanout) -> Self {
+        Self { message: Message::write(&job.content(), Timestamp::now()), at: Instant::now() }
+    }
 }
 
 /// A broadcast under way.
@@ -97,7 +132,6 @@ struct Fanout<'a> {
     job: &'a PushFanout,
     context: &'a Context,
     filter: DeviceFilter,
-    message: Message,
     /// As many devices as there were at the start, for the progress.
     expected: u64,
     counts: Broadcast,
@@ -108,6 +142,8 @@ struct Fanout<'a> {
     ahead: Option<Vec<Addressee>>,
     /// Until when nothing is sent, because there were too many messages.
     rest: Option<Instant>,
+    /// What FCM has said last of a message that it cannot read.
+    refusal: Option<String>,
     /// Whether somebody was told already that something is wrong.
     has_told: bool,
     looked: Instant,
@@ -132,6 +168,7 @@ pub(crate) async fn run(
             fanout.wait_for_turns().await?;
         } else if fanout.is_read {
             fanout.note(false).await?;
+            fanout.check_refusals(1)?;
             return Ok(fanout.outcome());
         }
     }
@@ -158,13 +195,13 @@ impl<'a> Fanout<'a> {
             job,
             context,
             filter,
-            message: Message::write(&job.content(), Timestamp::now()),
             expected,
             counts,
             place,
             is_read: false,
             ahead: None,
             rest: None,
+            refusal: None,
             has_told: false,
             looked: Instant::now(),
         };
@@ -178,7 +215,7 @@ impl<'a> Fanout<'a> {
     async fn expect_repeats(&mut self) -> Result<(), Failure> {
         let page = self.page(self.place.after.as_ref()).await?;
         let sent = page.iter().filter(|addressee| !addressee.suppressed).count();
-        self.counts.repeated += (sent + self.place.waiting.len()) as u64;
+        self.counts.repeated += (sent + self.place.waiting.len()).min(IN_FLIGHT) as u64;
         self.ahead = Some(page);
         self.note(true).await
     }
@@ -228,6 +265,8 @@ impl<'a> Fanout<'a> {
             () = self.context.cancelled() => {}
         }
         self.looked = Instant::now().checked_sub(LOOK).unwrap_or_else(Instant::now);
+        // Somebody may want nothing any more by now.
+        self.ahead = None;
         self.stop_if_asked().await
     }
 
@@ -239,9 +278,7 @@ impl<'a> Fanout<'a> {
 
     /// Waits until the turn of the first device comes that waits.
     async fn wait_for_turns(&mut self) -> Result<(), Failure> {
-        let first = self.place.waiting.iter().filter_map(|waiting| waiting.due).min();
-        let time = first.map(|due| due.saturating_duration_since(Instant::now())).unwrap_or_default();
-        self.pass("retry", time).await
+        self.pass("retry", self.place.next_turn(Instant::now())).await
     }
 
     /// The devices that are sent to next: those whose turn has come again, and a page.
@@ -250,13 +287,9 @@ impl<'a> Fanout<'a> {
             // What is sent from here on is sent again, if the run dies.
             self.note(true).await?;
         }
-        let now = Instant::now();
-        let (due, waiting) = std::mem::take(&mut self.place.waiting)
-            .into_iter()
-            .partition(|waiting| waiting.due.is_none_or(|due| due <= now));
-        self.place.waiting = waiting;
+        let due = self.place.take_due(Instant::now());
         let mut batch = self.again(due).await?;
-        if self.place.waiting.len() < MOST_WAITING && batch.len() < MOST_WAITING {
+        if self.place.waiting.len() < MOST_WAITING && batch.len() < IN_FLIGHT {
             let page = match self.ahead.take() {
                 Some(page) => page,
                 None => self.page(self.place.after.as_ref()).await?,
@@ -267,7 +300,7 @@ impl<'a> Fanout<'a> {
     }
 
     async fn page(&self, after: Option<&DeviceId>) -> Result<Vec<Addressee>, Failure> {
-        self.desk.records.addressees(&self.filter, after, PAGE).await.map_err(|error| records_failure(&error))
+        self.desk.records.addressees(&self.filter, after, IN_FLIGHT).await.map_err(|error| records_failure(&error))
     }
 
     /// Devices that are tried again, if they are still there.
@@ -285,8 +318,10 @@ impl<'a> Fanout<'a> {
         Ok(again)
     }
 
-    fn take(&mut self, page: Vec<Addressee>, batch: &mut Vec<Turn>) {
+    /// Takes of a page what the batch has room for; the rest is read again.
+    fn take(&mut self, mut page: Vec<Addressee>, batch: &mut Vec<Turn>) {
         self.is_read = page.is_empty();
+        page.truncate(IN_FLIGHT - batch.len());
         self.counts.targeted += page.len() as u64;
         if let Some(last) = page.last() {
             self.place.after = Some(last.device.id.clone());
@@ -308,11 +343,13 @@ impl<'a> Fanout<'a> {
             self.note(false).await?;
             return Err(failure);
         }
+        let written = Written::now(self.job);
         let (verdicts, ahead) = {
-            let this = &*self;
+            let (this, written) = (&*self, &written);
             // While the provider is down, one message tries whether it is back.
             let most = if is_trial { 1 } else { batch.len() };
-            let sends: Vec<_> = batch.iter().take(most).enumerate().map(|turn| this.send_one(turn, is_trial)).collect();
+            let turns = batch.iter().take(most).enumerate();
+            let sends: Vec<_> = turns.map(|turn| this.send_one(turn, written, is_trial)).collect();
             let sending = stream::iter(sends).buffer_unordered(IN_FLIGHT).collect::<Vec<_>>();
             tokio::join!(sending, this.page(this.place.after.as_ref()))
         };
@@ -324,7 +361,12 @@ impl<'a> Fanout<'a> {
     }
 
     /// Sends a message, unless it must not be sent any more.
-    async fn send_one(&self, (place, turn): (usize, &Turn), is_trial: bool) -> (usize, Option<Verdict>) {
+    async fn send_one(
+        &self,
+        (place, turn): (usize, &Turn),
+        written: &Written,
+        is_trial: bool,
+    ) -> (usize, Option<Verdict>) {
         let account = self.job.account.as_str();
         let wait = self.project.pacer.place();
         if !wait.is_zero() {
@@ -337,9 +379,12 @@ impl<'a> Fanout<'a> {
         if self.context.is_cancelled() || (!is_trial && is_down()) {
             return (place, None);
         }
+        // With a small quota its turn comes long after that of the first.
+        let anew = (written.at.elapsed() >= FRESH).then(|| Written::now(self.job));
+        let message = &anew.as_ref().unwrap_or(written).message;
         let device = &turn.device;
         let sent = Instant::now();
-        let verdict = self.project.send(self.desk, &self.message, device.token_kind, &device.token).await;
+        let verdict = self.project.send(self.desk, message, device.token_kind, &device.token).await;
         self.office.breakers.took(account, sent.elapsed(), verdict.code());
         tell_breaker(self.office, account, &verdict);
         (place, Some(verdict))
@@ -352,7 +397,7 @@ impl<'a> Fanout<'a> {
             by_place[place] = verdict;
         }
         let (mut gone, mut failed, mut limited) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut refused, mut wrong) = (None, None);
+        let mut wrong = None;
         let count = batch.len();
         for (turn, verdict) in batch.into_iter().zip(by_place) {
             let Some(verdict) = verdict else {
@@ -369,7 +414,8 @@ impl<'a> Fanout<'a> {
                 Verdict::Refused(words) => {
                     self.counts.failed += 1;
                     failed.push(turn.device.id);
-                    refused = Some(words);
+                    self.place.refused += 1;
+                    self.refusal = Some(words);
                 }
                 Verdict::Credentials => {
                     self.counts.failed += 1;
@@ -393,13 +439,19 @@ impl<'a> Fanout<'a> {
         if let Some(reason) = wrong {
             return Err(misconfigured(&self.job.account, &reason));
         }
-        match refused {
-            // What FCM can read for nobody of so many is not the devices' fault.
-            Some(words) if self.counts.sent == 0 => {
-                Err(Failure::permanent("payload_refused", "FCM cannot read the message").because(words))
-            }
-            _ => Ok(()),
+        self.check_refusals(MOST_REFUSED)
+    }
+
+    /// Gives the broadcast up if FCM could read the message for nobody of so many at least: that is not the devices' fault.
+    fn check_refusals(&self, least: u64) -> Result<(), Failure> {
+        if self.counts.sent > 0 || self.place.refused < least {
+            return Ok(());
         }
+        let failure = Failure::permanent("payload_refused", "FCM cannot read the message");
+        Err(match &self.refusal {
+            Some(words) => failure.because(words),
+            None => failure,
+        })
     }
 
     /// Of messages that were too many: these devices wait and, if they were more than a few, all others too.
@@ -494,4 +546,28 @@ async fn filter(job: &PushFanout, context: &Context) -> Result<DeviceFilter, Fai
         }
         PushAudience::Owners(owners) => DeviceFilter { tenant, owners: owners.clone(), ..DeviceFilter::default() },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_devices_are_sent_to_again_than_may_be_on_their_way() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(9);
+        let waiting = |due| Waiting { device: DeviceId::random(), tries: 1, due };
+        let mut place = Place::default();
+        place.waiting.extend((0..500).map(|_| waiting(Some(now))));
+        place.waiting.extend([None, Some(later)].map(waiting));
+        let (all, mut taken) = (place.waiting.clone(), Vec::new());
+        for (count, next) in [(400, 0), (101, 9), (0, 9)] {
+            let due = place.take_due(now);
+            assert_eq!((due.len(), place.next_turn(now)), (count, Duration::from_secs(next)));
+            taken.extend(due);
+        }
+        taken.append(&mut place.waiting);
+        assert!(all.iter().all(|waiting| taken.contains(waiting)) && taken.len() == all.len(), "none is lost");
+        assert_eq!(place.next_turn(now), Duration::ZERO);
+    }
 }

@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 
 use crate::{
     account::{Account, account},
+    answer::read_body,
     check::Finding,
-    google::{Access, NoAccess, ServiceAccount},
+    google::{Access, MOST_READ, NoAccess, ServiceAccount},
     office::Desk,
     pacer::Pacer,
     webhook::retry_after,
@@ -231,10 +232,9 @@ impl Project {
             }
         };
         let status = answer.status().as_u16();
-        let now = Timestamp::now();
-        let after = answer.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));
-        match answer.bytes().await {
-            Ok(body) => judge(status, &body, after.map(|after| after.min(LONGEST_WAIT))),
+        let after = asked_wait(answer.headers(), Timestamp::now());
+        match read_body(answer, MOST_READ).await {
+            Ok(body) => judge(status, &body, after),
             Err(error) => {
                 let cause = error.without_url().to_string();
                 Answer::Verdict(Verdict::Unavailable { after, doubtful: true, cause })
@@ -300,6 +300,12 @@ fn message(content: &PushContent<'_>, now: Timestamp) -> Value {
         message["data"] = json!(data);
     }
     message
+}
+
+/// How long an answer asks to wait: an hour at most, whatever it says.
+fn asked_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let asked = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    Some(retry_after(asked, now)?.min(LONGEST_WAIT))
 }
 
 /// What an answer says.
@@ -431,6 +437,21 @@ mod tests {
         assert_eq!(judge(401, b"{}", None), Answer::Unauthenticated);
         assert_eq!(judge(200, br#"{"name":"n"}"#, None), Answer::Verdict(Verdict::Sent("n".to_owned())));
         assert!(matches!(judge(502, b"<html>", None), Answer::Verdict(Verdict::Unavailable { .. })));
+    }
+
+    #[test]
+    fn no_answer_asks_for_more_than_an_hour() {
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        for (value, seconds) in [
+            ("20", Some(20)),
+            ("18446744073709551615", Some(3_600)),
+            ("Mon, 02 Jan 9026 03:05:05 GMT", Some(3_600)),
+            ("soon", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
+            assert_eq!(asked_wait(&headers, now).map(|wait| wait.as_secs()), seconds, "{value}");
+        }
+        assert_eq!(asked_wait(&HeaderMap::new(), now), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::office::Desk;
+use crate::{answer::read_body, office::Desk};
 
 /// How long the assertion is valid, in seconds; an hour is the most.
 const ASSERTION_S: i64 = 3_600;
@@ -28,6 +28,12 @@ const AHEAD: Duration = Duration::from_secs(5 * 60);
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The most of an answer that is read, in bytes.
+pub(crate) const MOST_READ: usize = 64 * 1024;
+
+/// The longest that a token is taken to be good for, whatever the answer says.
+const LONGEST_LIFE: Duration = Duration::from_secs(3_600);
 
 /// How long a failure is the answer for all who ask.
 const FAILED: Duration = Duration::from_secs(1);
@@ -133,7 +139,8 @@ impl Access {
         let answer = desk.multiplexed.post(&self.account.token_uri, headers, body, PATIENCE).await;
         let answer = answer.map_err(|error| unavailable(error.to_string()))?;
         let status = answer.status();
-        let body = answer.bytes().await.map_err(|error| unavailable(error.without_url().to_string()))?;
+        let body = read_body(answer, MOST_READ).await;
+        let body = body.map_err(|error| unavailable(error.without_url().to_string()))?;
         if status.is_client_error() && status.as_u16() != 429 {
             // What stands there may be anything; this word is of RFC 6749.
             let word = serde_json::from_slice::<Denied>(&body).unwrap_or_default().error;
@@ -147,7 +154,7 @@ impl Access {
         let header = granted.and_then(|granted| {
             let mut header = HeaderValue::from_str(&format!("Bearer {}", granted.access_token)).ok()?;
             header.set_sensitive(true);
-            let life = Duration::from_secs(granted.expires_in);
+            let life = Duration::from_secs(granted.expires_in).min(LONGEST_LIFE);
             Some(Token { header, until: asked + life.saturating_sub(AHEAD).max(life / 2) })
         });
         header.ok_or_else(|| unavailable("the answer to a request for a token holds none".to_owned()))

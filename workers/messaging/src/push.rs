@@ -7,11 +7,12 @@ use std::{
 };
 
 use fourmi_kinds::{PushOutcome, PushSend, PushSent, PushState, PushTarget};
-use fourmi_model::{DeviceId, ErrorClass, Failure, LogLevel, ParkReason, TenantName, TokenKind};
+use fourmi_model::{DeviceId, ErrorClass, Failure, LogLevel, NextStep, ParkReason, TenantName, TokenKind};
 use fourmi_records::{Addressee, Broadcast, Device, DeviceFilter, RecordsError};
 use fourmi_runtime::Context;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     fcm::{Message, Projects, Verdict},
@@ -27,12 +28,27 @@ const FIRST_WAIT: Duration = Duration::from_secs(10);
 /// The wait after too many messages, if FCM does not say how long; it doubles, too.
 const LIMITED_WAIT: Duration = Duration::from_secs(60);
 
-/// The longest wait.
+/// The longest wait, unless FCM asks for another.
 const LONGEST_WAIT: Duration = Duration::from_secs(22 * 60);
+
+/// The most that all waits of a job are together: after an hour FCM asks to give up. What it waits for somebody, or for a
+/// provider to be back, is not among them.
+const MOST_WAITED: Duration = Duration::from_secs(3_600);
+
+/// What the next run needs to know.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Noted {
+    /// What has become of devices that are not to be sent to again.
+    done: Vec<PushOutcome>,
+    /// How long it has waited between attempts.
+    waited_ms: u64,
+}
 
 /// Somebody who gets it: a device that is registered, or nothing but a token.
 struct Recipient {
     device: Option<Device>,
+    /// Whether it was named by its token, and is told of so.
+    is_token: bool,
     kind: TokenKind,
     token: String,
 }
@@ -47,22 +63,19 @@ pub(crate) async fn run(
     let desk = office.desk(context.settings()).await?;
     let project = projects.get(&context, &job.account).await?;
     let tenant = context.tenant().await?;
-    let mut done = already_done(&desk, &job, &context).await?;
+    let mut noted = noted(&desk, &context).await?;
     let recipients = recipients(&desk, &job, tenant.as_ref()).await;
     let recipients = match recipients {
         Ok(recipients) => recipients,
         // All of its devices are gone meanwhile, but not before some got it.
-        Err(failure) if done.is_empty() || !matches!(failure.code.as_str(), "no_devices") => return Err(failure),
+        Err(failure) if noted.done.is_empty() || !matches!(failure.code.as_str(), "no_devices") => return Err(failure),
         Err(_) => Vec::new(),
     };
-    let is_done = |recipient: &Recipient| {
-        let id = recipient.device.as_ref().map(|device| &device.id);
-        done.iter().any(|outcome| outcome.device.as_ref() == id)
-    };
-    let is_several = recipients.len() + done.len() > 1;
+    let is_done = |recipient: &Recipient| noted.done.iter().any(|outcome| outcome.device.as_ref() == recipient.id());
+    let is_several = recipients.len() + noted.done.len() > 1;
     let left: Vec<_> = recipients.into_iter().filter(|recipient| !is_done(recipient)).collect();
     if left.is_empty() {
-        return conclude(done);
+        return conclude(noted.done);
     }
     office.breakers.admit(&job.account)?;
     let sending = Sending { office: &office, desk: &desk, account: &job.account, context: &context };
@@ -80,35 +93,54 @@ pub(crate) async fn run(
     while let Some((recipient, verdict)) = verdicts.next().await {
         match sending.settle(recipient, verdict).await? {
             Ok(outcome) => {
-                done.push(outcome);
+                noted.done.push(outcome);
                 if is_several {
-                    sending.note(&done).await?;
+                    sending.note(&noted).await?;
                 }
             }
             Err(failure) => postponed = Some(worse(postponed, failure)),
         }
     }
     match postponed {
-        Some(failure) => Err(failure),
-        None => conclude(done),
+        Some(failure) => Err(sending.postpone(noted, failure).await?),
+        None => conclude(noted.done),
     }
 }
 
-/// What earlier runs have done for some of several devices.
-async fn already_done(desk: &Desk, job: &PushSend, context: &Context) -> Result<Vec<PushOutcome>, Failure> {
-    if !matches!(job.to, PushTarget::Owner(_)) {
-        return Ok(Vec::new());
+/// What earlier runs have left.
+async fn noted(desk: &Desk, context: &Context) -> Result<Noted, Failure> {
+    // A first run has nothing to go on with.
+    if context.run() == 1 {
+        return Ok(Noted::default());
     }
     let noted = desk.records.broadcast(context.job_id()).await.map_err(|error| records_failure(&error))?;
-    Ok(noted.and_then(|noted| serde_json::from_str(&noted.place).ok()).unwrap_or_default())
+    let noted: Noted = noted.and_then(|noted| serde_json::from_str(&noted.place).ok()).unwrap_or_default();
+    Ok(noted.at_attempt(context.attempt()))
+}
+
+impl Noted {
+    /// What of it an attempt goes on with. The first one comes after others only if somebody has the job done anew: then those
+    /// are sent to again that FCM has refused, for what was wrong may have been set right.
+    fn at_attempt(mut self, attempt: u32) -> Self {
+        if attempt <= 1 {
+            self.done.retain(|outcome| outcome.state != PushState::Failed);
+            self.waited_ms = 0;
+        }
+        self
+    }
+
+    /// Waits once more; `false` if that would be too long.
+    fn wait(&mut self, ms: u64) -> bool {
+        self.waited_ms = self.waited_ms.saturating_add(ms);
+        u128::from(self.waited_ms) <= MOST_WAITED.as_millis()
+    }
 }
 
 /// Who gets it.
 async fn recipients(desk: &Desk, job: &PushSend, tenant: Option<&TenantName>) -> Result<Vec<Recipient>, Failure> {
-    let bare = |kind, token: &String| vec![Recipient { device: None, kind, token: token.clone() }];
     let found = match &job.to {
-        PushTarget::Token(token) => return Ok(bare(TokenKind::Registration, token)),
-        PushTarget::Installation(token) => return Ok(bare(TokenKind::Installation, token)),
+        PushTarget::Token(token) => return by_token(desk, tenant, TokenKind::Registration, token).await,
+        PushTarget::Installation(token) => return by_token(desk, tenant, TokenKind::Installation, token).await,
         PushTarget::Device(id) => desk.records.addressees_of(tenant, std::slice::from_ref(id)).await,
         PushTarget::Owner(owner) => {
             let filter = DeviceFilter { tenant: tenant.cloned(), owners: vec![owner.clone()], platform: None };
@@ -121,21 +153,38 @@ async fn recipients(desk: &Desk, job: &PushSend, tenant: Option<&TenantName>) ->
         return Err(Failure::permanent("no_devices", message).class(ErrorClass::NotFound));
     }
     let wanted: Vec<_> = found.into_iter().filter(|addressee| !addressee.suppressed).map(Recipient::of).collect();
-    if wanted.is_empty() {
-        let message = "its owner wants no push notifications";
-        return Err(Failure::permanent("suppressed_by_preference", message).class(ErrorClass::Forbidden));
+    if wanted.is_empty() { Err(suppressed()) } else { Ok(wanted) }
+}
+
+/// Whoever has a token, which may be that of a device.
+async fn by_token(
+    desk: &Desk,
+    tenant: Option<&TenantName>,
+    kind: TokenKind,
+    token: &str,
+) -> Result<Vec<Recipient>, Failure> {
+    let found = desk.records.addressee_of_token(tenant, kind, token).await;
+    let found = found.map_err(|error| records_failure(&error))?;
+    if found.as_ref().is_some_and(|addressee| addressee.suppressed) {
+        return Err(suppressed());
     }
-    Ok(wanted)
+    let device = found.map(|addressee| addressee.device);
+    Ok(vec![Recipient { device, is_token: true, kind, token: token.to_owned() }])
+}
+
+fn suppressed() -> Failure {
+    let message = "its owner wants no push notifications";
+    Failure::permanent("suppressed_by_preference", message).class(ErrorClass::Forbidden)
 }
 
 impl Recipient {
     fn of(addressee: Addressee) -> Self {
         let device = addressee.device;
-        Self { kind: device.token_kind, token: device.token.clone(), device: Some(device) }
+        Self { kind: device.token_kind, token: device.token.clone(), is_token: false, device: Some(device) }
     }
 
-    fn id(&self) -> Option<DeviceId> {
-        self.device.as_ref().map(|device| device.id.clone())
+    fn id(&self) -> Option<&DeviceId> {
+        self.device.as_ref().filter(|_| !self.is_token).map(|device| &device.id)
     }
 }
 
@@ -153,7 +202,7 @@ impl Sending<'_> {
         tell_breaker(self.office, self.account, &verdict);
         tell_operator(self.account, self.context, &verdict);
         let outcome = |state, error: Option<&str>| PushOutcome {
-            device: recipient.id(),
+            device: recipient.id().cloned(),
             state,
             message: None,
             error: error.map(str::to_owned),
@@ -202,9 +251,20 @@ impl Sending<'_> {
         counted.map_err(|error| records_failure(&error))
     }
 
+    /// The failure after which the devices that are left are sent to again, unless that would be too late.
+    async fn postpone(&self, mut noted: Noted, failure: Failure) -> Result<Failure, Failure> {
+        let NextStep::Retry { after_ms: Some(after_ms) } = failure.next else { return Ok(failure) };
+        if !noted.wait(after_ms) {
+            let message = format!("{}; after an hour of waiting FCM asks to give up", failure.message);
+            return Ok(Failure { next: NextStep::GiveUp, message, ..failure });
+        }
+        self.note(&noted).await?;
+        Ok(failure)
+    }
+
     /// Remembers for the next run what is done.
-    async fn note(&self, done: &[PushOutcome]) -> Result<(), Failure> {
-        let place = serde_json::to_string(done).unwrap_or_default();
+    async fn note(&self, noted: &Noted) -> Result<(), Failure> {
+        let place = serde_json::to_string(noted).unwrap_or_default();
         let noted = Broadcast { place, ..Broadcast::default() };
         save(self.desk, self.context, &noted).await
     }
@@ -228,9 +288,9 @@ fn conclude(devices: Vec<PushOutcome>) -> Result<PushSent, Failure> {
     let error = devices.iter().find_map(|outcome| outcome.error.clone()).filter(|_| none_sent);
     let Some(code) = error else { return Ok(PushSent { devices }) };
     let (class, message) = match code.as_str() {
-        "token_invalid" => (ErrorClass::NotFound, "FCM does not know the device any more; it was deleted"),
+        "token_invalid" => (ErrorClass::NotFound, "FCM does not know the device any more; it is registered no longer"),
         "sender_mismatch" => {
-            (ErrorClass::NotConfigured, "the device is registered with another project of Firebase; it was deleted")
+            (ErrorClass::NotConfigured, "the device belongs to another project of Firebase; it is registered no longer")
         }
         "third_party_auth" => (
             ErrorClass::NotConfigured,
@@ -243,7 +303,6 @@ fn conclude(devices: Vec<PushOutcome>) -> Result<PushSent, Failure> {
 
 /// Of two failures, the one after which the next run comes later.
 fn worse(one: Option<Failure>, other: Failure) -> Failure {
-    use fourmi_model::NextStep;
     let wait = |failure: &Failure| match failure.next {
         NextStep::Retry { after_ms } => after_ms.unwrap_or(0),
         // It waits for somebody.
@@ -313,14 +372,28 @@ mod tests {
         assert!(growing >= LONGEST_WAIT && growing <= LONGEST_WAIT.mul_f64(1.4));
     }
 
+    fn outcome(state: PushState, error: Option<&str>) -> PushOutcome {
+        PushOutcome { device: Some(DeviceId::random()), state, message: None, error: error.map(str::to_owned) }
+    }
+
+    #[test]
+    fn what_was_refused_is_sent_again_if_the_job_begins_anew() {
+        let (sent, gone) = (outcome(PushState::Sent, None), outcome(PushState::Invalid, Some("token_invalid")));
+        let refused = outcome(PushState::Failed, Some("third_party_auth"));
+        let noted = Noted { done: vec![sent.clone(), refused, gone.clone()], waited_ms: 7 };
+        assert_eq!(noted.clone().at_attempt(2), noted);
+        assert_eq!(noted.at_attempt(1), Noted { done: vec![sent, gone], waited_ms: 0 });
+    }
+
+    #[test]
+    fn all_waits_are_an_hour_together() {
+        let mut noted = Noted::default();
+        assert!(noted.wait(3_599_000) && noted.wait(1_000));
+        assert!(!noted.wait(1) && !Noted::default().wait(u64::MAX));
+    }
+
     #[test]
     fn a_success_is_that_somebody_has_got_it() {
-        let outcome = |state, error: Option<&str>| PushOutcome {
-            device: Some(DeviceId::random()),
-            state,
-            message: None,
-            error: error.map(str::to_owned),
-        };
         let (sent, gone) = (outcome(PushState::Sent, None), outcome(PushState::Invalid, Some("token_invalid")));
         assert_eq!(conclude(vec![gone.clone(), sent]).unwrap().devices.len(), 2);
         assert_eq!(conclude(vec![gone]).unwrap_err().code, "token_invalid");

@@ -97,6 +97,11 @@ async fn devices_are_read_page_by_page(place: Place) {
     let found = records.addressees_of(Some(&tenant), &ids).await.unwrap();
     assert!(found.len() == 1 && found[0].suppressed && found[0].device == devices[1]);
     assert!(records.addressees_of(None, &ids).await.unwrap().is_empty(), "they are another's");
+    let by_token = async |tenant, kind| records.addressee_of_token(tenant, kind, "token-1").await.unwrap();
+    let found = by_token(Some(&tenant), TokenKind::Registration).await.unwrap();
+    assert!(found.suppressed && found.device == devices[1]);
+    assert_eq!(by_token(Some(&tenant), TokenKind::Installation).await, None, "another sort of token");
+    assert_eq!(by_token(None, TokenKind::Registration).await, None);
 }
 
 async fn a_device_that_was_registered_anew_is_not_removed(place: Place) {

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Alerts of one key are told apart by tenant and account. Which job tells of one is noted before it is sent, so that of many
-//! at once one does; it may do so twice if its worker dies in between.
+//! at once one does, and again when it was; it may be sent twice if the worker dies in between. A job that has not told of it
+//! after some minutes, or never will, leaves it to the next one.
 
 mod forms;
 
@@ -18,7 +19,7 @@ use std::{
 
 use fourmi_egress::{DirectError, EgressError};
 use fourmi_kinds::{ChatAlert, ChatAlerted};
-use fourmi_model::{ErrorClass, Failure, NextStep, ParkReason, TenantName};
+use fourmi_model::{ErrorClass, Failure, LogLevel, NextStep, ParkReason, TenantName};
 use fourmi_records::OpenAlert;
 use fourmi_runtime::Context;
 use jiff::{SignedDuration, Timestamp};
@@ -97,15 +98,40 @@ impl Telling<'_> {
         let (named, window) = ((&*self.job.account, key), SignedDuration::from_secs(self.job.window_s.into()));
         let raised = records.raise_alert(tenant, named, &id, window, Timestamp::now()).await;
         let alert = raised.map_err(records_unavailable)?;
-        if alert.sent_by != id {
+        // Another tells of it, or its cause is gone already.
+        if alert.sent_by != id || alert.times == 0 {
             return Ok(ChatAlerted { sent: false, times: alert.times });
         }
+        // An earlier run has told of it, and died then.
+        if alert.told {
+            return Ok(ChatAlerted { sent: true, times: alert.times });
+        }
         let sent = self.send(Standing::of_open(&alert)).await;
-        if let Err(Failure { next: NextStep::GiveUp, .. }) = &sent {
+        match &sent {
+            Ok(()) => self.note_told(tenant, named, &id).await,
             // Nobody was told: the next one must not be kept back for it.
-            records.withdraw_alert(tenant, named, &id).await.map_err(records_unavailable)?;
+            Err(failure) if self.is_last(failure) => {
+                records.withdraw_alert(tenant, named, &id).await.map_err(records_unavailable)?;
+            }
+            Err(_) => {}
         }
         sent.map(|()| ChatAlerted { sent: true, times: alert.times })
+    }
+
+    /// The message is sent, whether or not that can be noted: to fail now would be to send it again.
+    async fn note_told(&self, tenant: Option<&TenantName>, named: (&str, &str), id: &str) {
+        if let Err(error) = self.desk.records.note_alert_told(tenant, named, id, Timestamp::now()).await {
+            self.context.log(LogLevel::Warn, format!("that the alert was sent cannot be noted: {error}"));
+        }
+    }
+
+    /// Whether the job is over after this failure.
+    fn is_last(&self, failure: &Failure) -> bool {
+        match failure.next {
+            NextStep::GiveUp => true,
+            NextStep::Retry { .. } => self.context.is_last_attempt(),
+            NextStep::Park { .. } | NextStep::Cancelled => false,
+        }
     }
 
     async fn resolve(&self, tenant: Option<&TenantName>, key: &str) -> Result<ChatAlerted, Failure> {
