@@ -248,7 +248,9 @@ impl Boxes {
                     }
                     for (place, &square) in self.places(other as usize).zip(&squares[at]) {
                         if square <= bounds[at] && nearest[at].add(self.squared(query, place)) {
-                            bounds[at] = self.bounds(nearest[at].last().sqrt()).1;
+                            let last = nearest[at].last();
+                            // Nothing is nearer than equal rows, and masses of them are as near.
+                            bounds[at] = if last == 0.0 { -1.0 } else { self.bounds(last.sqrt()).1 };
                         }
                     }
                 }
@@ -542,15 +544,18 @@ pub(crate) mod tests {
 
     #[test]
     fn nth_distances_are_exact() {
-        let data = rows(500, 4, 5);
-        let boxes = Boxes::of(&data, Watch::nobody()).unwrap();
-        for nth in [1, 2, 7, IN_ORDER, IN_ORDER + 1, 300, 500, 1_000] {
-            let places: Vec<u32> = (0..500).step_by(3).collect();
-            let found = on_threads(|| boxes.nth_distances(&places, nth, Watch::nobody()).unwrap());
-            for (place, found) in places.iter().zip(found) {
-                let mut squares: Vec<f64> = (0..500).map(|other| boxes.squared(*place as usize, other)).collect();
-                squares.sort_unstable_by(f64::total_cmp);
-                assert_eq!(found, squares[nth.min(500) - 1].sqrt());
+        // The latter has three different rows, of which there are 167 at most.
+        let twins = Matrix::new(1, (0..500).map(|row| f64::from(row % 3)).collect()).unwrap();
+        for data in [rows(500, 4, 5), twins] {
+            let boxes = Boxes::of(&data, Watch::nobody()).unwrap();
+            for nth in [1, 2, 7, IN_ORDER, IN_ORDER + 1, 166, 167, 168, 300, 500, 1_000] {
+                let places: Vec<u32> = (0..500).step_by(3).collect();
+                let found = on_threads(|| boxes.nth_distances(&places, nth, Watch::nobody()).unwrap());
+                for (place, found) in places.iter().zip(found) {
+                    let mut squares: Vec<f64> = (0..500).map(|other| boxes.squared(*place as usize, other)).collect();
+                    squares.sort_unstable_by(f64::total_cmp);
+                    assert_eq!(found, squares[nth.min(500) - 1].sqrt());
+                }
             }
         }
     }
