@@ -37,6 +37,13 @@ pub(crate) struct Clustered {
     pub(crate) dendrogram: Vec<(u32, u32, f64, u32)>,
 }
 
+impl Clustered {
+    /// How many clusters there are.
+    pub(crate) fn number(&self) -> usize {
+        self.labels.iter().max().map_or(0, |label| (label + 1) as usize)
+    }
+}
+
 /// Groups the rows; nothing if that is not asked for.
 pub(crate) fn cluster(
     job: &DatasetAnalyze,
