@@ -26,6 +26,7 @@ pub(crate) fn of_algorithm(error: &LearningError) -> Failure {
         }
         LearningError::TooManyClusters { .. } => ("k_exceeds_rows", "lower `cluster.clusters`"),
         LearningError::NoVariance => ("no_variance", "select columns whose values differ"),
+        LearningError::NoRadius { .. } => ("no_radius", "set `cluster.eps`, or raise `cluster.min_samples`"),
         LearningError::NotFinite { .. } => ("nan_after_scaling", "scale by another method, or leave the column out"),
         _ => ("analysis_failed", "please report this"),
     };

@@ -1,6 +1,9 @@
 //! Rows sorted into boxes, so that most of the rows that are far from some others need not be looked at.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    collections::BinaryHeap,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -15,6 +18,9 @@ pub(crate) const QUERIES: usize = 4;
 
 /// Boxes whose distances from something are taken at once.
 const GROUP: usize = 16;
+
+/// Up to so many of the nearest are kept in order; more of them in a heap.
+const IN_ORDER: usize = 64;
 
 /// Ranges of fewer rows are sorted by one thread.
 const SORTED_ALONE: usize = 4_096;
@@ -226,7 +232,7 @@ impl Boxes {
         for chunk in places.chunks(QUERIES) {
             let chunk: Vec<usize> = chunk.iter().map(|&place| place as usize).collect();
             let queries = self.queries::<QUERIES>(&chunk);
-            let mut nearest = vec![Nearest::new(nth); chunk.len()];
+            let mut nearest: Vec<_> = chunk.iter().map(|_| Nearest::new(nth)).collect();
             let mut bounds = vec![f32::INFINITY; chunk.len()];
             for (step, &other) in others.iter().enumerate() {
                 if bounds.iter().all(|&bound| gaps[other as usize] > bound) {
@@ -242,7 +248,9 @@ impl Boxes {
                     }
                     for (place, &square) in self.places(other as usize).zip(&squares[at]) {
                         if square <= bounds[at] && nearest[at].add(self.squared(query, place)) {
-                            bounds[at] = self.bounds(nearest[at].last().sqrt()).1;
+                            let last = nearest[at].last();
+                            // Nothing is nearer than equal rows, and masses of them are as near.
+                            bounds[at] = if last == 0.0 { -1.0 } else { self.bounds(last.sqrt()).1 };
                         }
                     }
                 }
@@ -311,20 +319,30 @@ fn widest(data: &Matrix, rows: &[u32]) -> usize {
     (1..data.columns()).fold(0, |best, column| if width(column) > width(best) { column } else { best })
 }
 
-/// The least of many values, ascending.
-#[derive(Clone)]
-struct Nearest {
-    values: Vec<f64>,
+/// The least of many values, none of which is negative.
+enum Nearest {
+    /// Few, ascending; infinite in place of those that are not there yet.
+    InOrder(Vec<f64>),
+    /// So many at most, by their bits, which are in the order of the values.
+    Heap(usize, BinaryHeap<u64>),
 }
 
 impl Nearest {
     fn new(number: usize) -> Self {
-        Self { values: vec![f64::INFINITY; number] }
+        if number <= IN_ORDER {
+            Self::InOrder(vec![f64::INFINITY; number])
+        } else {
+            Self::Heap(number, BinaryHeap::with_capacity(number))
+        }
     }
 
     /// The greatest of them; infinite until there are enough.
     fn last(&self) -> f64 {
-        self.values[self.values.len() - 1]
+        match self {
+            Self::InOrder(values) => values[values.len() - 1],
+            Self::Heap(number, values) if values.len() < *number => f64::INFINITY,
+            Self::Heap(_, values) => values.peek().map_or(f64::INFINITY, |greatest| f64::from_bits(*greatest)),
+        }
     }
 
     /// Whether it is one of them.
@@ -332,9 +350,19 @@ impl Nearest {
         if value >= self.last() {
             return false;
         }
-        let at = self.values.partition_point(|&known| known <= value);
-        self.values[at..].rotate_right(1);
-        self.values[at] = value;
+        match self {
+            Self::InOrder(values) => {
+                let at = values.partition_point(|&known| known <= value);
+                values[at..].rotate_right(1);
+                values[at] = value;
+            }
+            Self::Heap(number, values) if values.len() < *number => values.push(value.to_bits()),
+            Self::Heap(_, values) => {
+                if let Some(mut greatest) = values.peek_mut() {
+                    *greatest = value.to_bits();
+                }
+            }
+        }
         true
     }
 }
@@ -516,15 +544,18 @@ pub(crate) mod tests {
 
     #[test]
     fn nth_distances_are_exact() {
-        let data = rows(500, 4, 5);
-        let boxes = Boxes::of(&data, Watch::nobody()).unwrap();
-        for nth in [1, 2, 7, 500, 1_000] {
-            let places: Vec<u32> = (0..500).step_by(3).collect();
-            let found = on_threads(|| boxes.nth_distances(&places, nth, Watch::nobody()).unwrap());
-            for (place, found) in places.iter().zip(found) {
-                let mut squares: Vec<f64> = (0..500).map(|other| boxes.squared(*place as usize, other)).collect();
-                squares.sort_unstable_by(f64::total_cmp);
-                assert_eq!(found, squares[nth.min(500) - 1].sqrt());
+        // The latter has three different rows, of which there are 167 at most.
+        let twins = Matrix::new(1, (0..500).map(|row| f64::from(row % 3)).collect()).unwrap();
+        for data in [rows(500, 4, 5), twins] {
+            let boxes = Boxes::of(&data, Watch::nobody()).unwrap();
+            for nth in [1, 2, 7, IN_ORDER, IN_ORDER + 1, 166, 167, 168, 300, 500, 1_000] {
+                let places: Vec<u32> = (0..500).step_by(3).collect();
+                let found = on_threads(|| boxes.nth_distances(&places, nth, Watch::nobody()).unwrap());
+                for (place, found) in places.iter().zip(found) {
+                    let mut squares: Vec<f64> = (0..500).map(|other| boxes.squared(*place as usize, other)).collect();
+                    squares.sort_unstable_by(f64::total_cmp);
+                    assert_eq!(found, squares[nth.min(500) - 1].sqrt());
+                }
             }
         }
     }

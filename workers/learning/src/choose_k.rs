@@ -104,39 +104,60 @@ pub fn stability(
 
 #[cfg(test)]
 mod tests {
+    use rand::RngExt;
+
     use super::*;
-    use crate::metrics::calinski_harabasz;
+    use crate::{metrics, stream};
 
     /// So many groups of rows on a line.
     fn groups(count: usize) -> Matrix {
         Matrix::new(1, (0..60).map(|row| (row % count * 100 + row % 7) as f64).collect()).unwrap()
     }
 
-    /// Any measure of which more is better will do.
+    /// So many round blobs of rows, on a circle.
+    fn blobs(count: usize) -> Matrix {
+        let mut chance = stream(4, 0);
+        let row = |row: usize| {
+            let (at, around) = ((row % count) as f64 / count as f64, chance.random::<f64>());
+            let (centre, angle) = (at * std::f64::consts::TAU, around * std::f64::consts::TAU);
+            let radius = 5.0 * chance.random::<f64>().sqrt();
+            [50.0 * centre.cos() + radius * angle.cos(), 50.0 * centre.sin() + radius * angle.sin()]
+        };
+        Matrix::new(2, (0..60).flat_map(row).collect()).unwrap()
+    }
+
     fn judge(data: &Matrix) -> impl Fn(&[Vec<i32>], Watch<'_>) -> Result<Vec<Option<f64>>, LearningError> + '_ {
-        |labels, watch| labels.iter().map(|labels| calinski_harabasz(data, labels, watch)).collect()
+        move |labels, watch| {
+            let labels: Vec<&[i32]> = labels.iter().map(Vec::as_slice).collect();
+            metrics::silhouettes(data, &labels, None, watch)
+        }
     }
 
     #[test]
-    fn takes_the_number_that_is_judged_best() {
+    fn takes_the_number_with_the_best_silhouette() {
         let options = KMeansOptions::default();
-        for count in [2, 3] {
-            let data = groups(count);
-            // Finer clusters of numbers are tighter still: only few are judged.
-            let few = |labels: &[Vec<i32>], watch: Watch<'_>| {
-                let mut found = judge(&data)(labels, watch)?;
-                found[3..].fill(Some(f64::MIN));
-                found[1..].iter_mut().for_each(|value| *value = value.map(|value| value / 20.0));
-                if count == 3 {
-                    found[1] = found[1].map(|value| value * 20.0);
-                }
-                Ok(found)
-            };
-            let chosen = choose(&data, of_kmeans(&data, &options, 1), &few, Watch::nobody()).unwrap();
+        for count in [2, 3, 5] {
+            let data = blobs(count);
+            let chosen = choose(&data, of_kmeans(&data, &options, 1), &judge(&data), Watch::nobody()).unwrap();
             assert_eq!(chosen.tried[chosen.best].clusters as usize, count);
             assert_eq!((chosen.tried.len(), chosen.labels.len()), (6, 6));
             assert!(chosen.tried.windows(2).all(|pair| pair[0].inertia > pair[1].inertia));
-            assert_eq!(*chosen.labels[chosen.best].iter().max().unwrap() as usize + 1, count);
+            // Each blob is one cluster.
+            assert!(chosen.labels[chosen.best].iter().enumerate().all(|(row, label)| *label as usize == row % count));
+        }
+    }
+
+    #[test]
+    fn of_equals_the_smallest_number_is_taken() {
+        let (data, options) = (groups(3), KMeansOptions::default());
+        for (judged, best) in [
+            ([Some(0.5); 6], 2),
+            ([Some(0.1), Some(0.7), Some(0.2), Some(0.7), None, Some(0.7)], 3),
+            ([None, None, Some(-0.5), None, Some(-0.5), Some(-0.6)], 4),
+        ] {
+            let judge = |_: &[Vec<i32>], _: Watch<'_>| Ok(judged.to_vec());
+            let chosen = choose(&data, of_kmeans(&data, &options, 1), &judge, Watch::nobody()).unwrap();
+            assert_eq!(chosen.tried[chosen.best].clusters, best);
         }
     }
 

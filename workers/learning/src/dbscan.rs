@@ -69,8 +69,8 @@ pub struct Knee {
 /// more than 20,000 rows so many are drawn; their neighbours are sought among all.
 ///
 /// # Errors
-/// [`LearningError::TooFewRows`] below two rows, [`LearningError::NoVariance`] if all distances are 0,
-/// [`LearningError::Cancelled`]
+/// [`LearningError::TooFewRows`] below two rows; if all distances are 0, [`LearningError::NoVariance`] where all rows are the
+/// same, else [`LearningError::NoRadius`]; [`LearningError::Cancelled`]
 pub fn knee(data: &Matrix, min_samples: usize, seed: u64, watch: Watch<'_>) -> Result<Knee, LearningError> {
     if data.rows() < 2 {
         return Err(LearningError::TooFewRows { rows: data.rows(), least: 2, what: "a radius" });
@@ -83,9 +83,13 @@ pub fn knee(data: &Matrix, min_samples: usize, seed: u64, watch: Watch<'_>) -> R
     };
     places.sort_unstable();
     // The nearest of all is the row itself, whose distance tells nothing.
-    let mut curve = boxes.nth_distances(&places, min_samples.max(2), watch.part(0.1, 1.0))?;
+    let nth = min_samples.max(2);
+    let mut curve = boxes.nth_distances(&places, nth, watch.part(0.1, 1.0))?;
     curve.sort_unstable_by(f64::total_cmp);
-    let eps = bend(&curve).ok_or(LearningError::NoVariance)?;
+    let Some(eps) = bend(&curve) else {
+        let is_same = (1..data.rows()).all(|row| data.row(row) == data.row(0));
+        return Err(if is_same { LearningError::NoVariance } else { LearningError::NoRadius { rows: nth } });
+    };
     let points = curve.len().min(CURVE_POINTS);
     let last = (points - 1).max(1);
     Ok(Knee { eps, curve: (0..points).map(|point| curve[point * (curve.len() - 1) / last]).collect() })
@@ -417,9 +421,24 @@ mod tests {
             match knee(&data, 5, 1, Watch::nobody()) {
                 Ok(knee) => assert!(knee.eps > 0.0 && knee.curve.is_sorted() && knee.curve.len() <= data.rows()),
                 Err(LearningError::TooFewRows { rows, .. }) => assert!(rows < 2),
-                Err(error) => assert_eq!(error, LearningError::NoVariance),
+                // The squares of very small differences vanish.
+                Err(error) => assert!(matches!(error, LearningError::NoVariance | LearningError::NoRadius { rows: 5 })),
             }
         }
+    }
+
+    #[test]
+    fn rows_with_many_twins_have_clusters_but_no_knee() {
+        let data = Matrix::new(1, (0..100).map(|row| f64::from(1 + row % 4)).collect()).unwrap();
+        for min_samples in [1_usize, 5, 25] {
+            let error = LearningError::NoRadius { rows: min_samples.max(2) };
+            assert_eq!(knee(&data, min_samples, 1, Watch::nobody()), Err(error));
+            let labels: Vec<i32> = (0..100).map(|row| row % 4).collect();
+            assert_eq!(fit(&data, 0.5, min_samples, Watch::nobody()).unwrap().labels, labels);
+        }
+        assert_eq!(knee(&data, 26, 1, Watch::nobody()).unwrap().eps, 1.0);
+        let same = Matrix::new(1, vec![1.0; 100]).unwrap();
+        assert_eq!(knee(&same, 5, 1, Watch::nobody()), Err(LearningError::NoVariance));
     }
 
     #[test]

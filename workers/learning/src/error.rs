@@ -38,6 +38,12 @@ pub enum LearningError {
     /// All rows are the same.
     #[error("all rows are the same: there is nothing to tell them apart")]
     NoVariance,
+    /// There is no distance to take a radius from: each row that was looked at has so many equal rows.
+    #[error("no radius: every row has {rows} equal rows, itself among them")]
+    NoRadius {
+        /// How many rows are equal to each, itself among them, at least.
+        rows: usize,
+    },
     /// A value is no number, is infinite, or so large that its square is.
     #[error("row {row}, column {column} is not a finite number below 1e150")]
     NotFinite {

@@ -7,6 +7,9 @@ use crate::boxes::Boxes;
 use crate::spanning::{self, Merge, merges, spanning_tree};
 use crate::{LearningError, Matrix, Watch};
 
+/// The farthest neighbour whose distance says how dense it is, if none is asked for.
+const MOST_SAMPLES: u32 = 10_000;
+
 /// In no cluster, or of no cluster.
 const NONE: u32 = u32::MAX;
 
@@ -33,7 +36,7 @@ pub fn fit(data: &Matrix, options: &HdbscanOptions, watch: Watch<'_>) -> Result<
         return Ok(Hdbscan { labels: vec![-1; rows], probabilities: vec![0.0; rows], outlier_scores: vec![0.0; rows] });
     }
     let min_cluster_size = options.min_cluster_size.max(2);
-    let min_samples = options.min_samples.unwrap_or(min_cluster_size) as usize;
+    let min_samples = min_samples(options);
     let boxes = Boxes::of(data, watch.part(0.0, 0.05))?;
     let places: Vec<u32> = (0..rows as u32).collect();
     let core = boxes.nth_distances(&places, min_samples, watch.part(0.05, 0.4))?;
@@ -48,12 +51,16 @@ pub fn fit(data: &Matrix, options: &HdbscanOptions, watch: Watch<'_>) -> Result<
 
 /// Bytes that [`fit`] takes, its result among them.
 pub fn memory(rows: usize, columns: usize, options: &HdbscanOptions) -> u64 {
-    let min_samples = options.min_samples.unwrap_or(options.min_cluster_size) as usize;
-    let searching = 64 * (min_samples.min(rows) * 8 * 4 + rows / 2);
+    let searching = 64 * (min_samples(options).min(rows) * 8 * 4 + rows / 2);
     let connecting = Boxes::memory(rows, columns) + (rows * 28 + searching) as u64 + spanning::memory(rows);
     // Merges, the clusters of all nodes, the leaving of all rows, the result.
     let condensing = rows * (24 + 8 + 4 + 32 + 16 + 20);
     connecting.max(condensing as u64)
+}
+
+/// By default the least size of a cluster. Of a very large one so many neighbours tell as much about the density.
+fn min_samples(options: &HdbscanOptions) -> usize {
+    options.min_samples.unwrap_or(options.min_cluster_size.clamp(2, MOST_SAMPLES)) as usize
 }
 
 /// The tree of merges without those that only add a few rows. Density is one over distance.
@@ -252,6 +259,16 @@ mod tests {
             next = next.max(label + 1);
         }
         assert!(next > 2);
+    }
+
+    #[test]
+    fn large_clusters_need_no_more_than_so_many_neighbours() {
+        let of = |size, samples| {
+            min_samples(&HdbscanOptions { min_samples: samples, ..options(size, ClusterSelection::Eom) })
+        };
+        assert_eq!([of(15, None), of(15, Some(3)), of(1, None), of(1_000_000, None)], [15, 3, 2, 10_000]);
+        let bytes = |size| memory(100_000, 3, &options(size, ClusterSelection::Eom));
+        assert!(bytes(1_000) < bytes(10_000) && bytes(10_000) == bytes(1_000_000));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! What sets clusters apart.
 
-use std::collections::BinaryHeap;
+use std::{borrow::Cow, cmp::Reverse, collections::BinaryHeap};
 
 use crate::{LearningError, Matrix, Watch, metrics::Means};
+
+/// Clusters that are described: the largest; of equals, those with the lowest labels.
+pub const DESCRIBED: usize = 1_000;
 
 /// Rows that stand for a cluster.
 const EXEMPLARS: usize = 3;
@@ -28,7 +31,8 @@ pub struct Profile {
 }
 
 /// Describes the clusters of some rows, by label, in the units of `original`; their middles are those of the rows as they were
-/// clustered, in `clustered`. Rows with a negative label are in no cluster. At most `effects` columns are named for each.
+/// clustered, in `clustered`. Rows with a negative label are in no cluster. At most `effects` columns are named for each. Of
+/// more than [`DESCRIBED`] clusters the largest are described.
 ///
 /// # Errors
 /// [`LearningError::Cancelled`]
@@ -43,9 +47,11 @@ pub fn profiles(
     watch: Watch<'_>,
 ) -> Result<Vec<Profile>, LearningError> {
     assert!(original.rows() == labels.len() && clustered.rows() == labels.len(), "labels of as many rows");
-    let means = Means::of(original, labels, watch.part(0.0, 0.2))?;
-    let all = Spread::of(original, labels, &means, watch.part(0.2, 0.6))?;
-    let exemplars = exemplars(clustered, labels, watch.part(0.6, 1.0))?;
+    watch.check()?;
+    let labels = of_largest(labels, DESCRIBED);
+    let means = Means::of(original, &labels, watch.part(0.0, 0.2))?;
+    let all = Spread::of(original, &labels, &means, watch.part(0.2, 0.6))?;
+    let exemplars = exemplars(clustered, &labels, watch.part(0.6, 1.0))?;
     let describe = |(cluster, exemplars): (usize, Vec<usize>)| Profile {
         label: means.labels[cluster],
         size: means.sizes[cluster],
@@ -56,9 +62,30 @@ pub fn profiles(
     Ok(exemplars.into_iter().enumerate().map(describe).collect())
 }
 
-/// An upper estimate of the bytes that [`profiles`] takes beyond its input.
-pub fn memory(original: usize, clustered: usize, clusters: usize) -> u64 {
-    (8 * clusters * (4 * original + clustered) + 64 * clusters + (1 << 16)) as u64
+/// An upper estimate of the bytes that [`profiles`] takes beyond its input: of so many rows of so many columns in their own
+/// units, and as they were clustered.
+pub fn memory(rows: usize, original: usize, clustered: usize, clusters: usize) -> u64 {
+    let described = clusters.min(DESCRIBED);
+    // Labels of the largest, in order, and of all rows as one cluster.
+    let labels = 16 * (rows + clusters);
+    (labels + 8 * described * (4 * original + clustered) + 256 * described + (1 << 16)) as u64
+}
+
+/// Labels, without those of all but so many of the largest clusters. What the rows of the others are compared with does not
+/// change: those are among all other rows, as noise is.
+fn of_largest(labels: &[i32], most: usize) -> Cow<'_, [i32]> {
+    let mut known: Vec<i32> = labels.iter().copied().filter(|label| *label >= 0).collect();
+    known.sort_unstable();
+    let mut largest: Vec<(Reverse<usize>, i32)> =
+        known.chunk_by(|a, b| a == b).map(|rows| (Reverse(rows.len()), rows[0])).collect();
+    if largest.len() <= most {
+        return Cow::Borrowed(labels);
+    }
+    largest.sort_unstable();
+    let mut kept: Vec<i32> = largest.iter().take(most).map(|(_, label)| *label).collect();
+    kept.sort_unstable();
+    let of_largest = |label: &i32| if kept.binary_search(label).is_ok() { *label } else { -1 };
+    Cow::Owned(labels.iter().map(of_largest).collect())
 }
 
 /// How columns are spread.
@@ -121,6 +148,8 @@ impl Spread {
             .collect();
         effects.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
         effects.truncate(most);
+        // There was room for all columns.
+        effects.shrink_to_fit();
         effects
     }
 }
@@ -169,6 +198,31 @@ mod tests {
         assert_eq!(found.len(), 1);
         // Within: 2 + 2 over 2 degrees of freedom.
         assert!((found[0].effects[0].1 + 9.0 / 2.0_f64.sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_largest_clusters_are_those_without_the_others() {
+        let labels = [3, 3, 9, -1, 9, 0, 3, 7, 7, i32::MAX];
+        assert_eq!(of_largest(&labels, 5), Cow::Borrowed(&labels[..]));
+        // Of equals, the lower labels.
+        assert_eq!(of_largest(&labels, 2)[..], [3, 3, -1, -1, -1, -1, 3, 7, 7, -1]);
+        let data = Matrix::new(1, (0..10).map(|row| f64::from(row * row % 7)).collect()).unwrap();
+        let largest = described(&data, &of_largest(&labels, 2));
+        let all = described(&data, &labels);
+        assert_eq!(largest, [all[1].clone(), all[2].clone()]);
+        assert!(largest[0].effects.len() == 1 && all.len() == 5);
+    }
+
+    #[test]
+    fn no_more_than_so_many_clusters_are_described() {
+        let rows = 2 * DESCRIBED + 3;
+        let data = Matrix::new(1, (0..rows).map(|row| row as f64).collect()).unwrap();
+        // The last has one row.
+        let labels: Vec<i32> = (0..rows).map(|row| (row / 2) as i32).collect();
+        let found = described(&data, &labels);
+        assert_eq!(found.iter().map(|profile| profile.label).collect::<Vec<_>>(), (0..1_000).collect::<Vec<_>>());
+        let bytes = |clusters| memory(1_000_000, 20, 20, clusters);
+        assert!(bytes(1_000_000) < bytes(1_000) + 16 * 1_000_000);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use fourmi_learning::{
     LearningError, Matrix, Watch,
     agglomerative::{self, Merge},
     choose_k::{self, Chosen},
-    dbscan, hdbscan, kmeans, metrics,
+    dbscan::{self, Knee},
+    hdbscan, kmeans, metrics,
 };
 use fourmi_model::Failure;
 use fourmi_runtime::Kept;
@@ -34,6 +35,13 @@ pub(crate) struct Clustered {
     pub(crate) bend: f64,
     /// The joins of agglomerative clustering: both clusters, their distance, the rows of both.
     pub(crate) dendrogram: Vec<(u32, u32, f64, u32)>,
+}
+
+impl Clustered {
+    /// How many clusters there are.
+    pub(crate) fn number(&self) -> usize {
+        self.labels.iter().max().map_or(0, |label| (label + 1) as usize)
+    }
 }
 
 /// Groups the rows; nothing if that is not asked for.
@@ -78,6 +86,7 @@ fn watched(
 
 fn all_noise(name: &str, options: &Clustering, clustered: &Clustered) -> Failure {
     let instead = match options {
+        Clustering::Dbscan(_) if clustered.k_distances.is_empty() => "lower `cluster.min_samples`".to_owned(),
         Clustering::Dbscan(DbscanOptions { eps: Some(_), .. }) => {
             format!("try `cluster.eps` {:.4}, or lower `cluster.min_samples`", clustered.bend)
         }
@@ -128,18 +137,39 @@ fn by_means(data: &Matrix, options: &KMeansOptions, seed: u64, watch: Watch<'_>)
 
 fn by_radius(data: &Matrix, options: &DbscanOptions, seed: u64, watch: Watch<'_>) -> Result<Clustered, LearningError> {
     let min_samples = options.min_samples as usize;
-    // Also when the radius is given: if nothing is found, a better one is suggested.
-    let knee = dbscan::knee(data, min_samples, seed, watch.part(0.0, 0.4))?;
-    let eps = options.eps.unwrap_or(knee.eps);
-    let found = dbscan::fit(data, eps, min_samples, watch.part(0.4, 1.0))?;
-    Ok(Clustered {
-        algorithm: "dbscan".to_owned(),
-        labels: found.labels,
-        eps: Some(eps),
-        bend: knee.eps,
-        k_distances: knee.curve,
-        ..Clustered::default()
+    let (eps, labels, knee) = match options.eps {
+        Some(eps) => {
+            let labels = dbscan::fit(data, eps, min_samples, watch.part(0.0, 0.9))?.labels;
+            let better = better_radius(data, &labels, min_samples, seed, watch.part(0.9, 1.0))?;
+            (eps, labels, better)
+        }
+        None => {
+            let knee = dbscan::knee(data, min_samples, seed, watch.part(0.0, 0.4))?;
+            (knee.eps, dbscan::fit(data, knee.eps, min_samples, watch.part(0.4, 1.0))?.labels, Some(knee))
+        }
+    };
+    let clustered = Clustered { algorithm: "dbscan".to_owned(), labels, eps: Some(eps), ..Clustered::default() };
+    Ok(match knee {
+        Some(knee) => Clustered { bend: knee.eps, k_distances: knee.curve, ..clustered },
+        None => clustered,
     })
+}
+
+/// What to suggest instead of a radius with which nothing was found; nothing if it is not needed, or there is none.
+fn better_radius(
+    data: &Matrix,
+    labels: &[i32],
+    min_samples: usize,
+    seed: u64,
+    watch: Watch<'_>,
+) -> Result<Option<Knee>, LearningError> {
+    if labels.iter().any(|label| *label >= 0) {
+        return Ok(None);
+    }
+    match dbscan::knee(data, min_samples, seed, watch) {
+        Err(LearningError::Cancelled) => Err(LearningError::Cancelled),
+        knee => Ok(knee.ok()),
+    }
 }
 
 fn by_density(data: &Matrix, options: &HdbscanOptions, watch: Watch<'_>) -> Result<Clustered, LearningError> {
@@ -174,4 +204,36 @@ fn by_joining(
     };
     let dendrogram = tree.merges().iter().map(|Merge { a, b, distance, size }| (*a, *b, *distance, *size)).collect();
     Ok(Clustered { algorithm: "agglomerative".to_owned(), labels, tried, dendrogram, ..Clustered::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn by_radius_of(data: &Matrix, eps: Option<f64>) -> Result<Clustered, LearningError> {
+        by_radius(data, &DbscanOptions { eps, min_samples: 5 }, 1, Watch::nobody())
+    }
+
+    #[test]
+    fn a_radius_that_is_given_needs_no_bend() {
+        // Four values of 25 rows each: the distances to the fifth row are all 0.
+        let data = Matrix::new(1, (0..100).map(|row| f64::from(1 + row % 4)).collect()).unwrap();
+        let found = by_radius_of(&data, Some(0.5)).unwrap();
+        assert_eq!(found.labels, (0..100).map(|row| row % 4).collect::<Vec<_>>());
+        assert_eq!((found.eps, found.k_distances.len()), (Some(0.5), 0));
+        assert_eq!(by_radius_of(&data, None).err(), Some(LearningError::NoRadius { rows: 5 }));
+    }
+
+    #[test]
+    fn a_better_radius_is_suggested_where_nothing_was_found() {
+        let line = Matrix::new(1, (0..50).map(f64::from).collect()).unwrap();
+        let found = by_radius_of(&line, Some(0.5)).unwrap();
+        assert!(found.labels.iter().all(|label| *label == -1) && found.bend >= 2.0, "{}", found.bend);
+        // One row alone tells no distance.
+        let alone = by_radius_of(&Matrix::new(1, vec![1.0]).unwrap(), Some(0.5)).unwrap();
+        assert_eq!((alone.labels.as_slice(), alone.bend), ([-1].as_slice(), 0.0));
+        let options = Clustering::Dbscan(DbscanOptions { eps: Some(0.5), min_samples: 5 });
+        let message = all_noise("DBSCAN", &options, &alone).message;
+        assert!(message.ends_with("; lower `cluster.min_samples`"), "{message}");
+    }
 }

@@ -1,7 +1,9 @@
-//! Whether all steps will fit into memory, before the first is taken.
+//! Whether all steps will fit into memory, before the first is taken; but how many clusters there are is found out on the way.
 
 use fourmi_kinds::{Anomalies, ClusterOn, Clustering, DatasetAnalyze, Linkage, Reduction};
-use fourmi_learning::{Matrix, agglomerative, dbscan, hdbscan, isolation_forest, kmeans, pca, tsne, umap};
+use fourmi_learning::{
+    Matrix, agglomerative, dbscan, hdbscan, isolation_forest, kmeans, metrics, pca, profile, tsne, umap,
+};
 use fourmi_model::Failure;
 use fourmi_tables::Prepared;
 
@@ -11,6 +13,9 @@ use crate::failure::too_large;
 /// Of each row: its place, label, probability, score, also as they are written.
 const OF_ROW: u64 = 128;
 
+/// Of each mean of a column as it is told, with its name.
+const OF_MEAN: u64 = 64;
+
 /// Clusters that are tried at most, if their number is to be found.
 const MOST_TRIED: usize = 10;
 
@@ -19,16 +24,42 @@ type Step = (&'static str, usize, u64, &'static str);
 
 pub(crate) fn check(job: &DatasetAnalyze, features: &Matrix, table: &Prepared, memory: u64) -> Result<(), Failure> {
     let rows = features.rows();
-    let held = 8 * (features.values().len() + table.originals.len()) as u64 + OF_ROW * rows as u64;
     for (name, columns, needed, instead) in steps(job, rows, features.columns()) {
-        // Input of fewer columns is a copy.
-        let copy = if columns < features.columns() { 8 * (rows * columns) as u64 } else { 0 };
-        let all = held.saturating_add(copy).saturating_add(needed);
+        let all = held(features, table, columns).saturating_add(needed);
         if all > memory {
             return Err(too_large(name, rows, columns, all, memory, instead).in_stage(stages::PREPROCESS.name));
         }
     }
     Ok(())
+}
+
+/// Whether so many clusters of `data` can be measured and described.
+pub(crate) fn check_clusters(
+    clusters: usize,
+    data: &Matrix,
+    features: &Matrix,
+    table: &Prepared,
+    memory: u64,
+) -> Result<(), Failure> {
+    let (rows, columns) = (data.rows(), data.columns());
+    let described = if table.original_names.is_empty() { features.columns() } else { table.original_names.len() };
+    let told = OF_MEAN * (clusters.min(profile::DESCRIBED) * described) as u64;
+    let needed = metrics::memory(rows, columns, 1, clusters).max(profile::memory(rows, described, columns, clusters));
+    let all = held(features, table, columns).saturating_add(told).saturating_add(needed);
+    if all > memory {
+        let name = format!("measuring {clusters} clusters");
+        let instead = "change the parameters of `cluster` so that there are fewer";
+        return Err(too_large(&name, rows, columns, all, memory, instead).in_stage(stages::METRICS.name));
+    }
+    Ok(())
+}
+
+/// What is there beside a step that works on so many columns.
+fn held(features: &Matrix, table: &Prepared, columns: usize) -> u64 {
+    let rows = features.rows();
+    // Input of fewer columns is a copy.
+    let copy = if columns < features.columns() { rows * columns } else { 0 };
+    8 * (features.values().len() + table.originals.len() + copy) as u64 + OF_ROW * rows as u64
 }
 
 fn steps(job: &DatasetAnalyze, rows: usize, columns: usize) -> Vec<Step> {
@@ -94,4 +125,30 @@ fn steps(job: &DatasetAnalyze, rows: usize, columns: usize) -> Vec<Step> {
         steps.push(("the Isolation Forest", columns, needed, "ask for fewer trees or samples"));
     }
     steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn very_many_clusters_are_refused() {
+        let features = Matrix::zeros(1_000, 2);
+        let table = Prepared {
+            features: Vec::new(),
+            columns: 2,
+            names: vec!["a".to_owned(), "b".to_owned()],
+            originals: vec![0.0; 1_000],
+            original_names: vec!["a".to_owned()],
+            row_numbers: Vec::new(),
+            uses: Vec::new(),
+            notes: Vec::new(),
+            total_rows: 1_000,
+        };
+        let check = |clusters| check_clusters(clusters, &features, &features, &table, 16 << 20);
+        assert_eq!(check(10), Ok(()));
+        let error = check(1_000_000).unwrap_err();
+        assert_eq!((error.code.as_str(), error.stage.as_deref()), ("too_large_for_algorithm", Some("metrics")));
+        assert!(error.message.starts_with("measuring 1000000 clusters on 1000 rows"), "{}", error.message);
+    }
 }

@@ -124,6 +124,9 @@ pub(crate) fn run(
         }
     };
     let clustered = cluster::cluster(job, clustered_on, kept, run)?;
+    if let Some(clustered) = &clustered {
+        memory::check_clusters(clustered.number(), clustered_on, &features, &table, memory)?;
+    }
     let isolated = match &job.anomalies {
         Anomalies::IsolationForest(options) => Some(
             run.watched(stages::ANOMALIES, "Isolation Forest", |watch| {
@@ -134,7 +137,7 @@ pub(crate) fn run(
         Anomalies::None(_) => None,
     };
     let clustering = match &clustered {
-        Some(clustered) => Some(clustering_report(job, &table, &features, clustered_on, clustered, run)?),
+        Some(clustered) => Some(clustering_report(job, &mut table, &features, clustered_on, clustered, run)?),
         None => None,
     };
     if let (Some(map), Some(report)) = (&map, &mut report) {
@@ -214,7 +217,7 @@ fn read(job: &DatasetAnalyze, path: &Path, memory: u64, run: &Run) -> Result<Pre
 
 fn clustering_report(
     job: &DatasetAnalyze,
-    table: &Prepared,
+    table: &mut Prepared,
     features: &Matrix,
     data: &Matrix,
     clustered: &Clustered,
@@ -222,6 +225,9 @@ fn clustering_report(
 ) -> Result<ClusteringReport, Failure> {
     let labels = &clustered.labels;
     let sample = drawn(data.rows(), job.seed);
+    // Nothing else looks at them.
+    let originals = std::mem::take(&mut table.originals);
+    let table = &*table;
     let measured = run.watched(stages::METRICS, "how well rows fit into their clusters", |watch| {
         let silhouette = metrics::silhouette(data, labels, sample, watch.part(0.0, 0.3))?;
         let calinski_harabasz = metrics::calinski_harabasz(data, labels, watch.part(0.3, 0.4))?;
@@ -229,7 +235,7 @@ fn clustering_report(
         // Columns of categories alone have no units of their own.
         let (names, original) = match table.original_names.len() {
             0 => (&table.names, None),
-            columns => (&table.original_names, Some(Matrix::new(columns, table.originals.clone())?)),
+            columns => (&table.original_names, Some(Matrix::new(columns, originals)?)),
         };
         let original = original.as_ref().unwrap_or(features);
         let profiles = profile::profiles(original, data, labels, EFFECTS, watch.part(0.5, 0.6))?;

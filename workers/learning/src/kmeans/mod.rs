@@ -85,7 +85,9 @@ pub fn memory(rows: usize, columns: usize, clusters: usize, options: &KMeansOpti
     let at_once = if rows <= FEW_ROWS { options.restarts as usize } else { 1 };
     // Labels and two bounds, rows that changed; centres, their sums and tiles; and the labels of the best start and the last.
     let start = rows * (4 + 8 + 8 + 8) + clusters * columns * 8 * 4;
-    (at_once * start + rows * 8 + 2 * clusters * columns * 8 + (1 << 18)) as u64
+    // Values are copied if their squares would be infinite.
+    let scaled = rows * columns * 8;
+    (at_once * start + scaled + rows * 8 + 2 * clusters * columns * 8 + (1 << 18)) as u64
 }
 
 fn scaled(data: &Matrix, scale: f64) -> Matrix {
@@ -388,6 +390,13 @@ mod tests {
             }
             state.update(&data, &changed, Watch::nobody()).unwrap();
         }
+    }
+
+    #[test]
+    fn memory_has_room_for_a_copy() {
+        let of = |columns| memory(50_000, columns, 10, &KMeansOptions::default());
+        let of_columns = 90 * (50_000 * 8 + 10 * 8 * 6);
+        assert_eq!(of(100) - of(10), of_columns);
     }
 
     #[test]

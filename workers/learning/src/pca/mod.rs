@@ -7,7 +7,7 @@ use pulp::Arch;
 use rand::RngExt;
 use rayon::prelude::*;
 
-use self::rows::{add_scaled, combine, most_left, normalise, perpendicular, stacked};
+use self::rows::{add_scaled, combine, first, most_left, normalise, perpendicular, remove, stacked};
 use crate::{LearningError, Matrix, Watch, lanes::dot, parts::by_parts, stream};
 
 /// Sides of the squares in which products of matrices are summed up: 32 KB of numbers.
@@ -22,7 +22,11 @@ const PART: usize = 4_096;
 /// The widest matrix whose eigenvectors are all computed: cubic in time, and not to be stopped.
 const DENSE: usize = 320;
 
-/// How often the search in a larger one starts anew, at most.
+/// Directions in a larger one that are looked for at once: few enough that what they are combined of is no wider than
+/// [`DENSE`].
+const AT_ONCE: usize = 120;
+
+/// How often each search in a larger one starts anew, at most.
 const PASSES: usize = 60;
 
 /// Directions are found if the covariance moves them off their lines by no more than this share of the largest variance.
@@ -54,7 +58,7 @@ pub struct Pca {
 /// scores, directions and variances are 0.
 ///
 /// The covariance of columns, or of rows if they are fewer, is summed up in blocks, without a centred copy of the matrix, and
-/// its eigenvectors are computed. If both are many, only the largest are looked for, from a random start that is always the
+/// its eigenvectors are computed. If both are many, only the largest are looked for, from random starts that are always the
 /// same, until they settle.
 ///
 /// # Errors
@@ -83,8 +87,9 @@ pub fn memory(rows: usize, columns: usize, components: usize) -> u64 {
         let parts = if columns <= BLOCK { rows.div_ceil(PART) } else { 1 };
         4 * side * side + parts * columns.min(BLOCK).pow(2) + wanted * columns
     } else {
-        let (block, basis) = (wanted.clamp(8, 32), 2 * wanted + 6 * wanted.clamp(8, 32));
-        rows * block + 5 * columns * basis + 4 * basis * basis
+        let at_once = wanted.min(AT_ONCE);
+        let basis = (2 * at_once + 6 * block(at_once)).min(DENSE);
+        rows * block(at_once) + columns * (5 * basis + 2 * wanted) + 4 * basis * basis
     };
     (8 * (result + work + 8 * columns) + (1 << 18)) as u64
 }
@@ -93,6 +98,19 @@ pub fn memory(rows: usize, columns: usize, components: usize) -> u64 {
 struct Directions {
     components: Matrix,
     squares: Vec<f64>,
+}
+
+impl Directions {
+    /// The largest first.
+    fn sorted(&self) -> Self {
+        let mut order: Vec<usize> = (0..self.squares.len()).collect();
+        order.sort_by(|a, b| self.squares[*b].total_cmp(&self.squares[*a]));
+        let mut components = Matrix::zeros(order.len(), self.components.columns());
+        for (to, from) in order.iter().enumerate() {
+            components.row_mut(to).copy_from_slice(self.components.row(*from));
+        }
+        Self { components, squares: order.iter().map(|at| self.squares[*at]).collect() }
+    }
 }
 
 /// A matrix whose columns have a mean of 0 and whose largest value is 1, without a copy of it.
@@ -259,29 +277,54 @@ impl<'a> Centred<'a> {
         Ok(Directions { components, squares })
     }
 
-    /// By block Lanczos with thick restarts (Wu and Simon 2000): directions, the covariance times them, the covariance times
-    /// that, and so on; the best directions among these, and anew from them, until the covariance only stretches them.
+    /// Some directions at once, the largest first; then more of them at right angles to those that are found.
     fn by_krylov(&self, wanted: usize, watch: Watch<'_>) -> Result<Directions, LearningError> {
-        let block = wanted.clamp(8, 32);
-        let (kept, most) = (wanted + block, 2 * wanted + 5 * block);
+        let mut found = Directions { components: Matrix::zeros(0, self.data.columns()), squares: Vec::new() };
+        let share = |known: usize| known as f64 / wanted as f64;
+        while found.squares.len() < wanted {
+            let known = found.squares.len();
+            let count = (wanted - known).min(AT_ONCE);
+            let mut next = self.beyond(&found, count, watch.part(share(known), share(known + count)))?;
+            let largest = found.squares.iter().chain(&next.squares).copied().fold(0.0, f64::max);
+            next.squares.retain(|square| *square > NOISE * largest);
+            found.components = stacked(&found.components, &first(&next.components, next.squares.len()));
+            found.squares.append(&mut next.squares);
+            // Of directions that vary alike a search finds as many as it starts from: if it found fewer, there are no others.
+            if found.squares.len() - known < count.min(block(count)) {
+                break;
+            }
+        }
+        Ok(found.sorted())
+    }
+
+    /// The largest directions at right angles to those that are known, by block Lanczos with thick restarts (Wu and Simon 2000):
+    /// directions, the covariance times them, the covariance times that, and so on; the best directions among these, and anew
+    /// from them, until the covariance only stretches them.
+    fn beyond(&self, known: &Directions, wanted: usize, watch: Watch<'_>) -> Result<Directions, LearningError> {
+        let block = block(wanted);
+        // The last block may go beyond the most by all but one of its directions.
+        let (kept, most) = (wanted + block, (2 * wanted + 5 * block).min(DENSE + 1 - block));
         let mut next = Matrix::zeros(block, self.data.columns());
-        let mut random = stream(START, 0);
+        let mut random = stream(START, known.squares.len() as u64);
         next.values_mut().iter_mut().for_each(|value| *value = random.random::<f64>() - 0.5);
         let mut basis = Matrix::zeros(0, self.data.columns());
         let mut applied = basis.clone();
         for pass in 0.. {
             watch.step(pass, PASSES)?;
             while basis.rows() < most {
-                let new = perpendicular(&basis, next, watch)?;
+                let new = perpendicular(&[&known.components, &basis], next, watch)?;
                 if new.rows() == 0 {
                     break;
                 }
                 next = self.covariance_times(&new, watch)?;
+                remove(&known.components, &mut next, watch)?;
                 (basis, applied) = (stacked(&basis, &new), stacked(&applied, &next));
             }
-            let inner = DMatrix::from_fn(basis.rows(), basis.rows(), |a, b| dot(basis.row(a), applied.row(b)));
+            if basis.rows() == 0 {
+                return Ok(Directions { components: basis, squares: Vec::new() });
+            }
             let count = kept.min(basis.rows());
-            let (mut squares, vectors) = eigen(inner, count)?;
+            let (mut squares, vectors) = eigen(within(&basis, &applied, watch)?, count)?;
             basis = combine(&basis, &vectors, count, watch)?;
             applied = combine(&applied, &vectors, count, watch)?;
             next = applied.clone();
@@ -291,11 +334,10 @@ impl<'a> Centred<'a> {
                 left.push(dot(next.row(direction), next.row(direction)).sqrt());
             }
             let wanted = wanted.min(count);
-            if left[..wanted].iter().all(|left| *left <= SETTLED * squares[0]) || pass + 1 == PASSES {
+            let largest = known.squares.iter().copied().fold(squares[0], f64::max);
+            if left[..wanted].iter().all(|left| *left <= SETTLED * largest) || pass + 1 == PASSES {
                 squares.truncate(wanted);
-                let mut components = Matrix::zeros(wanted, self.data.columns());
-                components.values_mut().copy_from_slice(&basis.values()[..wanted * self.data.columns()]);
-                return Ok(Directions { components, squares });
+                return Ok(Directions { components: first(&basis, wanted), squares });
             }
             next = most_left(&next, &left, block);
         }
@@ -386,6 +428,25 @@ impl<'a> Centred<'a> {
         scores.values_mut().iter_mut().for_each(|score| *score *= unscale);
         Ok(Pca { scores, components: all, means: self.means.clone(), explained_variance, explained_variance_ratio })
     }
+}
+
+/// Directions that a search for so many starts from.
+fn block(wanted: usize) -> usize {
+    wanted.clamp(8, 32)
+}
+
+/// The covariance between directions, from what it is times each of them; only below the diagonal.
+fn within(basis: &Matrix, applied: &Matrix, watch: Watch<'_>) -> Result<DMatrix<f64>, LearningError> {
+    debug_assert!(basis.rows() <= DENSE, "{} directions at once", basis.rows());
+    let products = by_parts(basis.rows(), 1, |row, _| {
+        let mut products = vec![0.0; basis.rows()];
+        for (other, product) in products.iter_mut().enumerate().take(row + 1) {
+            watch.check()?;
+            *product = dot(basis.row(row), applied.row(other));
+        }
+        Ok(products)
+    })?;
+    Ok(DMatrix::from_fn(basis.rows(), basis.rows(), |row, other| products[row][other]))
 }
 
 /// The largest eigenvalues of a symmetric matrix, of which the lower half is read, and their vectors as columns.
@@ -483,6 +544,30 @@ mod tests {
             assert!((a.squares[component] / b.squares[component] - 1.0).abs() < 1e-9);
             assert!((dot(a.components.row(component), b.components.row(component)).abs() - 1.0).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn many_components_are_found_some_at_once() {
+        let data = table(400, 330);
+        let pca = fit(&data, 200, Watch::nobody()).unwrap();
+        assert_principal(&data, &pca, 200);
+        assert!(pca.explained_variance.windows(2).all(|pair| pair[0] >= pair[1]));
+        let centred = Centred::of(&data, Watch::nobody()).unwrap();
+        let [a, b] =
+            [centred.by_columns(200, Watch::nobody()), centred.by_krylov(200, Watch::nobody())].map(Result::unwrap);
+        assert_eq!(b.squares.len(), 200);
+        for (a, b) in a.squares.iter().zip(&b.squares) {
+            assert!((a - b).abs() < 1e-9 * centred.squares, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn directions_that_vary_alike_are_all_found() {
+        // Each row has one value of its own, so that all columns vary alike.
+        let mut data = Matrix::zeros(400, 330);
+        (0..400).for_each(|row| data.row_mut(row)[row % 330] = 1.0);
+        let pca = fit(&data, 150, Watch::nobody()).unwrap();
+        assert_principal(&data, &pca, 150);
     }
 
     #[test]

@@ -21,9 +21,9 @@ pub(super) fn combine(
     Ok(combined)
 }
 
-/// Makes rows perpendicular to those of a basis and to each other, and of length 1 (Gram and Schmidt, twice: Giraud et al.
+/// Makes rows perpendicular to those of some bases and to each other, and of length 1 (Gram and Schmidt, twice: Giraud et al.
 /// 2005). A row that depends on the others is left out.
-pub(super) fn perpendicular(basis: &Matrix, mut rows: Matrix, watch: Watch<'_>) -> Result<Matrix, LearningError> {
+pub(super) fn perpendicular(bases: &[&Matrix], mut rows: Matrix, watch: Watch<'_>) -> Result<Matrix, LearningError> {
     let columns = rows.columns();
     let mut kept = 0;
     for row in 0..rows.rows() {
@@ -34,7 +34,8 @@ pub(super) fn perpendicular(basis: &Matrix, mut rows: Matrix, watch: Watch<'_>) 
         let mut is_free = true;
         for _ in 0..2 {
             normalise(after);
-            let others = basis.values().chunks_exact(columns).chain(before.chunks_exact(columns));
+            let known = bases.iter().flat_map(|basis| basis.values().chunks_exact(columns));
+            let others = known.chain(before.chunks_exact(columns));
             others.for_each(|other| add_scaled(after, other, -dot(other, after)));
             is_free &= dot(after, after) > f64::EPSILON;
         }
@@ -44,6 +45,26 @@ pub(super) fn perpendicular(basis: &Matrix, mut rows: Matrix, watch: Watch<'_>) 
     let mut free = Matrix::zeros(kept, columns);
     free.values_mut().copy_from_slice(&rows.values()[..kept * columns]);
     Ok(free)
+}
+
+/// Takes what lies along some directions, at right angles to each other, from rows.
+pub(super) fn remove(directions: &Matrix, rows: &mut Matrix, watch: Watch<'_>) -> Result<(), LearningError> {
+    let columns = rows.columns();
+    rows.values_mut().par_chunks_mut(columns).try_for_each(|row| {
+        watch.check()?;
+        for direction in directions.values().chunks_exact(columns) {
+            let along = dot(direction, row);
+            add_scaled(row, direction, -along);
+        }
+        Ok(())
+    })
+}
+
+/// The first of some rows.
+pub(super) fn first(rows: &Matrix, count: usize) -> Matrix {
+    let mut first = Matrix::zeros(count, rows.columns());
+    first.values_mut().copy_from_slice(&rows.values()[..count * rows.columns()]);
+    first
 }
 
 /// Rows below each other.

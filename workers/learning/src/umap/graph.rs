@@ -24,7 +24,7 @@ impl Graph {
         let strengths = strengths(&found, watch.part(0.0, 0.5))?;
         let Neighbours { k, indices, distances } = found;
         drop(distances);
-        let incoming = Self::incoming(rows, k, &indices, &strengths);
+        let incoming = Self::incoming(rows, k, &indices, &strengths, watch)?;
         let mut graph = Self { starts: Vec::with_capacity(rows + 1), neighbours: vec![], weights: vec![] };
         graph.starts.push(0);
         let mut own = Vec::with_capacity(k);
@@ -38,8 +38,12 @@ impl Graph {
             graph.join(&own, incoming.edges(row));
         }
         drop(incoming);
-        let largest = graph.weights.iter().fold(0.0_f32, |largest, weight| largest.max(*weight));
-        graph.prune(largest / epochs as f32);
+        let mut largest = 0.0_f32;
+        for weights in graph.weights.chunks(PART * k) {
+            watch.check()?;
+            largest = weights.iter().fold(largest, |largest, weight| largest.max(*weight));
+        }
+        graph.prune(largest / epochs as f32, watch)?;
         Ok(graph)
     }
 
@@ -59,18 +63,32 @@ impl Graph {
     }
 
     /// Each edge the other way round.
-    fn incoming(rows: usize, k: usize, indices: &[u32], strengths: &[f32]) -> Self {
+    fn incoming(
+        rows: usize,
+        k: usize,
+        indices: &[u32],
+        strengths: &[f32],
+        watch: Watch<'_>,
+    ) -> Result<Self, LearningError> {
         let mut starts = vec![0; rows + 1];
-        indices.iter().for_each(|to| starts[*to as usize + 1] += 1);
+        for indices in indices.chunks(PART * k) {
+            watch.check()?;
+            indices.iter().for_each(|to| starts[*to as usize + 1] += 1);
+        }
         (0..rows).for_each(|row| starts[row + 1] += starts[row]);
         let mut next = starts.clone();
         let (mut neighbours, mut weights) = (vec![0; indices.len()], vec![0.0; indices.len()]);
-        for (edge, (to, strength)) in indices.iter().zip(strengths).enumerate() {
-            let at = &mut next[*to as usize];
-            (neighbours[*at], weights[*at]) = ((edge / k) as u32, *strength);
-            *at += 1;
+        for (row, (indices, strengths)) in indices.chunks_exact(k).zip(strengths.chunks_exact(k)).enumerate() {
+            if row.is_multiple_of(PART) {
+                watch.check()?;
+            }
+            for (to, strength) in indices.iter().zip(strengths) {
+                let at = &mut next[*to as usize];
+                (neighbours[*at], weights[*at]) = (row as u32, *strength);
+                *at += 1;
+            }
         }
-        Self { starts, neighbours, weights }
+        Ok(Self { starts, neighbours, weights })
     }
 
     /// Adds a row by what it and the others see; both in the order of the neighbours.
@@ -85,10 +103,13 @@ impl Graph {
         self.starts.push(self.neighbours.len());
     }
 
-    fn prune(&mut self, least: f32) {
+    fn prune(&mut self, least: f32, watch: Watch<'_>) -> Result<(), LearningError> {
         let mut kept = 0;
         let mut from = 0;
         for row in 0..self.rows() {
+            if row.is_multiple_of(PART) {
+                watch.check()?;
+            }
             let to = self.starts[row + 1];
             for edge in from..to {
                 if self.weights[edge] >= least {
@@ -101,7 +122,9 @@ impl Graph {
         self.neighbours.truncate(kept);
         self.weights.truncate(kept);
         self.neighbours.shrink_to_fit();
+        watch.check()?;
         self.weights.shrink_to_fit();
+        watch.check()
     }
 }
 
@@ -155,8 +178,16 @@ fn bandwidth(distances: &[f64], nearest: f64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    /// Rows in a ring, the neighbours of each on both of its sides.
+    pub(in crate::umap) fn ring(rows: u32) -> Neighbours {
+        let indices = (0..rows).flat_map(|row| [(row + 1) % rows, (row + rows - 1) % rows]).collect();
+        Neighbours { k: 2, indices, distances: vec![1.0; 2 * rows as usize] }
+    }
 
     #[test]
     fn neighbours_add_up_to_the_logarithm_of_their_number() {
@@ -181,5 +212,22 @@ mod tests {
             }
         }
         assert_eq!(graph.of_row(0).1[0], 1.0);
+    }
+
+    #[test]
+    fn it_stops_in_each_of_its_passes() {
+        let asked = AtomicUsize::new(0);
+        let run = |limit: usize| {
+            asked.store(0, Ordering::Relaxed);
+            let told = || asked.fetch_add(1, Ordering::Relaxed) >= limit;
+            Graph::of(ring(10_000), 500, Watch::new(&told, &|_| {})).err()
+        };
+        assert_eq!(run(usize::MAX), None);
+        let all = asked.load(Ordering::Relaxed);
+        // Strengths, two passes for the other way round, both joined, the largest weight, and those that stay.
+        assert!(all >= 6 * 10_000 / PART, "{all}");
+        for limit in 0..all {
+            assert_eq!(run(limit), Some(LearningError::Cancelled), "at {limit} of {all}");
+        }
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn start<const D: usize>(
 ) -> Result<Vec<[f32; D]>, LearningError> {
     let mut chance = stream(seed, u64::MAX);
     let mut places = vec![[0.0; D]; graph.rows()];
-    let components = Components::of(graph);
+    let components = Components::of(graph, watch)?;
     let (centres, room) = components.centres::<D>(data, &mut chance, watch.part(0.0, 0.1))?;
     let mut done = 0;
     for (component, (centre, room)) in components.members.iter().zip(centres.iter().zip(room)) {
@@ -76,10 +76,11 @@ struct Components {
 }
 
 impl Components {
-    fn of(graph: &Graph) -> Self {
+    fn of(graph: &Graph, watch: Watch<'_>) -> Result<Self, LearningError> {
         let mut component = vec![u32::MAX; graph.rows()];
         let mut sizes: Vec<usize> = vec![];
         let mut reached = vec![];
+        let mut seen = 0_usize;
         for first in 0..graph.rows() {
             if component[first] != u32::MAX {
                 continue;
@@ -89,6 +90,10 @@ impl Components {
             reached.push(first as u32);
             let mut size = 0;
             while let Some(row) = reached.pop() {
+                if seen.is_multiple_of(PART) {
+                    watch.check()?;
+                }
+                seen += 1;
                 size += 1;
                 for neighbour in graph.of_row(row as usize).0 {
                     if component[*neighbour as usize] == u32::MAX {
@@ -102,11 +107,14 @@ impl Components {
         let mut members: Vec<Vec<u32>> = sizes.into_iter().map(Vec::with_capacity).collect();
         let mut position = vec![0; graph.rows()];
         for (row, component) in component.into_iter().enumerate() {
+            if row.is_multiple_of(PART) {
+                watch.check()?;
+            }
             let members = &mut members[component as usize];
             position[row] = members.len() as u32;
             members.push(row as u32);
         }
-        Self { members, position }
+        Ok(Self { members, position })
     }
 
     /// Where each component is put, and how far it may reach: half the way to the next. A few are put on the axes, as
@@ -334,7 +342,27 @@ fn converged(vectors: &Block, image: &Block, values: &[f64; WIDTH], wanted: usiz
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::umap::graph::tests::ring;
+
+    #[test]
+    fn the_search_for_components_stops_when_told_to() {
+        let graph = Graph::of(ring(10_000), 500, Watch::nobody()).unwrap();
+        let asked = AtomicUsize::new(0);
+        let run = |limit: usize| {
+            asked.store(0, Ordering::Relaxed);
+            let told = || asked.fetch_add(1, Ordering::Relaxed) >= limit;
+            Components::of(&graph, Watch::new(&told, &|_| {})).map(|components| components.members.len())
+        };
+        assert_eq!(run(usize::MAX), Ok(1));
+        let all = asked.load(Ordering::Relaxed);
+        assert!(all >= 2 * 10_000 / PART, "{all}");
+        for limit in 0..all {
+            assert_eq!(run(limit), Err(LearningError::Cancelled), "at {limit} of {all}");
+        }
+    }
 
     #[test]
     fn leading_vectors_are_those_of_a_path() {

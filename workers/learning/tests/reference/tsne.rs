@@ -32,6 +32,9 @@ fn maps_are_as_good() {
             let options = TsneOptions { dimensions, ..TsneOptions::default() };
             let ours = tsne::embed(&data, &options, 42, Watch::nobody()).unwrap();
             let trust = trustworthiness(&data, &ours.embedding);
+            // A third dimension leaves no more of the divergence than two.
+            let flat = theirs["openTSNE_2d"]["kl"].as_f64().unwrap();
+            assert!(ours.kl_divergence <= 1.1 * flat, "{name} in {dimensions} dimensions: {}", ours.kl_divergence);
             for &library in libraries {
                 let theirs = |value: &str| theirs[library][value].as_f64().unwrap();
                 assert!(trust >= theirs("trustworthiness") - 0.01, "{name}, {library}: {trust}");
