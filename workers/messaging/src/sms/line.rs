@@ -11,7 +11,7 @@ use reqwest::{
 };
 
 use super::provider::Trouble;
-use crate::{breaker::Breakers, webhook::retry_after};
+use crate::{answer::read_body, breaker::Breakers, webhook::retry_after};
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,7 +66,7 @@ impl Line<'_> {
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(Trouble::Nothing(rate_limited(&answer)));
         }
-        let body = read(answer).await.map_err(|error| {
+        let body = read_body(answer, MOST).await.map_err(|error| {
             Trouble::Unknown(unavailable("the provider's answer was cut off".to_owned()).because(error.without_url()))
         })?;
         Ok(Answer { status, body })
@@ -121,17 +121,6 @@ fn rate_limited(answer: &Response) -> Failure {
     let asked = answer.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, Timestamp::now()));
     let wait = asked.unwrap_or(WAIT).min(LONGEST_WAIT);
     Failure::retry_after(wait, "rate_limited", "the provider wants fewer messages at a time")
-}
-
-async fn read(mut answer: Response) -> Result<Vec<u8>, reqwest::Error> {
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await? {
-        body.extend_from_slice(&chunk[..chunk.len().min(MOST - body.len())]);
-        if body.len() >= MOST {
-            break;
-        }
-    }
-    Ok(body)
 }
 
 /// What a provider said, for a person: one line, not too long, and nothing that a terminal would obey.
