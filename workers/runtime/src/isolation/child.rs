@@ -23,7 +23,7 @@ use tracing::Instrument;
 use super::{FromChild, Order, ToChild};
 use crate::{
     Context,
-    context::{GrowingFile, Host, InputFile, NewFile, NewGrowing},
+    context::{GrowingFile, Host, InputFile, NewFile, NewGrowing, Shared},
     enqueue::NewJob,
     handler::{Ended, Handlers},
     scratch::RunFolder,
@@ -123,7 +123,7 @@ struct State {
 
 enum Answer {
     Input(Result<InputFile, Failure>),
-    Shared(Result<BlobId, Failure>),
+    Shared(Result<Shared, Failure>),
     Stored(Result<Artifact, Failure>),
     Grown(Result<GrowingFile, Failure>),
     Discarded(Result<(), Failure>),
@@ -239,8 +239,8 @@ impl Host for Voice {
         })
     }
 
-    fn share(&self, file: BlobId) -> BoxFuture<'_, Result<BlobId, Failure>> {
-        let answer = self.ask(|number| FromChild::Share { number, file });
+    fn share(&self, file: BlobId, name: Option<String>) -> BoxFuture<'_, Result<Shared, Failure>> {
+        let answer = self.ask(|number| FromChild::Share { number, file, name });
         Box::pin(async move {
             match answer.map_err(|_| parent_lost())?.await {
                 Ok(Answer::Shared(answer)) => answer,

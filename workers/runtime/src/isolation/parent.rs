@@ -241,8 +241,8 @@ async fn listen(stdout: ChildStdout, host: Arc<dyn Host>, reply: mpsc::Unbounded
                 let answer = host.input(file).await;
                 let _ = reply.send(ToChild::Input { number, answer });
             }
-            Ok(FromChild::Share { number, file }) => {
-                let answer = host.share(file).await;
+            Ok(FromChild::Share { number, file, name }) => {
+                let answer = host.share(file, name).await;
                 let _ = reply.send(ToChild::Shared { number, answer });
             }
             Ok(FromChild::Store { number, file }) => {
