@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod analysis;
+mod configuration;
 mod failure;
 mod kinds;
 mod results;

@@ -26,6 +26,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use self::{cluster::Clustered, reduce::Reduced};
 use crate::{
     failure,
+    results::EDITION,
     run::{Run, Stage},
 };
 
@@ -66,19 +67,21 @@ fn algorithm(stage: Stage) -> impl Fn(LearningError) -> Failure {
     move |error| failure::of_algorithm(&error).in_stage(stage.name)
 }
 
-/// What an earlier run of the job computed, or what is computed now.
+/// What an earlier run of the job computed with the same algorithms, or what is computed now.
 fn once<T: Serialize + DeserializeOwned>(
     kept: Option<&Kept>,
     name: &str,
     compute: impl FnOnce() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    if let Some(earlier) = kept.and_then(|kept| kept.checkpoint(name)) {
+    // A worker of another edition may have been at it before.
+    let name = format!("{name}-{EDITION}");
+    if let Some(earlier) = kept.and_then(|kept| kept.checkpoint(&name)) {
         return Ok(earlier);
     }
     let computed = compute()?;
     // Without it the next run computes it again, and no more.
     if let Some(kept) = kept
-        && let Err(error) = kept.set_checkpoint(name, &computed)
+        && let Err(error) = kept.set_checkpoint(&name, &computed)
     {
         tracing::debug!(%error, "a checkpoint could not be written");
     }
@@ -178,7 +181,7 @@ pub(crate) fn run(
         anomaly_score: isolated.as_ref().map(|isolated| isolated.scores.as_slice()),
         is_anomaly: is_anomaly.as_deref(),
     };
-    let has_json = write::write(folder, &points, &mut result, clustered.as_ref())?;
+    let has_json = write::write(folder, job, &points, &mut result, clustered.as_ref())?;
     Ok(Analysis { result, has_json })
 }
 

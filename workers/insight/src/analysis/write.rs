@@ -6,13 +6,14 @@ use std::{
     path::Path,
 };
 
-use fourmi_kinds::DatasetAnalyzed;
+use fourmi_kinds::{DatasetAnalyze, DatasetAnalyzed};
 use fourmi_learning::Matrix;
 use fourmi_model::Failure;
 use fourmi_tables::{Points, write_points};
 use serde::Serialize;
 
 use super::{cluster::Clustered, stages};
+use crate::configuration::Configuration;
 
 pub(crate) const POINTS: &str = "points.parquet";
 pub(crate) const POINTS_JSON: &str = "points.json";
@@ -52,6 +53,8 @@ struct JsonPoints<'a> {
 struct Report<'a> {
     #[serde(flatten)]
     result: &'a DatasetAnalyzed,
+    /// What was asked for: with the table, the seed and the version all that it takes to make the result again.
+    config: Configuration<'a>,
     /// The curve that DBSCAN's radius is the bend of.
     #[serde(skip_serializing_if = "<[f64]>::is_empty")]
     k_distances: &'a [f64],
@@ -73,6 +76,7 @@ pub(crate) fn coordinates(map: &Matrix) -> Vec<Vec<f64>> {
 /// Writes the files into a folder, and shortens the result to what a result should hold; whether there are points as JSON.
 pub(crate) fn write(
     folder: &Path,
+    job: &DatasetAnalyze,
     points: &Points<'_>,
     result: &mut DatasetAnalyzed,
     clustered: Option<&Clustered>,
@@ -88,6 +92,7 @@ pub(crate) fn write(
         let few = |clustered: &&Clustered| has_json && !clustered.labels.is_empty();
         let report = Report {
             result,
+            config: Configuration::of(job),
             k_distances: clustered.map_or(&[], |clustered| &clustered.k_distances),
             dendrogram: clustered.filter(few).map_or(&[], |clustered| &clustered.dendrogram),
             outlier_scores: clustered
