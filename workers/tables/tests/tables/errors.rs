@@ -55,6 +55,42 @@ fn ragged_rows_are_named() {
 }
 
 #[test]
+fn lines_are_counted_whatever_ends_them() {
+    for ends in ["\n", "\r\n"] {
+        let text = "a,b\n1,2\n\"x\",2\n1,2,3\n".replace('\n', ends);
+        assert!(matches!(try_probe(text).unwrap_err(), TableError::RaggedRows { row: 2, line: 4, .. }), "{ends:?}");
+    }
+}
+
+#[test]
+fn a_quote_that_is_never_closed_is_named() {
+    for ends in ["\n", "\r\n"] {
+        // In the last column the rest of the table would be its value.
+        for (text, at) in [
+            ("a,b\n1,x\n2,\"y\n3,z\n4,z\n", 3),
+            ("a,b\n1,x\n2,\"y", 3),
+            ("a,b\n1,x\n2,y\n3,\"", 4),
+            ("a,b\n1,x\n\"2,y\n3,z\n", 3),
+            ("a,\"b\n1,x\n", 1),
+            ("a,b\n\"1\n2\",\"x\"\"\n", 2),
+        ] {
+            match try_probe(text.replace('\n', ends)).unwrap_err() {
+                TableError::UnclosedQuote { line } => assert_eq!(line, at, "{text:?} {ends:?}"),
+                other => panic!("{text:?} {ends:?}: {other}"),
+            }
+        }
+        for text in ["a,b\n1,\"x\n\"", "a,b\n1,\"x\"\n", "a,b\n1,\"\"", "a,b\n1,x\"\n", "a,b\n1,\"x\"\"\"\n\n\n"] {
+            assert_eq!(try_probe(text.replace('\n', ends)).unwrap().rows, 1, "{text:?} {ends:?}");
+        }
+    }
+    // However long the rest is: in the memory that a line may take.
+    let rest = format!("a,b\n1,\"{}", "x,y\n".repeat(200_000));
+    assert_eq!(code(&rest), "unclosed_quote");
+    let limits = Limits { line_bytes: 10_000, ..Limits::default() };
+    assert_eq!(probe_as(rest, None, &limits).unwrap_err().code(), "line_too_long");
+}
+
+#[test]
 fn broken_text_is_named() {
     // Much is right in UTF-8, and one byte is wrong.
     let bytes = ["a\n", &"é\n".repeat(100)].concat().into_bytes().into_iter().chain(*b"\xe9\n").collect::<Vec<u8>>();
