@@ -45,7 +45,7 @@ const MEMORY_EVERY: Duration = Duration::from_millis(100);
 const MEMORY_RESERVE: u64 = 256 * 1024 * 1024;
 
 /// The longest line that a child may say: a result is the longest.
-const LONGEST_LINE: u64 = 4 * 1024 * 1024;
+pub(super) const LONGEST_LINE: u64 = 4 * 1024 * 1024;
 
 /// The longest piece of standard error that is one line of the log.
 const LONGEST_LOG_LINE: u64 = 16 * 1024;
