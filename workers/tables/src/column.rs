@@ -3,6 +3,7 @@
 use fourmi_kinds::{ColumnInfo, ColumnType, NumberStatistics};
 
 use crate::{
+    delimited::short,
     number::{self, Style},
     sketch::{Distinct, Levels, MOST_LEVELS, Reservoir, hash, hash_number},
     spread::{Moments, Spread, quantile, spread},
@@ -161,8 +162,7 @@ impl Column {
     fn other(&mut self, row: u64, text: &[u8]) -> Option<f64> {
         self.text_bytes += text.len() as u64;
         if self.no_number.is_none() {
-            self.no_number =
-                Some((row, crate::delimited::short(&String::from_utf8_lossy(&text[..text.len().min(400)]))));
+            self.no_number = Some((row, short(&String::from_utf8_lossy(&text[..text.len().min(400)]))));
         }
         if value::boolean(text).is_some() {
             self.booleans += 1;
@@ -285,7 +285,7 @@ impl Column {
         let mut levels = self.levels.sorted();
         levels.sort_by_key(|level| std::cmp::Reverse(level.count));
         levels.truncate(TOP);
-        levels.into_iter().map(|level| (String::from_utf8_lossy(&level.text).into_owned(), level.count)).collect()
+        levels.into_iter().map(|level| (short(&String::from_utf8_lossy(&level.text)), level.count)).collect()
     }
 
     fn statistics(self) -> NumberStatistics {

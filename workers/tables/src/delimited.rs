@@ -11,6 +11,7 @@ use fourmi_kinds::DatasetNote;
 
 use crate::{
     Limits, TableError,
+    names::{Names, cut, is_long, note_cut},
     source::{CHUNK, Source, Start},
     value,
 };
@@ -170,31 +171,31 @@ impl<'a> DelimitedRows<'a> {
     }
 }
 
-/// Names that are all there and all different.
+/// Names that are all there, all different and none too long.
 fn names(record: &ByteRecord) -> (Vec<String>, Vec<DatasetNote>) {
-    let mut taken = std::collections::HashSet::new();
-    let (mut unnamed, mut twice) = (Vec::new(), Vec::new());
-    let mut names: Vec<String> = Vec::with_capacity(record.len());
-    let given: Vec<String> =
-        record.iter().map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned()).collect();
-    let all: std::collections::HashSet<&str> = given.iter().map(String::as_str).collect();
-    for (at, name) in given.iter().enumerate() {
-        let wanted = if name.is_empty() { format!("column_{}", at + 1) } else { name.clone() };
-        let mut free = wanted.clone();
-        let mut number = 2;
-        while taken.contains(&free) || (free != *name && all.contains(free.as_str())) {
-            free = format!("{wanted}_{number}");
-            number += 1;
+    let (mut unnamed, mut twice, mut long) = (Vec::new(), Vec::new(), Vec::new());
+    let mut given: Vec<String> = Vec::with_capacity(record.len());
+    for name in record {
+        let name = String::from_utf8_lossy(name.trim_ascii());
+        given.push(cut(&name).into_owned());
+        if is_long(&name) {
+            long.push(cut(&name).into_owned());
         }
-        if name.is_empty() {
-            unnamed.push(free.clone());
-        } else if free != *name {
-            twice.push(free.clone());
-        }
-        taken.insert(free.clone());
-        names.push(free);
     }
-    let mut notes = Vec::new();
+    let mut free = Names::beside(given.iter().map(String::as_str).collect());
+    let mut names: Vec<String> = Vec::with_capacity(given.len());
+    for (at, name) in given.iter().enumerate() {
+        if name.is_empty() {
+            names.push(free.made_up(&format!("column_{}", at + 1)));
+            unnamed.push(names[at].clone());
+        } else {
+            names.push(free.own(name));
+            if names[at] != *name {
+                twice.push(names[at].clone());
+            }
+        }
+    }
+    let mut notes = Vec::from_iter(note_cut(&long));
     if !unnamed.is_empty() {
         notes.push(note("unnamed_columns", format!("Columns without a name are called {}.", some(&unnamed))));
     }

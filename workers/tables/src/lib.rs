@@ -7,6 +7,7 @@ mod error;
 mod fill;
 mod inspect;
 mod json;
+mod names;
 mod number;
 mod points;
 mod prepare;

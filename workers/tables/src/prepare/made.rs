@@ -6,7 +6,7 @@ use super::{
     Preparation,
     read::{Read, Values},
 };
-use crate::{encode, scale};
+use crate::{delimited::short, encode, scale};
 
 /// What is made of the columns.
 pub(super) struct Made {
@@ -98,7 +98,7 @@ impl Made {
                 for (row, &level) in of_rows.iter().enumerate() {
                     self.features[row * self.width + place + places[level as usize]] = 1.0;
                 }
-                self.names.extend(present.iter().map(|&(level, _)| format!("{name}={}", texts[level])));
+                self.names.extend(present.iter().map(|&(level, _)| format!("{name}={}", short(&texts[level]))));
             }
             Encoding::Hashing => {
                 let buckets = preparation.encode.buckets as usize;
