@@ -3,6 +3,7 @@
 mod analysis;
 mod configuration;
 mod failure;
+mod files;
 mod kinds;
 mod results;
 mod run;

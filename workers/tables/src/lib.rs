@@ -9,6 +9,7 @@ mod inspect;
 mod json;
 mod names;
 mod number;
+mod order;
 mod points;
 mod prepare;
 mod probe;

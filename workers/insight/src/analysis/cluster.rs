@@ -48,17 +48,21 @@ pub(crate) fn cluster(
         Clustering::None(_) => return Ok(None),
         Clustering::Kmeans(options) => (
             "K-Means",
-            once(kept, "clusters", || watched(run, "K-Means", |watch| by_means(data, options, seed, watch))),
+            once(kept, "clusters", run, || watched(run, "K-Means", |watch| by_means(data, options, seed, watch))),
         ),
-        Clustering::Dbscan(options) => {
-            ("DBSCAN", once(kept, "clusters", || watched(run, "DBSCAN", |watch| by_radius(data, options, seed, watch))))
-        }
-        Clustering::Hdbscan(options) => {
-            ("HDBSCAN", once(kept, "clusters", || watched(run, "HDBSCAN", |watch| by_density(data, options, watch))))
-        }
+        Clustering::Dbscan(options) => (
+            "DBSCAN",
+            once(kept, "clusters", run, || watched(run, "DBSCAN", |watch| by_radius(data, options, seed, watch))),
+        ),
+        Clustering::Hdbscan(options) => (
+            "HDBSCAN",
+            once(kept, "clusters", run, || watched(run, "HDBSCAN", |watch| by_density(data, options, watch))),
+        ),
         Clustering::Agglomerative(options) => (
             "agglomerative clustering",
-            once(kept, "clusters", || watched(run, "joining clusters", |watch| by_joining(data, options, seed, watch))),
+            once(kept, "clusters", run, || {
+                watched(run, "joining clusters", |watch| by_joining(data, options, seed, watch))
+            }),
         ),
     };
     let clustered = clustered?;

@@ -6,7 +6,10 @@ mod reduce;
 pub(crate) mod stages;
 mod write;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use fourmi_kinds::{
     Anomalies, AnomalousRow, AnomalyReport, ClusterOn, ClusterProfile, ClusteringReport, DatasetAnalyze,
@@ -26,6 +29,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use self::{cluster::Clustered, reduce::Reduced};
 use crate::{
     failure,
+    files::{read_json, write_json},
     results::EDITION,
     run::{Run, Stage},
 };
@@ -71,18 +75,21 @@ fn algorithm(stage: Stage) -> impl Fn(LearningError) -> Failure {
 fn once<T: Serialize + DeserializeOwned>(
     kept: Option<&Kept>,
     name: &str,
+    run: &Run,
     compute: impl FnOnce() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
+    let Some(kept) = kept else { return compute() };
     // A worker of another edition may have been at it before.
-    let name = format!("{name}-{EDITION}");
-    if let Some(earlier) = kept.and_then(|kept| kept.checkpoint(&name)) {
+    let place = kept.folder().join(format!("{name}-{EDITION}.json"));
+    if let Some(earlier) = read_json(&place, &|| !run.is_cancelled()) {
         return Ok(earlier);
     }
     let computed = compute()?;
+    let part = place.with_extension("part");
+    // A run that follows is worth the time that it takes.
+    let written = write_json(&part, &computed, &|| !run.is_cancelled_for_good());
     // Without it the next run computes it again, and no more.
-    if let Some(kept) = kept
-        && let Err(error) = kept.set_checkpoint(&name, &computed)
-    {
+    if let Err(error) = written.and_then(|()| fs::rename(&part, &place)) {
         tracing::debug!(%error, "a checkpoint could not be written");
     }
     Ok(computed)
@@ -181,7 +188,7 @@ pub(crate) fn run(
         anomaly_score: isolated.as_ref().map(|isolated| isolated.scores.as_slice()),
         is_anomaly: is_anomaly.as_deref(),
     };
-    let has_json = write::write(folder, job, &points, &mut result, clustered.as_ref())?;
+    let has_json = write::write(folder, job, &points, &mut result, clustered.as_ref(), run)?;
     Ok(Analysis { result, has_json })
 }
 
@@ -270,7 +277,13 @@ fn cluster_profile(profile: Profile, names: &[String], rows: &[u64]) -> ClusterP
 fn anomaly_report(isolated: &Isolated, features: &Matrix, table: &Prepared) -> AnomalyReport {
     let Isolated { scores, threshold, forest } = isolated;
     let mut rows: Vec<usize> = (0..scores.len()).collect();
-    rows.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
+    let order = |a: &usize, b: &usize| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b));
+    if rows.len() > TOP_ANOMALIES {
+        // All of them need not be in order.
+        rows.select_nth_unstable_by(TOP_ANOMALIES, order);
+        rows.truncate(TOP_ANOMALIES);
+    }
+    rows.sort_unstable_by(order);
     let told = |row: &usize| AnomalousRow {
         row: table.row_numbers[*row],
         score: scores[*row],
@@ -285,6 +298,6 @@ fn anomaly_report(isolated: &Isolated, features: &Matrix, table: &Prepared) -> A
         algorithm: "isolation_forest".to_owned(),
         threshold: *threshold,
         number: scores.iter().filter(|score| **score > *threshold).count() as u64,
-        top: rows.iter().take(TOP_ANOMALIES).map(told).collect(),
+        top: rows.iter().map(told).collect(),
     }
 }

@@ -6,7 +6,12 @@ use super::{
     Preparation,
     read::{Read, Values},
 };
-use crate::{delimited::short, encode, scale};
+use crate::{
+    TableError,
+    delimited::short,
+    encode, scale,
+    watch::{PIECE, Watch},
+};
 
 /// What is made of the columns.
 pub(super) struct Made {
@@ -55,71 +60,109 @@ impl Made {
     }
 
     /// Adds what is made of one column; says how many columns that is.
-    pub(super) fn add(&mut self, column: Read, name: &str, preparation: &Preparation<'_>) -> u32 {
+    pub(super) fn add(
+        &mut self,
+        column: Read,
+        name: &str,
+        preparation: &Preparation<'_>,
+        watch: &Watch<'_>,
+    ) -> Result<u32, TableError> {
         let before = self.names.len();
         match column.values {
             Values::Numbers(values) => {
                 let place = self.original_names.len();
-                for (row, value) in values.iter().enumerate() {
-                    self.originals[row * self.numeric + place] = *value;
-                }
+                each_row(&mut self.originals, self.numeric, &values, watch, |row, value| row[place] = value)?;
                 self.original_names.push(name.to_owned());
-                self.scaled(values, name, preparation.scale);
+                self.scaled(values, name, preparation.scale, watch)?;
             }
-            Values::Levels { texts, of_rows, .. } => self.encoded(&texts, &of_rows, name, preparation),
+            Values::Levels { texts, of_rows, .. } => self.encoded(&texts, &of_rows, name, preparation, watch)?,
         }
         if let Some(absent) = self.absent.next().filter(|absent| absent.contains(&true)) {
             let place = self.names.len();
-            for (row, absent) in absent.into_iter().enumerate() {
-                self.features[row * self.width + place] = f64::from(absent);
-            }
+            self.each_row(&absent, watch, |row, absent| row[place] = f64::from(absent))?;
             self.names.push(format!("{name}=missing"));
         }
-        (self.names.len() - before) as u32
+        Ok((self.names.len() - before) as u32)
     }
 
-    fn scaled(&mut self, mut values: Vec<f64>, name: &str, options: &Scale) {
-        if !scale::scale(&mut values, options) {
+    fn scaled(
+        &mut self,
+        mut values: Vec<f64>,
+        name: &str,
+        options: &Scale,
+        watch: &Watch<'_>,
+    ) -> Result<(), TableError> {
+        if !scale::scale(&mut values, options, watch)? {
             self.even.push(name.to_owned());
         }
         let place = self.names.len();
-        for (row, value) in values.into_iter().enumerate() {
-            self.features[row * self.width + place] = value;
-        }
+        self.each_row(&values, watch, |row, value| row[place] = value)?;
         self.names.push(name.to_owned());
+        Ok(())
     }
 
-    fn encoded(&mut self, texts: &[String], of_rows: &[u32], name: &str, preparation: &Preparation<'_>) {
+    fn encoded(
+        &mut self,
+        texts: &[String],
+        of_rows: &[u32],
+        name: &str,
+        preparation: &Preparation<'_>,
+        watch: &Watch<'_>,
+    ) -> Result<(), TableError> {
         let present = encode::present(texts.len(), of_rows);
         let place = self.names.len();
         match preparation.encode.method {
             Encoding::OneHot => {
                 let places = encode::places(texts.len(), &present);
-                for (row, &level) in of_rows.iter().enumerate() {
-                    self.features[row * self.width + place + places[level as usize]] = 1.0;
-                }
+                self.each_row(of_rows, watch, |row, level| row[place + places[level as usize]] = 1.0)?;
                 self.names.extend(present.iter().map(|&(level, _)| format!("{name}={}", short(&texts[level]))));
             }
             Encoding::Hashing => {
                 let buckets = preparation.encode.buckets as usize;
                 let signed: Vec<(usize, f64)> = texts.iter().map(|text| encode::bucket(text, buckets)).collect();
-                for (row, &level) in of_rows.iter().enumerate() {
+                self.each_row(of_rows, watch, |row, level| {
                     let (bucket, sign) = signed[level as usize];
-                    self.features[row * self.width + place + bucket] = sign;
-                }
+                    row[place + bucket] = sign;
+                })?;
                 self.names.extend((0..buckets).map(|bucket| format!("{name}#{bucket}")));
             }
             Encoding::Ordinal => {
                 let places = encode::places(texts.len(), &present);
                 let values = of_rows.iter().map(|&level| places[level as usize] as f64).collect();
-                self.scaled(values, name, preparation.scale);
+                self.scaled(values, name, preparation.scale, watch)?;
             }
             Encoding::Frequency => {
                 let mut shares = vec![0.0; texts.len()];
                 present.iter().for_each(|&(level, count)| shares[level] = count as f64 / self.rows as f64);
-                self.scaled(of_rows.iter().map(|&level| shares[level as usize]).collect(), name, preparation.scale);
+                let values = of_rows.iter().map(|&level| shares[level as usize]).collect();
+                self.scaled(values, name, preparation.scale, watch)?;
             }
             Encoding::Off => {}
         }
+        Ok(())
     }
+
+    fn each_row<T: Copy>(
+        &mut self,
+        values: &[T],
+        watch: &Watch<'_>,
+        set: impl Fn(&mut [f64], T),
+    ) -> Result<(), TableError> {
+        each_row(&mut self.features, self.width, values, watch, set)
+    }
+}
+
+/// Shows each row of so many columns with its value.
+fn each_row<T: Copy>(
+    rows: &mut [f64],
+    width: usize,
+    values: &[T],
+    watch: &Watch<'_>,
+    set: impl Fn(&mut [f64], T),
+) -> Result<(), TableError> {
+    for (piece, rows) in values.chunks(PIECE).zip(rows.chunks_mut(PIECE * width)) {
+        watch.check()?;
+        piece.iter().zip(rows.chunks_mut(width)).for_each(|(value, row)| set(row, *value));
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 use std::cell::Cell;
 
-use fourmi_kinds::{Encode, Encoding, Fill, Missing, Scale, Selection, TableFormat};
+use fourmi_kinds::{Encode, Encoding, Fill, Missing, Scale, Scaling, Selection, TableFormat};
 use fourmi_tables::{Limits, Preparation, TableError};
 
 use super::{file, probe_as, try_probe};
@@ -224,6 +224,40 @@ fn stops_wherever_it_is_told_to() {
     assert!(calls > 40, "{calls}");
     for stop_at in (1..=calls).step_by(3).chain([calls]) {
         assert_eq!(run(stop_at), (stop_at, Some("cancelled")));
+    }
+}
+
+#[test]
+fn stops_within_a_long_column() {
+    let text = (0..200_000).fold("a\n".to_owned(), |text, row| {
+        text + &if row % 1_000 == 0 { "\"\"\n".to_owned() } else { format!("{}.5\n", row * 7_919 % 10_007) }
+    });
+    let table = file(&text);
+    for (fill, scale) in
+        [(Fill::Median, Scaling::MinMax), (Fill::Mode, Scaling::Robust), (Fill::Mean, Scaling::Standard)]
+    {
+        let preparation = Preparation {
+            select: &Selection::default(),
+            missing: &Missing { with: fill, ..Missing::default() },
+            encode: &Encode::default(),
+            scale: &Scale { method: scale, log_skewed: true },
+            seed: 42,
+        };
+        // All of the file is read, and yet it is asked.
+        let calls = Cell::new(0);
+        let run = |stop_at: usize| {
+            calls.set(0);
+            let go_on = |done: u64, of: u64| {
+                calls.set(calls.get() + usize::from(done == of));
+                calls.get() < stop_at
+            };
+            fourmi_tables::prepare(table.path(), None, &preparation, &Limits::default(), &go_on)
+        };
+        run(usize::MAX).unwrap();
+        let all = calls.get();
+        assert!(all > 30, "{fill:?} {scale:?}: {all}");
+        assert_eq!(run(all / 2).unwrap_err().code(), "cancelled");
+        assert_eq!(calls.get(), all / 2);
     }
 }
 
