@@ -29,7 +29,9 @@ async fn a_table_becomes_a_map_with_clusters_and_anomalies() {
     let first = &clustering.clusters[0];
     assert_eq!(first.centroid[0].0, "width");
     assert!((0.0..1.0).contains(&first.centroid[0].1), "in its own units: {:?}", first.centroid);
-    assert!(!first.top_features.is_empty() && first.exemplars.iter().all(|row| row % 3 == 0), "{first:?}");
+    assert!(first.exemplars.iter().all(|row| row % 3 == 0), "{first:?}");
+    assert!(first.top_features.iter().any(|(name, _)| name == "width"), "{:?}", first.top_features);
+    assert!(first.top_features.iter().any(|(name, _)| name == "colour=red"), "{:?}", first.top_features);
 
     let anomalies = result.anomalies.as_ref().unwrap();
     assert_eq!(anomalies.top[0].row, 150, "{:?}", anomalies.top[0]);
@@ -80,6 +82,18 @@ async fn the_same_table_options_and_seed_give_the_same_bytes() {
     assert!(!other.cached);
     assert_ne!(hashes(&other)[0], hashes(&first)[0]);
     assert_ne!(other.config_hash, first.config_hash);
+}
+
+#[tokio::test]
+async fn of_many_clusters_the_largest_are_told_and_all_are_counted() {
+    let laboratory = Laboratory::open().await;
+    let file = laboratory.upload("groups.csv", groups(151)).await;
+    let cluster = json!({"algorithm": "agglomerative", "clusters": 60});
+    let result = laboratory.analyzed(file, json!({"cluster": cluster})).await;
+    let clustering = result.clustering.as_ref().unwrap();
+    assert_eq!((clustering.number, clustering.clusters.len()), (60, 50));
+    let report: Value = serde_json::from_slice(&laboratory.content(&result, "report").await).unwrap();
+    assert_eq!(report["clustering"]["clusters"].as_array().unwrap().len(), 60);
 }
 
 #[tokio::test]

@@ -143,7 +143,9 @@ fn tell(session: &Session, result: &DatasetAnalyzed) -> anyhow::Result<()> {
     if let Some(clustering) = &result.clustering {
         let quality = clustering.silhouette.map(|value| format!(", silhouette {value:.3}")).unwrap_or_default();
         let noise = if clustering.noise > 0 { format!(", {} rows of noise", clustering.noise) } else { String::new() };
-        parts.push(format!("{} clusters by {}{quality}{noise}", clustering.clusters.len(), clustering.algorithm));
+        let told = clustering.clusters.len() as u64;
+        let largest = if told < clustering.number { format!(", the largest {told} below") } else { String::new() };
+        parts.push(format!("{} clusters by {}{quality}{noise}{largest}", clustering.number, clustering.algorithm));
     }
     if let Some(anomalies) = &result.anomalies {
         parts.push(format!("{} anomalies", anomalies.number));

@@ -1,11 +1,11 @@
 //! Whether all steps will fit into memory, before the first is taken.
 
 use fourmi_kinds::{Anomalies, ClusterOn, Clustering, DatasetAnalyze, Linkage, Reduction};
-use fourmi_learning::{Matrix, agglomerative, dbscan, hdbscan, isolation_forest, kmeans, pca, tsne, umap};
+use fourmi_learning::{Matrix, agglomerative, dbscan, hdbscan, isolation_forest, kmeans, pca, profile, tsne, umap};
 use fourmi_model::Failure;
 use fourmi_tables::Prepared;
 
-use super::{reduce::before, stages};
+use super::{Data, EFFECTS, reduce::before, stages};
 use crate::failure::too_large;
 
 /// Of each row: its place, label, probability, score, also as they are written.
@@ -17,9 +17,34 @@ const MOST_TRIED: usize = 10;
 /// A step: its name, the columns that it works on, what it takes beside them, and what to do if that is too much.
 type Step = (&'static str, usize, u64, &'static str);
 
+/// Of each number that a cluster is told by: its name, in the result and as it is written.
+const OF_NUMBER: u64 = 128;
+
+/// Whether the clusters can be described, of which there may be as many as rows.
+pub(super) fn check_clusters(data: &Data<'_>, clusters: usize, memory: u64) -> Result<(), Failure> {
+    let Data { features, originals, clustered } = *data;
+    let (rows, columns) = (features.rows(), features.columns());
+    let original = originals.map_or(columns, Matrix::columns);
+    let held = held(features, originals.map_or(0, |originals| originals.values().len()));
+    let copy = if clustered.columns() < columns { 8 * clustered.values().len() as u64 } else { 0 };
+    let told = OF_NUMBER * (clusters * (original + EFFECTS)) as u64;
+    let all = held + copy + told + profile::memory(original, columns, clustered.columns(), clusters);
+    if all > memory {
+        let step = format!("the description of {clusters} clusters");
+        let instead = "ask for fewer or larger clusters";
+        return Err(too_large(&step, rows, columns, all, memory, instead).in_stage(stages::METRICS.name));
+    }
+    Ok(())
+}
+
+/// Bytes that are there during all steps.
+fn held(features: &Matrix, originals: usize) -> u64 {
+    8 * (features.values().len() + originals) as u64 + OF_ROW * features.rows() as u64
+}
+
 pub(crate) fn check(job: &DatasetAnalyze, features: &Matrix, table: &Prepared, memory: u64) -> Result<(), Failure> {
     let rows = features.rows();
-    let held = 8 * (features.values().len() + table.originals.len()) as u64 + OF_ROW * rows as u64;
+    let held = held(features, table.originals.len());
     for (name, columns, needed, instead) in steps(job, rows, features.columns()) {
         // Input of fewer columns is a copy.
         let copy = if columns < features.columns() { 8 * (rows * columns) as u64 } else { 0 };
