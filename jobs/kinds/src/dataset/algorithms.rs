@@ -63,6 +63,9 @@ pub struct Parameter {
     /// The smallest value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum: Option<f64>,
+    /// What every value is larger than, if there is no smallest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclusive_minimum: Option<f64>,
     /// The largest value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maximum: Option<f64>,
@@ -155,6 +158,7 @@ fn algorithm<T: JsonSchema + Default + Serialize + DeserializeOwned>(
 
 fn parameter(name: &str, schema: &Value, defaults: &Value) -> Parameter {
     let text = |key: &str| schema.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let number = |key: &str| schema.get(key).and_then(Value::as_f64);
     let types = schema.get("type").map(Value::to_string).unwrap_or_default();
     let choices = choices(schema);
     Parameter {
@@ -166,8 +170,9 @@ fn parameter(name: &str, schema: &Value, defaults: &Value) -> Parameter {
         } else {
             ParameterType::Number
         },
-        minimum: schema.get("minimum").and_then(Value::as_f64),
-        maximum: schema.get("maximum").and_then(Value::as_f64),
+        minimum: number("minimum"),
+        exclusive_minimum: number("exclusiveMinimum"),
+        maximum: number("maximum"),
         choices,
         default: defaults.get(name).cloned().unwrap_or_default(),
         description: Bilingual { en: text("description"), fr: text("description_fr") },
@@ -193,13 +198,16 @@ mod tests {
         for Algorithm { algorithm, parameters, .. } in &list.algorithms {
             assert!(!parameters.is_empty(), "{algorithm}");
             for parameter in parameters {
-                let Parameter { name, parameter_type, minimum, choices, default, description, .. } = parameter;
+                let Parameter {
+                    name, parameter_type, minimum, exclusive_minimum, choices, default, description, ..
+                } = parameter;
                 assert!(!description.en.is_empty() && !description.fr.is_empty(), "{algorithm}.{name}");
                 match parameter_type {
                     ParameterType::Choice => {
                         assert!(choices.iter().any(|choice| default == choice), "{algorithm}.{name}: {default}");
                     }
                     _ => {
+                        let minimum = minimum.or(*exclusive_minimum);
                         let minimum = minimum.unwrap_or_else(|| panic!("{algorithm}.{name} has no minimum"));
                         assert!(default.is_null() || default.as_f64().unwrap() >= minimum, "{algorithm}.{name}");
                     }

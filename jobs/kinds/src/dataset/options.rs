@@ -407,8 +407,7 @@ pub struct DbscanOptions {
     /// How near neighbours are; by default where the curve of distances to the `min_samples`th neighbour bends.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
-        range(min = 0.0),
-        extend("description_fr" = "Rayon du voisinage ; par défaut le coude de la courbe des distances au voisin de rang min_samples.")
+        extend("exclusiveMinimum" = 0.0, "description_fr" = "Rayon du voisinage ; par défaut le coude de la courbe des distances au voisin de rang min_samples.")
     )]
     pub eps: Option<f64>,
     /// A row with so many rows within `eps`, itself among them, is the core of a cluster.

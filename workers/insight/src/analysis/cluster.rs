@@ -12,6 +12,7 @@ use fourmi_learning::{
 use fourmi_model::Failure;
 use fourmi_runtime::Kept;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{algorithm, drawn, once, stages};
 use crate::run::Run;
@@ -83,16 +84,31 @@ fn watched(
 fn all_noise(name: &str, options: &Clustering, clustered: &Clustered) -> Failure {
     let instead = match options {
         Clustering::Dbscan(DbscanOptions { eps: Some(_), .. }) => {
-            format!("try `cluster.eps` {:.4}, or lower `cluster.min_samples`", clustered.bend)
+            format!("try `cluster.eps` {}, or lower `cluster.min_samples`", rounded_up(clustered.bend))
         }
         // The bend was too small.
         Clustering::Dbscan(_) => {
             let largest = clustered.k_distances.last().copied().unwrap_or_default();
-            format!("try `cluster.eps` {largest:.4}, or lower `cluster.min_samples`")
+            format!("try `cluster.eps` {}, or lower `cluster.min_samples`", rounded_up(largest))
         }
         _ => "lower `cluster.min_cluster_size` or `cluster.min_samples`".to_owned(),
     };
     Failure::permanent("all_noise", format!("{name} found no cluster: all rows are noise; {instead}"))
+}
+
+/// A number as JSON, with four significant digits and no smaller than it is: what is rounded down reaches one row less.
+fn rounded_up(number: f64) -> Value {
+    let digits = |number: f64| format!("{number:.3e}");
+    let read = |text: &str| text.parse().unwrap_or(number);
+    let near: f64 = read(&digits(number));
+    if near >= number {
+        return near.into();
+    }
+    let text = digits(near);
+    let exponent = text.split_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok()).unwrap_or_default();
+    let last_digit: f64 = read(&format!("1e{}", exponent - 3));
+    let above: f64 = read(&digits(near + last_digit));
+    above.max(number).into()
 }
 
 /// The best number of clusters, by the silhouette.
@@ -178,4 +194,27 @@ fn by_joining(
     };
     let dendrogram = tree.merges().iter().map(|Merge { a, b, distance, size }| (*a, *b, *distance, *size)).collect();
     Ok(Clustered { algorithm: "agglomerative".to_owned(), labels, tried, dendrogram, ..Clustered::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_radius_to_try_is_never_rounded_down() {
+        for (number, text) in [
+            (0.5, "0.5"),
+            (0.123_44, "0.1235"),
+            (0.999_91, "1.0"),
+            (1_234.1, "1235.0"),
+            (12_345_678.0, "12350000.0"),
+            (1.000_1e-7, "1.001e-7"),
+            (0.0, "0.0"),
+        ] {
+            assert_eq!(rounded_up(number).to_string(), text);
+        }
+        for number in [1e-300, 4.3e-300, 1.7e200, 3.3] {
+            assert!(rounded_up(number).as_f64().unwrap() >= number, "{number}");
+        }
+    }
 }
