@@ -1,6 +1,6 @@
 //! Columns as numbers.
 
-use fourmi_kinds::{Encoding, Scale};
+use fourmi_kinds::{Encoding, Scale, Scaling};
 
 use super::{
     Preparation,
@@ -22,19 +22,12 @@ pub(super) struct Made {
     pub(super) names: Vec<String>,
     pub(super) originals: Vec<f64>,
     pub(super) original_names: Vec<String>,
-    absent: std::vec::IntoIter<Vec<bool>>,
-    /// Columns with an interquartile range of 0.
+    /// Columns with an interquartile range of 0, by which they were to be divided.
     pub(super) even: Vec<String>,
 }
 
 impl Made {
-    pub(super) fn new(
-        rows: usize,
-        read: &[Read],
-        absent: Option<Vec<Vec<bool>>>,
-        preparation: &Preparation<'_>,
-    ) -> Self {
-        let absent = absent.unwrap_or_default();
+    pub(super) fn new(rows: usize, read: &[Read], preparation: &Preparation<'_>) -> Self {
         let numeric = read.iter().filter(|column| matches!(column.values, Values::Numbers(_))).count();
         let encoded: usize = read
             .iter()
@@ -45,7 +38,7 @@ impl Made {
                 }
             })
             .sum();
-        let width = encoded + absent.iter().filter(|absent| absent.contains(&true)).count();
+        let width = encoded + read.iter().filter(|column| column.marks.is_some()).count();
         Self {
             rows,
             width,
@@ -54,7 +47,6 @@ impl Made {
             names: Vec::with_capacity(width),
             originals: vec![0.0; rows * numeric],
             original_names: Vec::with_capacity(numeric),
-            absent: absent.into_iter(),
             even: Vec::new(),
         }
     }
@@ -77,9 +69,9 @@ impl Made {
             }
             Values::Levels { texts, of_rows, .. } => self.encoded(&texts, &of_rows, name, preparation, watch)?,
         }
-        if let Some(absent) = self.absent.next().filter(|absent| absent.contains(&true)) {
+        if let Some(marks) = column.marks {
             let place = self.names.len();
-            self.each_row(&absent, watch, |row, absent| row[place] = f64::from(absent))?;
+            self.each_row(&marks, watch, |row, mark| row[place] = f64::from(mark))?;
             self.names.push(format!("{name}=missing"));
         }
         Ok((self.names.len() - before) as u32)
@@ -92,7 +84,8 @@ impl Made {
         options: &Scale,
         watch: &Watch<'_>,
     ) -> Result<(), TableError> {
-        if !scale::scale(&mut values, options, watch)? {
+        let divides = scale::scale(&mut values, options, watch)?;
+        if !divides && options.method == Scaling::Robust {
             self.even.push(name.to_owned());
         }
         let place = self.names.len();

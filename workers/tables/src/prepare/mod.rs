@@ -103,12 +103,16 @@ pub fn prepare(
         drop_rows(&mut read, &mut row_numbers, &watch)?;
     }
     leave_out(&mut read, &mut uses, "constant", &watch, Read::is_constant)?;
+    if preparation.missing.indicator {
+        mark(&mut read, &watch)?;
+    }
+    fill_in(&mut read, &mut uses, &mut notes, preparation, &watch)?;
+    // Categories that come equally often have one frequency.
+    leave_out(&mut read, &mut uses, "constant", &watch, |column| column.is_encoded_alike(preparation.encode))?;
     if read.is_empty() {
         return Err(TableError::NoNumericColumns { why: reasons(&uses) });
     }
-    let absent = if preparation.missing.indicator { Some(absent(&read, &watch)?) } else { None };
-    fill_in(&mut read, &mut uses, &mut notes, preparation, &watch)?;
-    let mut made = Made::new(row_numbers.len(), &read, absent, preparation);
+    let mut made = Made::new(row_numbers.len(), &read, preparation);
     for column in read {
         let at = column.at;
         uses[at].features = made.add(column, &uses[at].name, preparation, &watch)?;
@@ -272,6 +276,7 @@ fn leave_out(
         watch.check()?;
         if is(&column) {
             uses[column.at].left_out = Some(why.to_owned());
+            uses[column.at].filled = 0;
         } else {
             read.push(column);
         }
@@ -305,10 +310,13 @@ fn leave_out_levels(
     })
 }
 
-/// Where values of each column are missing.
-fn absent(read: &[Read], watch: &Watch<'_>) -> Result<Vec<Vec<bool>>, TableError> {
-    let of_column = |column: &Read| watch.check().map(|()| column.absent());
-    read.iter().map(of_column).collect()
+/// Marks where values of each column are missing.
+fn mark(read: &mut [Read], watch: &Watch<'_>) -> Result<(), TableError> {
+    for column in read {
+        watch.check()?;
+        column.mark();
+    }
+    Ok(())
 }
 
 fn drop_rows(read: &mut [Read], row_numbers: &mut Vec<u64>, watch: &Watch<'_>) -> Result<(), TableError> {
