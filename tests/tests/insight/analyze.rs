@@ -211,5 +211,10 @@ async fn algorithms_are_described_in_both_languages() {
         (&json!("number"), &json!(2.0), &json!(500.0), &json!(30.0))
     );
     assert!(perplexity["description"]["fr"].as_str().unwrap().contains("voisins"));
-    assert_eq!(platform.client.algorithms().await.unwrap().algorithms.len(), algorithms.len());
+    let fields: Vec<&Value> = list["options"].as_array().unwrap().iter().map(|group| &group["field"]).collect();
+    assert_eq!(fields, [&json!("select"), &json!("missing"), &json!("encode"), &json!("scale"), &Value::Null]);
+    let indicator = &list["options"][1]["parameters"][4];
+    assert_eq!((&indicator["name"], &indicator["type"]), (&json!("indicator"), &json!("boolean")));
+    let read = platform.client.algorithms().await.unwrap();
+    assert_eq!((read.algorithms.len(), read.options.len()), (algorithms.len(), 5));
 }

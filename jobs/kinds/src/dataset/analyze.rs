@@ -13,7 +13,7 @@ use super::{
 use crate::{InvalidPayload, JobKind};
 
 /// The seed if none is given.
-const SEED: u64 = 42;
+pub(super) const SEED: u64 = 42;
 
 /// What a run may take at most. Each is given less, by a setting of the worker; this is for what escapes its estimates.
 const MEMORY: u64 = 16 * 1024 * 1024 * 1024;
@@ -31,6 +31,7 @@ pub struct DatasetAnalyze {
     pub dataset_id: Option<String>,
     /// How it is written; found out by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("description_fr" = "Écriture de la table ; trouvée par défaut."))]
     pub format: Option<TableFormat>,
     /// Which part of it is looked at.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -46,13 +47,17 @@ pub struct DatasetAnalyze {
     pub scale: Scale,
     /// Reduces the columns by PCA to so many before t-SNE and UMAP; by default to 50, if there are more. 0 never does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 500))]
+    #[schemars(
+        range(min = 0, max = 500),
+        extend("description_fr" = "Réduit d'abord les colonnes à ce nombre par ACP, avant t-SNE et UMAP ; par défaut à 50, s'il y en a plus. 0 ne le fait jamais.")
+    )]
     pub pre_reduce: Option<u32>,
     /// How rows get their places.
     #[serde(default, skip_serializing_if = "is_default")]
     pub reduce: Reduction,
     /// What is clustered.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("description_fr" = "Ce dont on fait des groupes."))]
     pub cluster_on: ClusterOn,
     /// How rows are grouped.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -62,9 +67,11 @@ pub struct DatasetAnalyze {
     pub anomalies: Anomalies,
     /// Where chance begins.
     #[serde(default = "seed", skip_serializing_if = "is_seed")]
+    #[schemars(extend("description_fr" = "Là où commence le hasard."))]
     pub seed: u64,
     /// Whether what an equal job made of an equal table may be given again.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    #[schemars(extend("description_fr" = "Si ce qu'une tâche égale a fait d'une table égale peut être donné à nouveau."))]
     pub reuse: bool,
 }
 
