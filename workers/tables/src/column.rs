@@ -33,6 +33,8 @@ const PARTS: usize = 20;
 /// What one column may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Room {
+    /// Bytes of hashes, by which different values are counted.
+    pub(crate) distinct_bytes: usize,
     /// Numbers of which quantiles are taken.
     pub(crate) numbers: usize,
     /// Bytes of categories.
@@ -89,7 +91,7 @@ impl Column {
             fits_other: true,
             some_fit_other: false,
             commas: false,
-            distinct: Distinct::default(),
+            distinct: Distinct::within(room.distinct_bytes),
             levels: Levels::new(room.level_bytes),
             moments: Moments::default(),
             drawn: Reservoir::new(room.numbers, SEED),

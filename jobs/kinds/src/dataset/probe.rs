@@ -92,7 +92,7 @@ pub struct ColumnInfo {
     pub column_type: ColumnType,
     /// Values that are missing: nothing, `null`, `NA`, `NaN`.
     pub missing: u64,
-    /// Different values: exact up to 10,000, above it an estimate within some percent.
+    /// Different values: exact up to 10,000 (fewer in tables of very many columns), above it an estimate within some percent.
     pub distinct: u64,
     /// Whether `distinct` is an estimate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
