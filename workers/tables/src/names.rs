@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(given, ["a", "a_2", "a_4", "a_5"]);
         assert_eq!(
             (names.own("a_3"), names.made_up("a_3"), names.made_up("b")),
-            ("a_3".into(), "a_3_2".into(), "b".into())
+            ("a_3".to_owned(), "a_3_2".to_owned(), "b".to_owned())
         );
         for number in 0..100_000 {
             assert_eq!(names.own("a"), format!("a_{}", number + 6));

@@ -16,7 +16,7 @@ const SIGN: u64 = 1 << 63;
 
 /// The value at a place in their order, from 0, which there is (radix selection: digit by digit, the first one first).
 pub(crate) fn nth(values: &[f64], mut place: usize, watch: &Watch<'_>) -> Result<f64, TableError> {
-    let (mut found, mut known) = (0, 0);
+    let (mut found, mut known) = (0_u64, 0_u64);
     for shift in (0..u64::BITS).step_by(BITS).rev() {
         let mut counts = [0_usize; DIGITS];
         for piece in values.chunks(PIECE) {
