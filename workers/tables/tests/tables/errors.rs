@@ -263,7 +263,7 @@ fn stops_within_a_long_column() {
 
 #[test]
 fn stops_within_a_line_without_end() {
-    let table = file([b"a,b\n1,\"".to_vec(), vec![b'x'; 8 << 20]].concat());
+    let table = file([b"a,b\n1,\"".to_vec(), vec![b'x'; 8 << 20], b"\"\n".to_vec()].concat());
     let calls = Cell::new(0);
     let go_on = |done, _| {
         calls.set(calls.get() + 1);
