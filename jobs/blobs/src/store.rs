@@ -10,9 +10,10 @@ use std::{
 use bytes::Bytes;
 use fourmi_model::BlobId;
 use futures_util::Stream;
+use jiff::Timestamp;
 
 use crate::{
-    Blob, BlobError, Growing, Origin, Owner,
+    Blob, BlobError, Growing, Origin, Owner, clean_name,
     content::{Summary, blocking, write},
     incoming::{self, Incoming, Placed, Places},
     shards,
@@ -135,8 +136,9 @@ impl Blobs {
         self.keep(incoming, summary.describe(id, name, media_type, Origin::Job, owner)).await
     }
 
-    /// The content of a file as a file of another owner, with an id of its own; what the owner has already stays as it is.
-    /// The content is not copied: it is there as long as one of the two. `None` if there is no such file, or it still grows.
+    /// The content of a file as a file of another owner, with an id of its own and stored now; what the owner has already
+    /// stays as it is. The content is not copied: it is there as long as one of the two. `None` if there is no such file, or
+    /// it still grows.
     ///
     /// # Errors
     /// If it cannot be read or written.
@@ -145,8 +147,23 @@ impl Blobs {
         if blob.owner == *owner {
             return Ok(Some(blob));
         }
-        let (root, places) = (Arc::clone(&self.root), self.places(id));
-        let shared = Blob { id: BlobId::random(), owner: owner.clone(), ..blob };
+        let name = blob.name.clone();
+        self.link(blob, owner, name).await
+    }
+
+    /// As [`Blobs::share`], under a name of its own, which is cleaned (see [`clean_name`](crate::clean_name)). Who has the
+    /// content already gets another file of it.
+    ///
+    /// # Errors
+    /// As [`Blobs::share`].
+    pub async fn share_as(&self, id: &BlobId, owner: &Owner, name: &str) -> Result<Option<Blob>, BlobError> {
+        let Some(blob) = self.get(id).await?.filter(|blob| !blob.growing) else { return Ok(None) };
+        self.link(blob, owner, clean_name(name)).await
+    }
+
+    async fn link(&self, blob: Blob, owner: &Owner, name: String) -> Result<Option<Blob>, BlobError> {
+        let (root, places) = (Arc::clone(&self.root), self.places(&blob.id));
+        let shared = Blob { id: BlobId::random(), name, owner: owner.clone(), created_at: Timestamp::now(), ..blob };
         blocking(move || {
             let content = places.content();
             // Held until the end: what is locked is swept by nobody.

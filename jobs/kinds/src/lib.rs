@@ -25,8 +25,8 @@ pub use dataset::{
     ClusterOn, ClusterProfile, ClusterSelection, Clustering, ClusteringReport, ColumnInfo, ColumnType, ColumnUse,
     Comparison, DatasetAnalyze, DatasetAnalyzed, DatasetInfo, DatasetNote, DatasetProbe, DbscanOptions, Encode,
     Encoding, Fill, FilterValue, HdbscanOptions, IsolationForestOptions, KMeansOptions, Linkage, Metric, Missing,
-    Nothing, NumberStatistics, Parameter, ParameterType, PcaOptions, Reduction, ReductionReport, RowFilter, Scale,
-    Scaling, Selection, TableFormat, TriedClusters, TsneOptions, UmapOptions, algorithms,
+    Nothing, NumberStatistics, OptionGroup, Parameter, ParameterType, PcaOptions, Reduction, ReductionReport,
+    RowFilter, Scale, Scaling, Selection, TableFormat, TriedClusters, TsneOptions, UmapOptions, algorithms,
 };
 pub use mail_notice::{MailNotice, MailNoticed, Notice};
 pub use mail_send::{MailAttachment, MailRefusal, MailSend, MailSent};

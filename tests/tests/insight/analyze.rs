@@ -4,7 +4,7 @@ use fourmi_kinds::ColumnType;
 use fourmi_tests::Platform;
 use serde_json::{Value, json};
 
-use crate::{Laboratory, groups, hashes};
+use crate::{Laboratory, groups, hashes, names};
 
 #[tokio::test]
 async fn a_table_becomes_a_map_with_clusters_and_anomalies() {
@@ -29,7 +29,9 @@ async fn a_table_becomes_a_map_with_clusters_and_anomalies() {
     let first = &clustering.clusters[0];
     assert_eq!(first.centroid[0].0, "width");
     assert!((0.0..1.0).contains(&first.centroid[0].1), "in its own units: {:?}", first.centroid);
-    assert!(!first.top_features.is_empty() && first.exemplars.iter().all(|row| row % 3 == 0), "{first:?}");
+    assert!(first.exemplars.iter().all(|row| row % 3 == 0), "{first:?}");
+    assert!(first.top_features.iter().any(|(name, _)| name == "width"), "{:?}", first.top_features);
+    assert!(first.top_features.iter().any(|(name, _)| name == "colour=red"), "{:?}", first.top_features);
 
     let anomalies = result.anomalies.as_ref().unwrap();
     assert_eq!(anomalies.top[0].row, 150, "{:?}", anomalies.top[0]);
@@ -57,10 +59,16 @@ async fn the_same_table_options_and_seed_give_the_same_bytes() {
     assert!(!first.cached);
 
     // Another file of the same content: what was computed is given again, as files of its own job.
-    let again = laboratory.upload("a.csv", table).await;
+    let again = laboratory.upload("b.csv", table).await;
     let second = laboratory.analyzed(again, options.clone()).await;
     assert!(second.cached);
     assert_eq!((hashes(&second), &second.config_hash), (hashes(&first), &first.config_hash));
+    assert_eq!(names(&first), ["a.points.parquet", "a.points.json", "a.report.json"]);
+    assert_eq!(names(&second), ["b.points.parquet", "b.points.json", "b.report.json"]);
+    assert!(first.files.iter().zip(&second.files).all(|(one, other)| one.file != other.file));
+    let report: Value = serde_json::from_slice(&laboratory.content(&second, "report").await).unwrap();
+    assert_eq!((&report["config"]["reduce"]["epochs"], &report["config"]["seed"]), (&json!(50), &json!(42)));
+    assert_eq!(report["config"]["cluster"]["min_cluster_size"], 15);
 
     let with = |field: &str, value: Value| {
         let mut options = options.clone();
@@ -74,6 +82,37 @@ async fn the_same_table_options_and_seed_give_the_same_bytes() {
     assert!(!other.cached);
     assert_ne!(hashes(&other)[0], hashes(&first)[0]);
     assert_ne!(other.config_hash, first.config_hash);
+}
+
+#[tokio::test]
+async fn of_many_clusters_the_largest_are_told_and_all_are_counted() {
+    let laboratory = Laboratory::open().await;
+    let file = laboratory.upload("groups.csv", groups(151)).await;
+    let cluster = json!({"algorithm": "agglomerative", "clusters": 60});
+    let result = laboratory.analyzed(file, json!({"cluster": cluster})).await;
+    let clustering = result.clustering.as_ref().unwrap();
+    assert_eq!((clustering.number, clustering.clusters.len()), (60, 50));
+    let report: Value = serde_json::from_slice(&laboratory.content(&result, "report").await).unwrap();
+    assert_eq!(report["clustering"]["clusters"].as_array().unwrap().len(), 60);
+}
+
+#[tokio::test]
+async fn tenants_do_not_meet_in_what_was_computed() {
+    let laboratory = Laboratory::open().await;
+    let table = groups(60);
+    let file = laboratory.upload("ours.csv", table.clone()).await;
+    assert!(!laboratory.analyzed(file, json!({})).await.cached);
+    assert!(laboratory.analyzed(file, json!({})).await.cached);
+    for tenant in ["acme", "globex"] {
+        laboratory.platform.add_tenant(tenant).await;
+        let [one, other] = ["ada", "bob"].map(|name| format!("{name}-of-{tenant}"));
+        let one = laboratory.platform.add_person(&one, "user", Some(tenant)).await;
+        let other = laboratory.platform.add_person(&other, "user", Some(tenant)).await;
+        assert!(!laboratory.analyzed_by(&one.token, "hers.csv", &table).await.cached, "{tenant}");
+        let second = laboratory.analyzed_by(&other.token, "his.csv", &table).await;
+        assert!(second.cached, "{tenant}");
+        assert_eq!(names(&second), ["his.points.parquet", "his.points.json", "his.report.json"]);
+    }
 }
 
 #[tokio::test]
@@ -172,5 +211,10 @@ async fn algorithms_are_described_in_both_languages() {
         (&json!("number"), &json!(2.0), &json!(500.0), &json!(30.0))
     );
     assert!(perplexity["description"]["fr"].as_str().unwrap().contains("voisins"));
-    assert_eq!(platform.client.algorithms().await.unwrap().algorithms.len(), algorithms.len());
+    let fields: Vec<&Value> = list["options"].as_array().unwrap().iter().map(|group| &group["field"]).collect();
+    assert_eq!(fields, [&json!("select"), &json!("missing"), &json!("encode"), &json!("scale"), &Value::Null]);
+    let indicator = &list["options"][1]["parameters"][4];
+    assert_eq!((&indicator["name"], &indicator["type"]), (&json!("indicator"), &json!("boolean")));
+    let read = platform.client.algorithms().await.unwrap();
+    assert_eq!((read.algorithms.len(), read.options.len()), (algorithms.len(), 5));
 }

@@ -51,6 +51,16 @@ impl Laboratory {
         result(self.analyze(file, options).await)
     }
 
+    /// What somebody else gets for a table, with everything by default.
+    async fn analyzed_by(&self, token: &str, name: &str, table: &str) -> DatasetAnalyzed {
+        let request = |path: &str| self.platform.request_as(token, "POST", path);
+        let upload = request(&format!("/files?name={name}")).body(table.to_owned()).send().await.unwrap();
+        let file: Value = upload.json().await.unwrap();
+        let job = json!({"kind": "dataset.analyze", "payload": {"file": file["id"]}});
+        let answer = request("/jobs").header("prefer", "wait=60").json(&job).send().await.unwrap();
+        result(answer.json().await.unwrap())
+    }
+
     async fn probed(&self, file: BlobId) -> DatasetInfo {
         let handle = self.platform.client.submit_raw("dataset.probe", json!({"file": file})).send().await.unwrap();
         let job = end(&handle).await;
@@ -78,6 +88,11 @@ async fn end(handle: &JobHandle<Raw>) -> Job {
 fn result(job: Job) -> DatasetAnalyzed {
     assert_eq!(job.state, State::Succeeded, "{:#?}", job.error);
     serde_json::from_value(job.result.unwrap()).unwrap()
+}
+
+/// The names of all files.
+fn names(result: &DatasetAnalyzed) -> Vec<&str> {
+    result.files.iter().map(|file| file.name.as_str()).collect()
 }
 
 /// The hashes of all files: equal files, equal bytes.

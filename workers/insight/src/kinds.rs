@@ -10,13 +10,20 @@ use fourmi_tables::Limits;
 
 use crate::{
     analysis::{self, Analysis, POINTS, POINTS_JSON, REPORT, Subject, stages},
+    configuration::Configuration,
     failure,
-    results::{self, Results},
+    results::Results,
     run::compute,
 };
 
-const PARQUET: &str = "application/vnd.apache.parquet";
 const JSON: &str = "application/json";
+
+/// What an analysis leaves: the role of each file, its name in the folder, its media type.
+const FILES: [(&str, &str, &str); 3] = [
+    ("points", POINTS, "application/vnd.apache.parquet"),
+    ("points_json", POINTS_JSON, JSON),
+    ("report", REPORT, JSON),
+];
 
 /// `dataset.probe`
 pub(crate) async fn probe(job: DatasetProbe, context: Context) -> Result<DatasetInfo, Failure> {
@@ -36,8 +43,8 @@ pub(crate) async fn probe(job: DatasetProbe, context: Context) -> Result<Dataset
 /// `dataset.analyze`
 pub(crate) async fn analyze(job: DatasetAnalyze, context: Context) -> Result<DatasetAnalyzed, Failure> {
     let source = context.input(job.file).await?;
-    let config_hash = results::config_hash(&job);
-    let results = Results::open(&source.sha256, &config_hash, &context)?;
+    let config_hash = Configuration::of(&job).hash();
+    let results = Results::open(&source, &config_hash, &context).await?;
     if job.reuse
         && let Some(earlier) = results.find().await
     {
@@ -48,7 +55,7 @@ pub(crate) async fn analyze(job: DatasetAnalyze, context: Context) -> Result<Dat
         .memory_bytes;
     let kept = context.kept().await?;
     let scratch = context.scratch()?.to_owned();
-    let subject = Subject { job, path: source.path, input_hash: source.sha256, config_hash };
+    let subject = Subject { job, path: source.path.clone(), input_hash: source.sha256.clone(), config_hash };
     let folder = scratch.clone();
     let Analysis { mut result, has_json } =
         compute(&context, move |run| analysis::run(&subject, &folder, memory, kept.as_ref(), run)).await?;
@@ -59,15 +66,16 @@ pub(crate) async fn analyze(job: DatasetAnalyze, context: Context) -> Result<Dat
 
 /// Stores what an analysis wrote.
 async fn store(context: &Context, table: &str, folder: &Path, has_json: bool) -> Result<Vec<Artifact>, Failure> {
-    let stem = Path::new(table).file_stem().and_then(|stem| stem.to_str()).unwrap_or("table");
-    let mut files = vec![("points", POINTS, "points.parquet", PARQUET)];
-    if has_json {
-        files.push(("points_json", POINTS_JSON, "points.json", JSON));
-    }
-    files.push(("report", REPORT, "report.json", JSON));
-    let mut stored = Vec::with_capacity(files.len());
-    for (role, file, ending, media_type) in files {
-        stored.push(context.store(&folder.join(file), role, format!("{stem}.{ending}"), media_type).await?);
+    let mut stored = Vec::with_capacity(FILES.len());
+    for (role, file, media_type) in FILES.into_iter().filter(|(_, file, _)| has_json || *file != POINTS_JSON) {
+        stored.push(context.store(&folder.join(file), role, file_name(table, role), media_type).await?);
     }
     Ok(stored)
+}
+
+/// What a file of a result is called: as its table, with an ending for its role.
+pub(crate) fn file_name(table: &str, role: &str) -> String {
+    let stem = Path::new(table).file_stem().and_then(|stem| stem.to_str()).unwrap_or("table");
+    let file = FILES.into_iter().find(|(of, ..)| *of == role).map_or(REPORT, |(_, file, _)| file);
+    format!("{stem}.{file}")
 }

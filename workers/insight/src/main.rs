@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 mod analysis;
+mod configuration;
 mod failure;
+mod files;
 mod kinds;
 mod results;
 mod run;

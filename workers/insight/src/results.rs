@@ -6,49 +6,52 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use fourmi_kinds::{DatasetAnalyze, DatasetAnalyzed};
-use fourmi_model::Failure;
-use fourmi_runtime::{Context, write_whole};
+use fourmi_kinds::DatasetAnalyzed;
+use fourmi_model::{Failure, TenantName};
+use fourmi_runtime::{Context, InputFile, write_whole};
 use sha2::{Digest, Sha256};
+
+use crate::kinds::file_name;
 
 /// Results are right for good; after so long their files are seldom there.
 const OLDEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Grows when the same request gives other bytes than before.
-const EDITION: u32 = 1;
+pub(crate) const EDITION: u32 = 2;
 
-/// The SHA-256 of everything that makes a difference to the result, but the table.
-pub(crate) fn config_hash(job: &DatasetAnalyze) -> String {
-    let mut options = serde_json::to_value(job).unwrap_or_default();
-    if let Some(options) = options.as_object_mut() {
-        for field in ["file", "dataset_id", "reuse"] {
-            options.remove(field);
-        }
-    }
-    hex::encode(Sha256::digest(format!("{EDITION} {options}")))
-}
+/// Stands for those who are of no tenant; no tenant has such a name.
+const NOBODY: &str = "*";
 
-/// What an equal request made of an equal table, in a folder of the cache.
+/// What an equal request of the same tenant made of an equal table, in a folder of the cache.
 pub(crate) struct Results<'a> {
     place: PathBuf,
+    table: &'a InputFile,
     context: &'a Context,
 }
 
 impl<'a> Results<'a> {
-    pub(crate) fn open(input_hash: &str, config_hash: &str, context: &'a Context) -> Result<Self, Failure> {
+    /// Tenants do not meet: not even the time that an answer takes tells one what another has.
+    pub(crate) async fn open(table: &'a InputFile, config_hash: &str, context: &'a Context) -> Result<Self, Failure> {
+        let tenant = context.tenant().await?;
         let folder = context.cache()?.join("results");
         fs::create_dir_all(&folder)
             .map_err(|error| Failure::retry("storage_failed", "the cache cannot be used").because(error))?;
         tidy(&folder);
-        let key = hex::encode(Sha256::digest(format!("{input_hash} {config_hash}")));
-        Ok(Self { place: folder.join(format!("{key}.json")), context })
+        let tenant = tenant.as_ref().map_or(NOBODY, TenantName::as_str);
+        let key = hex::encode(Sha256::digest(format!("{tenant} {} {config_hash}", table.sha256)));
+        Ok(Self { place: folder.join(format!("{key}.json")), table, context })
     }
 
-    /// The result, if all of its files are still there. They become files of whoever submitted this job.
+    /// The result, if all of its files are still there. They become files of this job, named after its own table.
     pub(crate) async fn find(&self) -> Option<DatasetAnalyzed> {
         let mut result: DatasetAnalyzed = serde_json::from_slice(&fs::read(&self.place).ok()?).ok()?;
+        for file in &result.files {
+            // Somebody may have deleted one.
+            self.context.input(file.file).await.ok()?;
+        }
         for file in &mut result.files {
-            file.file = self.context.share(file.file).await.ok()?;
+            let name = file_name(&self.table.name, &file.role);
+            *file = self.context.share_as(file, name).await.ok()?;
         }
         result.cached = true;
         Some(result)

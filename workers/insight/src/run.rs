@@ -36,6 +36,11 @@ impl Run {
         self.context.is_cancelled()
     }
 
+    /// Whether no other run will follow this one.
+    pub(crate) fn is_cancelled_for_good(&self) -> bool {
+        self.context.is_cancelled_for_good()
+    }
+
     /// Says that a stage begins.
     pub(crate) fn begin(&self, stage: Stage, message: &str) {
         self.say(stage, 0.0, message);

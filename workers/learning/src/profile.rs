@@ -22,17 +22,18 @@ pub struct Profile {
     pub size: usize,
     /// The mean of each column, in its own units.
     pub centroid: Vec<f64>,
-    /// Columns with the difference of their mean from that of all other rows, noise among them, in pooled standard deviations
-    /// (Cohen's d); the largest first, by magnitude. None for a column that is the same everywhere, and if there are no
-    /// other rows.
+    /// Features with the difference of their mean from that of all other rows, noise among them, in pooled standard
+    /// deviations (Cohen's d); the largest first, by magnitude. None for a feature that is the same everywhere, and if there
+    /// are no other rows.
     pub effects: Vec<(usize, f64)>,
     /// The rows nearest to its middle, at most three, the nearest first.
     pub exemplars: Vec<usize>,
 }
 
-/// Describes the clusters of some rows, by label, in the units of `original`; their middles are those of the rows as they were
-/// clustered, in `clustered`. Rows with a negative label are in no cluster. At most `effects` columns are named for each. Of
-/// more than [`DESCRIBED`] clusters the largest are described.
+/// Describes the clusters of some rows, by label: their means are those of `original`, in its units; what sets them apart is
+/// sought in `features`, categories among them; and their middles are those of the rows as they were clustered, in
+/// `clustered`. Rows with a negative label are in no cluster. At most `effects` features are named for each. Of more than
+/// [`DESCRIBED`] clusters the largest are described.
 ///
 /// # Errors
 /// [`LearningError::Cancelled`]
@@ -41,34 +42,39 @@ pub struct Profile {
 /// If there are not as many rows and labels: a mistake of the programmer.
 pub fn profiles(
     original: &Matrix,
+    features: &Matrix,
     clustered: &Matrix,
     labels: &[i32],
     effects: usize,
     watch: Watch<'_>,
 ) -> Result<Vec<Profile>, LearningError> {
-    assert!(original.rows() == labels.len() && clustered.rows() == labels.len(), "labels of as many rows");
+    let rows = [original, features, clustered].map(Matrix::rows);
+    assert!(rows.iter().all(|rows| *rows == labels.len()), "labels of as many rows");
     watch.check()?;
     let labels = of_largest(labels, DESCRIBED);
-    let means = Means::of(original, &labels, watch.part(0.0, 0.2))?;
-    let all = Spread::of(original, &labels, &means, watch.part(0.2, 0.6))?;
-    let exemplars = exemplars(clustered, &labels, watch.part(0.6, 1.0))?;
-    let describe = |(cluster, exemplars): (usize, Vec<usize>)| Profile {
+    // One matrix after the other, so that no more than one is described at a time.
+    let exemplars = exemplars(clustered, &labels, watch.part(0.0, 0.3))?;
+    let centroids = centroids(original, &labels, watch.part(0.3, 0.5))?;
+    let means = Means::of(features, &labels, watch.part(0.5, 0.7))?;
+    let all = Spread::of(features, &labels, &means, watch.part(0.7, 1.0))?;
+    let describe = |(cluster, (exemplars, centroid)): (usize, (Vec<usize>, Vec<f64>))| Profile {
         label: means.labels[cluster],
         size: means.sizes[cluster],
-        centroid: means.centroids.row(cluster).iter().map(|mean| mean / means.scale).collect(),
+        centroid,
         effects: all.effects(cluster, &means, effects),
         exemplars,
     };
-    Ok(exemplars.into_iter().enumerate().map(describe).collect())
+    Ok(exemplars.into_iter().zip(centroids).enumerate().map(describe).collect())
 }
 
-/// An upper estimate of the bytes that [`profiles`] takes beyond its input: of so many rows of so many columns in their own
-/// units, and as they were clustered.
-pub fn memory(rows: usize, original: usize, clustered: usize, clusters: usize) -> u64 {
+/// An upper estimate of the bytes that [`profiles`] takes beyond its input: of so many rows, of columns in their own units, of
+/// features, and of columns as they were clustered.
+pub fn memory(rows: usize, [original, features, clustered]: [usize; 3], clusters: usize) -> u64 {
     let described = clusters.min(DESCRIBED);
     // Labels of the largest, in order, and of all rows as one cluster.
     let labels = 16 * (rows + clusters);
-    (labels + 8 * described * (4 * original + clustered) + 256 * described + (1 << 16)) as u64
+    let numbers = described * (2 * original + 3 * features + clustered);
+    (labels + 8 * numbers + 512 * described + (1 << 16)) as u64
 }
 
 /// Labels, without those of all but so many of the largest clusters. What the rows of the others are compared with does not
@@ -86,6 +92,13 @@ fn of_largest(labels: &[i32], most: usize) -> Cow<'_, [i32]> {
     kept.sort_unstable();
     let of_largest = |label: &i32| if kept.binary_search(label).is_ok() { *label } else { -1 };
     Cow::Owned(labels.iter().map(of_largest).collect())
+}
+
+/// The mean of each cluster, in the columns' own units.
+fn centroids(original: &Matrix, labels: &[i32], watch: Watch<'_>) -> Result<Vec<Vec<f64>>, LearningError> {
+    let means = Means::of(original, labels, watch)?;
+    let centroid = |cluster| means.centroids.row(cluster).iter().map(|mean| mean / means.scale).collect();
+    Ok((0..means.sizes.len()).map(centroid).collect())
 }
 
 /// How columns are spread.
@@ -174,7 +187,7 @@ mod tests {
     use super::*;
 
     fn described(original: &Matrix, labels: &[i32]) -> Vec<Profile> {
-        profiles(original, original, labels, 5, Watch::nobody()).unwrap()
+        profiles(original, original, original, labels, 5, Watch::nobody()).unwrap()
     }
 
     #[test]
@@ -189,6 +202,18 @@ mod tests {
         assert!((found[0].effects[0].1 + effect).abs() < 1e-9 && (found[1].effects[0].1 - effect).abs() < 1e-9);
         assert_eq!(found[0].exemplars, [1, 0, 2]);
         assert_eq!(found[1].exemplars, [3, 4]);
+    }
+
+    #[test]
+    fn what_sets_clusters_apart_may_be_no_column_with_units() {
+        let original = Matrix::new(1, vec![1.0, 2.0, 3.0, 2.0]).unwrap();
+        // The same column on another scale, and a category.
+        let features = Matrix::new(2, vec![-1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0]).unwrap();
+        let found = profiles(&original, &features, &features, &[0, 0, 1, 1], 5, Watch::nobody()).unwrap();
+        assert_eq!((found[0].centroid.clone(), found[1].centroid.clone()), (vec![1.5], vec![2.5]));
+        let named = |profile: &Profile| profile.effects.iter().map(|(feature, _)| *feature).collect::<Vec<_>>();
+        assert_eq!((named(&found[0]), named(&found[1])), (vec![1, 0], vec![1, 0]));
+        assert!(found[0].effects[0].1 < 0.0 && found[1].effects[0].1 > 0.0);
     }
 
     #[test]
@@ -221,7 +246,7 @@ mod tests {
         let labels: Vec<i32> = (0..rows).map(|row| (row / 2) as i32).collect();
         let found = described(&data, &labels);
         assert_eq!(found.iter().map(|profile| profile.label).collect::<Vec<_>>(), (0..1_000).collect::<Vec<_>>());
-        let bytes = |clusters| memory(1_000_000, 20, 20, clusters);
+        let bytes = |clusters| memory(1_000_000, [20, 20, 20], clusters);
         assert!(bytes(1_000_000) < bytes(1_000) + 16 * 1_000_000);
     }
 
@@ -241,6 +266,6 @@ mod tests {
     fn stops_when_told_to() {
         let stop = Watch::new(&|| true, &|_| {});
         let data = Matrix::zeros(2, 2);
-        assert_eq!(profiles(&data, &data, &[0, 1], 5, stop), Err(LearningError::Cancelled));
+        assert_eq!(profiles(&data, &data, &data, &[0, 1], 5, stop), Err(LearningError::Cancelled));
     }
 }

@@ -99,8 +99,8 @@ pub(crate) trait Host: Send + Sync {
     fn log_left_out(&self, lines: u64);
     /// Where the content of a stored file can be read.
     fn input(&self, file: BlobId) -> BoxFuture<'_, Result<InputFile, Failure>>;
-    /// A stored file as one of the job's owner.
-    fn share(&self, file: BlobId) -> BoxFuture<'_, Result<BlobId, Failure>>;
+    /// A stored file as one of the job's owner; under a name of its own, if one is given.
+    fn share(&self, file: BlobId, name: Option<String>) -> BoxFuture<'_, Result<Shared, Failure>>;
     /// Takes over a finished file.
     fn store(&self, file: NewFile) -> BoxFuture<'_, Result<Artifact, Failure>>;
     /// Makes a file that grows, or finds the one of an earlier run.
@@ -126,6 +126,13 @@ pub struct InputFile {
     pub name: String,
     /// The SHA-256 of its content, in lower-case hexadecimal digits.
     pub sha256: String,
+}
+
+/// A stored file, as the job's owner has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Shared {
+    pub(crate) id: BlobId,
+    pub(crate) name: String,
 }
 
 /// A stored file that grows while the run appends to it, and can be read meanwhile.
@@ -277,7 +284,17 @@ impl Context {
     /// A permanent failure `unknown_file` if there is none, or it still grows; a retryable one `disk_full`,
     /// `storage_failed` or `queue_unavailable`.
     pub async fn share(&self, file: BlobId) -> Result<BlobId, Failure> {
-        self.inner.host.share(file).await
+        Ok(self.inner.host.share(file, None).await?.id)
+    }
+
+    /// A stored file, which another job made, as a new one of this job with a name of its own: it tells nothing of what the
+    /// other was called, and lives as long as what this job stores.
+    ///
+    /// # Errors
+    /// As [`Context::share`].
+    pub async fn share_as(&self, file: &Artifact, name: impl Into<String>) -> Result<Artifact, Failure> {
+        let Shared { id, name } = self.inner.host.share(file.file, Some(name.into())).await?;
+        Ok(Artifact { file: id, name, ..file.clone() })
     }
 
     /// A stored file that grows while the run appends to it, and can be read meanwhile. `again` names the one that an

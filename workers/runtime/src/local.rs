@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::OnceCell;
 
 use crate::{
-    context::{GrowingFile, Host, InputFile, NewFile, NewGrowing, scratch_failure},
+    context::{GrowingFile, Host, InputFile, NewFile, NewGrowing, Shared, scratch_failure},
     enqueue::NewJob,
     rooms::Rooms,
     watch::Watch,
@@ -70,11 +70,15 @@ impl Host for LocalHost {
         })
     }
 
-    fn share(&self, file: BlobId) -> BoxFuture<'_, Result<BlobId, Failure>> {
+    fn share(&self, file: BlobId, name: Option<String>) -> BoxFuture<'_, Result<Shared, Failure>> {
         Box::pin(async move {
-            let shared =
-                self.blobs.share(&file, &self.owner().await?).await.map_err(|error| storage_failure(&error))?;
-            Ok(shared.ok_or_else(|| unknown_file(file))?.id)
+            let owner = self.owner().await?;
+            let shared = match name {
+                Some(name) => self.blobs.share_as(&file, &owner, &name).await,
+                None => self.blobs.share(&file, &owner).await,
+            };
+            let shared = shared.map_err(|error| storage_failure(&error))?.ok_or_else(|| unknown_file(file))?;
+            Ok(Shared { id: shared.id, name: shared.name })
         })
     }
 

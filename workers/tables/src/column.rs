@@ -3,10 +3,13 @@
 use fourmi_kinds::{ColumnInfo, ColumnType, NumberStatistics};
 
 use crate::{
+    TableError,
+    delimited::short,
     number::{self, Style},
     sketch::{Distinct, Levels, MOST_LEVELS, Reservoir, hash, hash_number},
     spread::{Moments, Spread, quantile, spread},
     value::{self, LARGEST},
+    watch::Watch,
 };
 
 /// Most frequent values that are told.
@@ -30,6 +33,8 @@ const PARTS: usize = 20;
 /// What one column may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Room {
+    /// Bytes of hashes, by which different values are counted.
+    pub(crate) distinct_bytes: usize,
     /// Numbers of which quantiles are taken.
     pub(crate) numbers: usize,
     /// Bytes of categories.
@@ -86,7 +91,7 @@ impl Column {
             fits_other: true,
             some_fit_other: false,
             commas: false,
-            distinct: Distinct::default(),
+            distinct: Distinct::within(room.distinct_bytes),
             levels: Levels::new(room.level_bytes),
             moments: Moments::default(),
             drawn: Reservoir::new(room.numbers, SEED),
@@ -161,8 +166,7 @@ impl Column {
     fn other(&mut self, row: u64, text: &[u8]) -> Option<f64> {
         self.text_bytes += text.len() as u64;
         if self.no_number.is_none() {
-            self.no_number =
-                Some((row, crate::delimited::short(&String::from_utf8_lossy(&text[..text.len().min(400)]))));
+            self.no_number = Some((row, short(&String::from_utf8_lossy(&text[..text.len().min(400)]))));
         }
         if value::boolean(text).is_some() {
             self.booleans += 1;
@@ -270,35 +274,35 @@ impl Column {
     }
 
     /// What is told of it. It is at its end then.
-    pub(crate) fn info(mut self) -> ColumnInfo {
+    pub(crate) fn info(mut self, watch: &Watch<'_>) -> Result<ColumnInfo, TableError> {
         let column_type = self.column_type();
         let (distinct, distinct_estimated) = self.distinct();
         let is_number = matches!(column_type, ColumnType::Integer | ColumnType::Float | ColumnType::Date);
         let top = if is_number { Vec::new() } else { self.top() };
         let name = std::mem::take(&mut self.name);
         let missing = self.missing + self.out_of_range;
-        let numbers = is_number.then(|| self.statistics());
-        ColumnInfo { name, column_type, missing, distinct, distinct_estimated, numbers, top }
+        let numbers = if is_number { Some(self.statistics(watch)?) } else { None };
+        Ok(ColumnInfo { name, column_type, missing, distinct, distinct_estimated, numbers, top })
     }
 
     fn top(&self) -> Vec<(String, u64)> {
         let mut levels = self.levels.sorted();
         levels.sort_by_key(|level| std::cmp::Reverse(level.count));
         levels.truncate(TOP);
-        levels.into_iter().map(|level| (String::from_utf8_lossy(&level.text).into_owned(), level.count)).collect()
+        levels.into_iter().map(|level| (short(&String::from_utf8_lossy(&level.text)), level.count)).collect()
     }
 
-    fn statistics(self) -> NumberStatistics {
+    fn statistics(self, watch: &Watch<'_>) -> Result<NumberStatistics, TableError> {
         let number = self.present();
         let mut moments = self.moments.spread();
         let drawn = self.drawn.sorted();
         let is_lost = moments.sd == 0.0 && self.min < self.max;
         if is_lost || ![moments.mean, moments.sd, moments.skewness].iter().all(|moment| moment.is_finite()) {
-            moments = spread(&drawn);
+            moments = spread(&drawn, watch)?;
         }
         let Spread { mean, sd, skewness } = moments;
         let of_sample = if number > 1 { (number as f64 / (number - 1) as f64).sqrt() } else { 0.0 };
-        NumberStatistics {
+        Ok(NumberStatistics {
             min: self.min,
             max: self.max,
             mean,
@@ -306,7 +310,7 @@ impl Column {
             skewness,
             quantiles: QUANTILES.map(|share| quantile(&drawn, share)),
             histogram: histogram(&drawn, self.min, self.max, number),
-        }
+        })
     }
 }
 

@@ -1,12 +1,17 @@
 //! Records of values between delimiters (RFC 4180).
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::Cell,
+    io::{self, Read},
+    rc::Rc,
+};
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use fourmi_kinds::DatasetNote;
 
 use crate::{
     Limits, TableError,
+    names::{Names, cut, is_long, note_cut},
     source::{CHUNK, Source, Start},
     value,
 };
@@ -47,13 +52,51 @@ fn absent(head: &[u8]) -> u8 {
     DELIMITERS.into_iter().find(|delimiter| !head.contains(delimiter)).unwrap_or(b'\x1f')
 }
 
-fn reader<R: std::io::Read>(from: R, delimiter: u8) -> Reader<R> {
+fn reader<R: Read>(from: R, delimiter: u8) -> Reader<R> {
     ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).buffer_capacity(CHUNK).from_reader(from)
+}
+
+/// A text with a line break behind it: what ends with the text and not with the line break is a record whose quotes were
+/// never closed, which the parser does not tell.
+struct Terminated<R> {
+    text: R,
+    /// Whether lines end with `\r\n`, by the first piece of the text; nothing before it is read.
+    returns: Option<bool>,
+    terminated: bool,
+    /// Whether the end was met.
+    ended: bool,
+}
+
+impl<R> Terminated<R> {
+    const fn new(text: R) -> Self {
+        Self { text, returns: None, terminated: false, ended: false }
+    }
+}
+
+impl<R: Read> Read for Terminated<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.terminated {
+            self.ended = true;
+            return Ok(0);
+        }
+        let read = self.text.read(buffer)?;
+        if self.returns.is_none() {
+            self.returns = Some(buffer[..read].windows(2).any(|pair| pair == b"\r\n"));
+        }
+        match buffer.first_mut() {
+            Some(first) if read == 0 => {
+                *first = b'\n';
+                self.terminated = true;
+                Ok(1)
+            }
+            _ => Ok(read),
+        }
+    }
 }
 
 /// The rows of a table, one at a time.
 pub(crate) struct DelimitedRows<'a> {
-    reader: Reader<Source<'a>>,
+    reader: Reader<Terminated<Source<'a>>>,
     start: Rc<Cell<Start>>,
     line_bytes: usize,
     record: ByteRecord,
@@ -66,7 +109,7 @@ impl<'a> DelimitedRows<'a> {
     pub(crate) fn open(source: Source<'a>, delimiter: u8, limits: &Limits) -> Result<Self, TableError> {
         let start = source.start();
         let mut rows = Self {
-            reader: reader(source, delimiter),
+            reader: reader(Terminated::new(source), delimiter),
             start,
             line_bytes: limits.line_bytes,
             record: ByteRecord::new(),
@@ -99,7 +142,7 @@ impl<'a> DelimitedRows<'a> {
         if self.record.len() != self.names.len() {
             return Err(TableError::RaggedRows {
                 row: self.rows,
-                line: self.record.position().map_or(0, csv::Position::line),
+                line: self.start.get().line,
                 found: self.record.len(),
                 expected: self.names.len(),
             });
@@ -110,44 +153,49 @@ impl<'a> DelimitedRows<'a> {
 
     fn read(&mut self) -> Result<bool, TableError> {
         let at = self.reader.position();
-        let start = Start { byte: at.byte(), line: at.line() };
+        // The parser ends a record at its `\r`, and counts the line at the `\n`.
+        let uncounted = at.byte() > 0 && self.reader.get_ref().returns == Some(true);
+        let start = Start { byte: at.byte(), line: at.line() + u64::from(uncounted) };
         self.start.set(start);
         let there = self.reader.read_byte_record(&mut self.record).map_err(|error| match error.into_kind() {
             csv::ErrorKind::Io(error) => TableError::from(error),
-            other => TableError::Io(std::io::Error::other(format!("{other:?}"))),
+            other => TableError::Io(io::Error::other(format!("{other:?}"))),
         })?;
         if self.reader.position().byte() - start.byte > self.line_bytes as u64 {
             return Err(TableError::LineTooLong { line: start.line, limit: self.line_bytes });
+        }
+        if there && self.reader.get_ref().ended {
+            return Err(TableError::UnclosedQuote { line: start.line });
         }
         Ok(there)
     }
 }
 
-/// Names that are all there and all different.
+/// Names that are all there, all different and none too long.
 fn names(record: &ByteRecord) -> (Vec<String>, Vec<DatasetNote>) {
-    let mut taken = std::collections::HashSet::new();
-    let (mut unnamed, mut twice) = (Vec::new(), Vec::new());
-    let mut names: Vec<String> = Vec::with_capacity(record.len());
-    let given: Vec<String> =
-        record.iter().map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned()).collect();
-    let all: std::collections::HashSet<&str> = given.iter().map(String::as_str).collect();
-    for (at, name) in given.iter().enumerate() {
-        let wanted = if name.is_empty() { format!("column_{}", at + 1) } else { name.clone() };
-        let mut free = wanted.clone();
-        let mut number = 2;
-        while taken.contains(&free) || (free != *name && all.contains(free.as_str())) {
-            free = format!("{wanted}_{number}");
-            number += 1;
+    let (mut unnamed, mut twice, mut long) = (Vec::new(), Vec::new(), Vec::new());
+    let mut given: Vec<String> = Vec::with_capacity(record.len());
+    for name in record {
+        let name = String::from_utf8_lossy(name.trim_ascii());
+        given.push(cut(&name).into_owned());
+        if is_long(&name) {
+            long.push(cut(&name).into_owned());
         }
-        if name.is_empty() {
-            unnamed.push(free.clone());
-        } else if free != *name {
-            twice.push(free.clone());
-        }
-        taken.insert(free.clone());
-        names.push(free);
     }
-    let mut notes = Vec::new();
+    let mut free = Names::beside(given.iter().map(String::as_str).collect());
+    let mut names: Vec<String> = Vec::with_capacity(given.len());
+    for (at, name) in given.iter().enumerate() {
+        if name.is_empty() {
+            names.push(free.made_up(&format!("column_{}", at + 1)));
+            unnamed.push(names[at].clone());
+        } else {
+            names.push(free.own(name));
+            if names[at] != *name {
+                twice.push(names[at].clone());
+            }
+        }
+    }
+    let mut notes = Vec::from_iter(note_cut(&long));
     if !unnamed.is_empty() {
         notes.push(note("unnamed_columns", format!("Columns without a name are called {}.", some(&unnamed))));
     }

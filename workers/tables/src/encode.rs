@@ -39,6 +39,18 @@ pub(crate) fn features(present: &[(usize, u64)], options: &Encode) -> usize {
     }
 }
 
+/// Whether all of these levels become the same numbers, which tell no rows apart.
+pub(crate) fn is_constant(texts: &[String], present: &[(usize, u64)], options: &Encode) -> bool {
+    let buckets = options.buckets as usize;
+    match options.method {
+        Encoding::OneHot | Encoding::Ordinal | Encoding::Off => present.len() < 2,
+        Encoding::Frequency => present.windows(2).all(|pair| pair[0].1 == pair[1].1),
+        Encoding::Hashing => {
+            present.windows(2).all(|pair| bucket(&texts[pair[0].0], buckets) == bucket(&texts[pair[1].0], buckets))
+        }
+    }
+}
+
 /// Columns that may be made of one with so many levels in the whole table.
 pub(crate) fn most_features(levels: usize, options: &Encode) -> usize {
     match options.method {

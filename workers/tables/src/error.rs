@@ -38,6 +38,15 @@ pub enum TableError {
         /// Columns there are.
         expected: usize,
     },
+    /// A double quote is opened and never closed, so that what follows would be one value.
+    #[error(
+        "a double quote is opened in the record that begins in line {line} and never closed: close it, and write double \
+         quotes within a quoted value twice"
+    )]
+    UnclosedQuote {
+        /// The line of the file the record starts in, from 1.
+        line: u64,
+    },
     /// A line is no JSON object.
     #[error("line {line} is no JSON object ({reason}): write one object a line, without commas between them")]
     BadJson {
@@ -121,6 +130,7 @@ impl TableError {
             Self::NotATable { .. } => "not_a_table",
             Self::BadEncoding { .. } => "bad_encoding",
             Self::RaggedRows { .. } => "ragged_rows",
+            Self::UnclosedQuote { .. } => "unclosed_quote",
             Self::BadJson { .. } => "bad_json",
             Self::LineTooLong { .. } => "line_too_long",
             Self::TooManyColumns { .. } => "too_many_columns",

@@ -4,10 +4,11 @@ use fourmi_kinds::{Fill, Missing};
 
 use crate::{
     TableError,
+    order::sorted,
     random::Draw,
     spread::{quantile_of, spread},
     value::LARGEST,
-    watch::Watch,
+    watch::{PIECE, Watch},
 };
 
 /// Rows up to which all are searched for neighbours.
@@ -19,33 +20,48 @@ const DRAWN_ROWS: u64 = 5_000;
 /// Values whose distances are summed side by side.
 const LANES: usize = 8;
 
+/// Rows between two questions whether to go on.
+const ROWS: usize = 1_024;
+
 /// Fills in one value for all that are NaN.
-pub(crate) fn fill(values: &mut [f64], options: &Missing) {
+pub(crate) fn fill(values: &mut [f64], options: &Missing, watch: &Watch<'_>) -> Result<(), TableError> {
     if !values.iter().any(|value| value.is_nan()) {
-        return;
+        return Ok(());
     }
-    let mut there: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
     let filling = match options.with {
-        Fill::Median => quantile_of(&mut there, 0.5),
-        Fill::Mean => spread(&there).mean,
-        Fill::Mode => mode(&mut there),
+        Fill::Median => quantile_of(&there(values, watch)?, 0.5, watch)?,
+        Fill::Mean => spread(&there(values, watch)?, watch)?.mean,
+        Fill::Mode => mode(there(values, watch)?, watch)?,
         Fill::Constant => options.value.clamp(-LARGEST, LARGEST),
         // The rows are gone, or the neighbours are there.
-        Fill::DropRow | Fill::Neighbours => return,
+        Fill::DropRow | Fill::Neighbours => return Ok(()),
     };
-    values.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = filling);
+    for piece in values.chunks_mut(PIECE) {
+        watch.check()?;
+        piece.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = filling);
+    }
+    Ok(())
+}
+
+/// The values that are not missing.
+fn there(values: &[f64], watch: &Watch<'_>) -> Result<Vec<f64>, TableError> {
+    let mut there = Vec::with_capacity(values.len());
+    for piece in values.chunks(PIECE) {
+        watch.check()?;
+        there.extend(piece.iter().filter(|value| !value.is_nan()));
+    }
+    Ok(there)
 }
 
 /// The most frequent value; of several, the smallest.
-fn mode(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
+fn mode(values: Vec<f64>, watch: &Watch<'_>) -> Result<f64, TableError> {
     let mut best = (0, f64::NAN);
-    for run in values.chunk_by(|one, other| one == other) {
+    for run in sorted(values, watch)?.chunk_by(|one, other| one == other) {
         if run.len() > best.0 {
             best = (run.len(), run[0]);
         }
     }
-    best.1
+    Ok(best.1)
 }
 
 /// Bytes that [`neighbours`] takes for each row of so many columns.
@@ -63,7 +79,15 @@ pub(crate) fn neighbours(
     watch: &Watch<'_>,
 ) -> Result<Option<u64>, TableError> {
     let rows = columns.first().map_or(0, |column| column.len());
-    let incomplete: Vec<usize> = (0..rows).filter(|&row| columns.iter().any(|column| column[row].is_nan())).collect();
+    let mut incomplete: Vec<usize> = Vec::new();
+    for row in 0..rows {
+        if row.is_multiple_of(ROWS) {
+            watch.check()?;
+        }
+        if columns.iter().any(|column| column[row].is_nan()) {
+            incomplete.push(row);
+        }
+    }
     if incomplete.is_empty() {
         return Ok(None);
     }
@@ -115,12 +139,13 @@ fn standardised(columns: &[&mut Vec<f64>], watch: &Watch<'_>) -> Result<(Vec<f64
     let mut matrix = vec![f64::NAN; rows * width];
     let mut means = Vec::with_capacity(columns.len());
     for (place, column) in columns.iter().enumerate() {
-        watch.check()?;
-        let there: Vec<f64> = column.iter().copied().filter(|value| !value.is_nan()).collect();
-        let spread = spread(&there);
+        let spread = spread(&there(column, watch)?, watch)?;
         let width_of = if spread.sd > 0.0 { spread.sd } else { 1.0 };
-        for (row, value) in column.iter().enumerate() {
-            matrix[row * width + place] = (value - spread.mean) / width_of;
+        for (piece, rows) in column.chunks(PIECE).zip(matrix.chunks_mut(PIECE * width)) {
+            watch.check()?;
+            for (value, row) in piece.iter().zip(rows.chunks_mut(width)) {
+                row[place] = (value - spread.mean) / width_of;
+            }
         }
         means.push(spread.mean);
     }
@@ -149,7 +174,7 @@ mod tests {
 
     fn filled(with: Fill, values: &[f64]) -> Vec<f64> {
         let mut values = values.to_vec();
-        fill(&mut values, &Missing { with, value: 7.5, ..Missing::default() });
+        fill(&mut values, &Missing { with, value: 7.5, ..Missing::default() }, &Watch::nobody()).unwrap();
         values
     }
 
@@ -168,7 +193,7 @@ mod tests {
         // z = (X - nanmean) / nanstd; KNNImputer(n_neighbors=2).fit_transform(z) * nanstd + nanmean
         let mut columns = [vec![1.0, 2.0, NAN, 8.0, 9.5], vec![2.0, NAN, 6.0, 5.0, 7.0], vec![NAN, 3.0, 5.0, 9.0, 8.0]];
         let [one, two, three] = &mut columns;
-        assert_eq!(neighbours(&mut [one, two, three], 2, 42, &Watch::new(&|_, _| true)).unwrap(), None);
+        assert_eq!(neighbours(&mut [one, two, three], 2, 42, &Watch::nobody()).unwrap(), None);
         assert_eq!(columns[0], [1.0, 2.0, 5.75, 8.0, 9.5]);
         assert_eq!(columns[1], [2.0, 4.0, 6.0, 5.0, 7.0]);
         assert_eq!(columns[2], [6.0, 3.0, 5.0, 9.0, 8.0]);
@@ -178,7 +203,7 @@ mod tests {
     fn rows_with_nothing_in_common_get_the_mean() {
         let mut columns = [vec![1.0, 3.0, NAN], vec![NAN, NAN, 4.0]];
         let [one, two] = &mut columns;
-        neighbours(&mut [one, two], 5, 42, &Watch::new(&|_, _| true)).unwrap();
+        neighbours(&mut [one, two], 5, 42, &Watch::nobody()).unwrap();
         assert_eq!(columns, [vec![1.0, 3.0, 2.0], vec![4.0, 4.0, 4.0]]);
     }
 
@@ -188,7 +213,7 @@ mod tests {
         let mut two = one.clone();
         two[700] = NAN;
         let mut columns = [&mut one, &mut two];
-        assert_eq!(neighbours(&mut columns, 5, 42, &Watch::new(&|_, _| true)).unwrap(), Some(DRAWN_ROWS));
+        assert_eq!(neighbours(&mut columns, 5, 42, &Watch::nobody()).unwrap(), Some(DRAWN_ROWS));
         assert!((two[700] - 700.0).abs() < 20.0, "{}", two[700]);
     }
 }

@@ -18,6 +18,8 @@ use parquet::{
     schema::types::Type,
 };
 
+use crate::{GoOn, TableError};
+
 /// Rows that are written together.
 const GROUP: usize = 100_000;
 
@@ -43,19 +45,20 @@ pub struct Points<'a> {
 }
 
 /// Writes points as Apache Parquet, packed with Snappy: the columns `row`, `x`, `y`, `z`, `label`, `probability`,
-/// `anomaly_score`, `is_anomaly` as far as they are there. The same points are the same bytes.
+/// `anomaly_score`, `is_anomaly` as far as they are there. The same points are the same bytes. `go_on` is told the rows that
+/// are written, and of how many, before each 100,000 of them.
 ///
 /// # Errors
-/// If the file cannot be written, or a column has another length than `row`.
-pub fn write_points(path: &Path, points: &Points<'_>) -> io::Result<()> {
+/// [`TableError::Io`] if the file cannot be written, or a column has another length than `row`; [`TableError::Cancelled`].
+pub fn write_points(path: &Path, points: &Points<'_>, go_on: GoOn<'_>) -> Result<(), TableError> {
     points.check()?;
-    points.write(path).map_err(|error| match error {
+    points.write(path, go_on).map_err(|error| match error {
         // What failed is mostly the disk; say so.
         ParquetError::External(error) => match error.downcast::<io::Error>() {
-            Ok(error) => *error,
-            Err(error) => io::Error::other(error),
+            Ok(error) => TableError::from(*error),
+            Err(error) => TableError::Io(io::Error::other(error)),
         },
-        other => io::Error::other(other),
+        other => TableError::Io(io::Error::other(other)),
     })
 }
 
@@ -70,7 +73,7 @@ impl Points<'_> {
         Ok(())
     }
 
-    fn write(&self, path: &Path) -> Result<(), ParquetError> {
+    fn write(&self, path: &Path, go_on: GoOn<'_>) -> Result<(), ParquetError> {
         let properties = WriterProperties::builder()
             .set_writer_version(WriterVersion::PARQUET_1_0)
             .set_created_by("fourmi".to_owned())
@@ -82,11 +85,15 @@ impl Points<'_> {
             .build();
         let file = BufWriter::new(File::create(path)?);
         let mut writer = SerializedFileWriter::new(file, Arc::new(self.schema()?), Arc::new(properties))?;
-        let rows: Vec<i64> = self.row.iter().map(|row| row.cast_signed()).collect();
-        for from in (0..rows.len()).step_by(GROUP) {
-            let to = rows.len().min(from + GROUP);
+        let rows = self.row.len();
+        for from in (0..rows).step_by(GROUP) {
+            if !go_on(from as u64, rows as u64) {
+                return Err(io::Error::other(TableError::Cancelled).into());
+            }
+            let to = rows.min(from + GROUP);
             let mut group = writer.next_row_group()?;
-            column::<Int64Type>(&mut group, Some(&rows[from..to]))?;
+            let row: Vec<i64> = self.row[from..to].iter().map(|row| row.cast_signed()).collect();
+            column::<Int64Type>(&mut group, Some(row.as_slice()))?;
             for values in [self.x, self.y, self.z] {
                 column::<DoubleType>(&mut group, values.map(|values| &values[from..to]))?;
             }

@@ -22,7 +22,7 @@ pub fn probe(
         .into_iter()
         .map(|column| {
             watch.check()?;
-            Ok(column.info())
+            column.info(&watch)
         })
         .collect::<Result<_, TableError>>()?;
     Ok(DatasetInfo {

@@ -11,6 +11,7 @@ use crate::{
     inspect::{Inspected, inspect},
     number::Style,
     rows::Rows,
+    sketch::Distinct,
     watch::Watch,
 };
 
@@ -42,9 +43,9 @@ impl Profile {
     ) -> Result<Self, TableError> {
         let inspected = inspect(path, format, limits, watch)?;
         let uncounted = watch.uncounted();
-        let mut first = Self::read(path, inspected, &[], Some(LOOKED_AT), limits, &uncounted)?;
-        let styles = first.styles().unwrap_or_default();
-        drop(std::mem::take(&mut first.columns));
+        let first = Self::read(path, inspected, &[], Some(LOOKED_AT), limits, &uncounted)?;
+        let styles = first.all_styles();
+        drop(first);
         watch.expect(inspected.bytes);
         let mut whole = Self::read(path, inspected, &styles, None, limits, watch)?;
         if let Some(styles) = whole.styles() {
@@ -56,6 +57,7 @@ impl Profile {
         Ok(whole)
     }
 
+    /// `styles` are those of the columns that are known; there may be more.
     fn read(
         path: &Path,
         inspected: Inspected,
@@ -72,7 +74,8 @@ impl Profile {
                 let style = styles.get(at).copied().unwrap_or(Style::Point);
                 // JSON lines that do not have the key yet.
                 let missing = rows;
-                columns.push(Column::new(name.clone(), style, missing, room(reader.names().len(), limits)));
+                let room = room(reader.names().len().max(styles.len()), limits);
+                columns.push(Column::new(name.clone(), style, missing, room));
             }
             for (at, column) in columns.iter_mut().enumerate() {
                 column.add(rows, reader.value(at));
@@ -93,10 +96,12 @@ impl Profile {
     /// How numbers of each column are written, if not all were read so.
     fn styles(&self) -> Option<Vec<Style>> {
         let delimiter = self.inspected.delimiter;
-        self.columns
-            .iter()
-            .any(|column| column.better_style(delimiter).is_some())
-            .then(|| self.columns.iter().map(|column| column.better_style(delimiter).unwrap_or(column.style)).collect())
+        self.columns.iter().any(|column| column.better_style(delimiter).is_some()).then(|| self.all_styles())
+    }
+
+    fn all_styles(&self) -> Vec<Style> {
+        let delimiter = self.inspected.delimiter;
+        self.columns.iter().map(|column| column.better_style(delimiter).unwrap_or(column.style)).collect()
     }
 
     /// Notes what was done with values that could be meant otherwise.
@@ -141,9 +146,28 @@ impl Profile {
 /// What one of so many columns may take, so that all of them stay within a quarter of the memory.
 fn room(columns: usize, limits: &Limits) -> Room {
     let bytes = limits.memory_bytes as usize / 4 / columns.max(1);
+    let distinct_bytes = Distinct::within(bytes / 5 * 2).bytes();
+    let rest = bytes.saturating_sub(distinct_bytes);
     Room {
-        // Vectors double as they grow.
-        numbers: (bytes / 2 / size_of::<f64>()).clamp(1_000, EXACT_NUMBERS),
-        level_bytes: (bytes / 4).clamp(16 * 1024, LEVEL_BYTES),
+        distinct_bytes,
+        numbers: (rest / 3 * 2 / size_of::<f64>()).clamp(1_000, EXACT_NUMBERS),
+        level_bytes: (rest / 3).clamp(16 * 1024, LEVEL_BYTES),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_columns_have_room_in_a_quarter_of_the_memory() {
+        for memory_bytes in [1 << 30, 4 << 30] {
+            let limits = Limits { memory_bytes, ..Limits::default() };
+            for columns in [1, 20, 200, 900, 1_100, 2_000] {
+                let Room { distinct_bytes, numbers, level_bytes } = room(columns, &limits);
+                let all = columns * (distinct_bytes + numbers * size_of::<f64>() + level_bytes);
+                assert!(all as u64 <= memory_bytes / 4, "{columns}: {all}");
+            }
+        }
     }
 }

@@ -59,7 +59,7 @@ impl<'a> Rows<'a> {
     pub(crate) fn notes(&self) -> Vec<DatasetNote> {
         match self {
             Self::Delimited(rows) => rows.notes.clone(),
-            Self::Json(_) => Vec::new(),
+            Self::Json(rows) => rows.notes(),
         }
     }
 }

@@ -3,40 +3,58 @@
 use fourmi_kinds::{Scale, Scaling};
 
 use crate::{
+    TableError,
     spread::{quantile_of, spread},
     value::LARGEST,
+    watch::{PIECE, Watch},
 };
 
 /// Brings values to the scale. Gives `false` if there was nothing to divide them by.
-pub(crate) fn scale(values: &mut [f64], options: &Scale) -> bool {
-    let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
-    if options.log_skewed && lowest >= 0.0 && spread(values).skewness > 1.0 {
-        values.iter_mut().for_each(|value| *value = value.ln_1p());
+pub(crate) fn scale(values: &mut [f64], options: &Scale, watch: &Watch<'_>) -> Result<bool, TableError> {
+    if options.log_skewed && bounds(values, watch)?.0 >= 0.0 && spread(values, watch)?.skewness > 1.0 {
+        change(values, watch, f64::ln_1p)?;
     }
     let (middle, width) = match options.method {
-        Scaling::Off => return true,
+        Scaling::Off => return Ok(true),
         Scaling::Standard => {
-            let spread = spread(values);
+            let spread = spread(values, watch)?;
             (spread.mean, spread.sd)
         }
         Scaling::MinMax => {
-            let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
-            let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let (lowest, highest) = bounds(values, watch)?;
             (lowest, highest - lowest)
         }
         Scaling::Robust => {
-            let mut ordered = values.to_vec();
-            let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| quantile_of(&mut ordered, share));
+            let quantile = |share| quantile_of(values, share, watch);
+            let (low, middle, high) = (quantile(0.25)?, quantile(0.5)?, quantile(0.75)?);
             (middle, high - low)
         }
     };
     let divides = width > 0.0;
     let width = if divides { width } else { 1.0 };
-    for value in values {
-        // Only a tiny interquartile range, or none, leaves values that large.
-        *value = ((*value - middle) / width).clamp(-LARGEST, LARGEST);
+    // Only a tiny interquartile range, or none, leaves values that large.
+    change(values, watch, |value| ((value - middle) / width).clamp(-LARGEST, LARGEST))?;
+    Ok(divides)
+}
+
+/// The smallest and the largest value.
+fn bounds(values: &[f64], watch: &Watch<'_>) -> Result<(f64, f64), TableError> {
+    let (mut lowest, mut highest) = (f64::INFINITY, f64::NEG_INFINITY);
+    for piece in values.chunks(PIECE) {
+        watch.check()?;
+        for value in piece {
+            (lowest, highest) = (lowest.min(*value), highest.max(*value));
+        }
     }
-    divides
+    Ok((lowest, highest))
+}
+
+fn change(values: &mut [f64], watch: &Watch<'_>, to: impl Fn(f64) -> f64) -> Result<(), TableError> {
+    for piece in values.chunks_mut(PIECE) {
+        watch.check()?;
+        piece.iter_mut().for_each(|value| *value = to(*value));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -45,7 +63,7 @@ mod tests {
 
     fn scaled(method: Scaling, log_skewed: bool, values: &[f64]) -> Vec<f64> {
         let mut values = values.to_vec();
-        scale(&mut values, &Scale { method, log_skewed });
+        scale(&mut values, &Scale { method, log_skewed }, &Watch::nobody()).unwrap();
         values
     }
 
@@ -87,6 +105,7 @@ mod tests {
                 }
             }
         }
-        assert!(!scale(&mut [0.0, 0.0, 0.0, 0.0, 1.0], &Scale { method: Scaling::Robust, log_skewed: false }));
+        let robust = Scale { method: Scaling::Robust, log_skewed: false };
+        assert!(!scale(&mut [0.0, 0.0, 0.0, 0.0, 1.0], &robust, &Watch::nobody()).unwrap());
     }
 }

@@ -7,11 +7,17 @@ use std::{
 
 use crate::random::{Random, mix};
 
-/// Different values that are counted exactly.
+/// Different values that are counted exactly, if there is room for them.
 const EXACT: usize = 10_000;
 
-/// Different values in memory, at most: as many as a hash table of 16,384 places takes.
-const KEPT: usize = 14_336;
+/// Places of a hash table that has room for them, and for as many more as make it worth while to look for the smallest.
+const PLACES: usize = 16_384;
+
+/// Places of the smallest one.
+const FEWEST_PLACES: usize = 2_048;
+
+/// Bytes of a place: a hash, and what the table notes of it.
+const PLACE_BYTES: usize = 9;
 
 /// Different texts of a category.
 pub(crate) const MOST_LEVELS: usize = 1_000;
@@ -60,10 +66,11 @@ pub(crate) fn hash_number(number: f64) -> u64 {
 }
 
 /// Counts different values: exactly up to 10,000, then by the smallest 10,000 hashes (Bar-Yossef et al. 2002), within one
-/// percent or two.
-#[derive(Default)]
+/// percent or two. With less room it keeps fewer of them.
 pub(crate) struct Distinct {
     hashes: HashSet<u64, Build>,
+    /// Places that the table may have.
+    places: usize,
     /// Larger hashes are not kept.
     below: Option<u64>,
     /// Whether a value was seen again, of those whose hash is kept.
@@ -71,21 +78,41 @@ pub(crate) struct Distinct {
 }
 
 impl Distinct {
+    /// As exact as so many bytes allow, but for a least number.
+    pub(crate) fn within(bytes: usize) -> Self {
+        let mut places = PLACES;
+        while places > FEWEST_PLACES && places * PLACE_BYTES > bytes {
+            places /= 2;
+        }
+        Self { hashes: HashSet::default(), places, below: None, repeated: false }
+    }
+
+    /// Bytes that it takes at most.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.places * PLACE_BYTES
+    }
+
+    /// Different values that are counted exactly.
+    const fn exact(&self) -> usize {
+        EXACT * self.places / PLACES
+    }
+
     pub(crate) fn add(&mut self, hash: u64) {
         if self.below.is_some_and(|below| hash > below) {
             return;
         }
         if !self.hashes.insert(hash) {
             self.repeated = true;
-        } else if self.hashes.len() == KEPT {
+        } else if self.hashes.len() == self.places / 8 * 7 {
+            // A fuller table would grow.
             self.halve();
         }
     }
 
     fn halve(&mut self) {
         let mut hashes: Vec<u64> = self.hashes.drain().collect();
-        let (_, &mut largest, _) = hashes.select_nth_unstable(EXACT - 1);
-        hashes.truncate(EXACT);
+        let (_, &mut largest, _) = hashes.select_nth_unstable(self.exact() - 1);
+        hashes.truncate(self.exact());
         self.hashes.extend(hashes);
         self.below = Some(largest);
     }
@@ -102,13 +129,15 @@ impl Distinct {
 
     /// How many there are, and whether that is an estimate. Never more than so many.
     pub(crate) fn number(&self, most: u64) -> (u64, bool) {
-        if self.below.is_none() && self.hashes.len() <= EXACT {
+        let exact = self.exact();
+        if self.below.is_none() && self.hashes.len() <= exact {
             return (self.hashes.len() as u64, false);
         }
         let mut hashes: Vec<u64> = self.hashes.iter().copied().collect();
-        let (_, &mut largest, _) = hashes.select_nth_unstable(EXACT - 1);
-        let estimate = (EXACT - 1) as f64 / (largest as f64 / 2_f64.powi(64));
-        ((estimate.round() as u64).clamp(EXACT as u64 + 1, most.max(EXACT as u64 + 1)), true)
+        let (_, &mut largest, _) = hashes.select_nth_unstable(exact - 1);
+        let estimate = (exact - 1) as f64 / (largest as f64 / 2_f64.powi(64));
+        let least = exact as u64 + 1;
+        ((estimate.round() as u64).clamp(least, most.max(least)), true)
     }
 }
 
@@ -182,6 +211,11 @@ impl Reservoir {
     pub(crate) fn add(&mut self, value: f64) {
         self.seen += 1;
         if self.values.len() < self.size {
+            if self.values.len() == self.values.capacity() {
+                // Twice as many as now, but never more than fit.
+                let more = self.values.len().max(64).min(self.size - self.values.len());
+                self.values.reserve_exact(more);
+            }
             self.values.push(value);
         } else if let Some(place) = self.values.get_mut(self.random.below(self.seen) as usize) {
             *place = value;
@@ -204,7 +238,7 @@ mod tests {
         for (different, estimated) in
             [(0_u64, false), (1, false), (10_000, false), (10_001, true), (100_000, true), (1_000_000, true)]
         {
-            let mut distinct = Distinct::default();
+            let mut distinct = Distinct::within(usize::MAX);
             for value in 0..different {
                 distinct.add(hash(value.to_string().as_bytes()));
             }
@@ -220,6 +254,21 @@ mod tests {
                     distinct.add(hash(value.to_string().as_bytes()));
                 }
                 assert!(!distinct.all_different());
+            }
+        }
+    }
+
+    #[test]
+    fn counts_fewer_exactly_in_less_room() {
+        for (bytes, exact) in [(147_456, 10_000), (147_455, 5_000), (40_000, 2_500), (0, 1_250)] {
+            for (different, estimated) in [(exact, false), (exact + 1, true), (200_000, true)] {
+                let mut distinct = Distinct::within(bytes);
+                (0..different).for_each(|value: u64| distinct.add(hash(value.to_string().as_bytes())));
+                let (number, is_estimated) = distinct.number(different);
+                assert_eq!(is_estimated, estimated, "{bytes} {different}");
+                let most = if estimated { different as f64 * 0.1 } else { 0.0 };
+                assert!((number as f64 - different as f64).abs() <= most, "{bytes}: {number} of {different}");
+                assert!(distinct.hashes.capacity() * PLACE_BYTES <= distinct.bytes());
             }
         }
     }
@@ -257,7 +306,7 @@ mod tests {
             let mut reservoir = Reservoir::new(100, seed);
             (0..10_000).for_each(|value| reservoir.add(f64::from(value)));
             let values = reservoir.sorted();
-            assert_eq!(values.len(), 100);
+            assert_eq!((values.len(), values.capacity()), (100, 100));
             sum += values.iter().sum::<f64>() / 100.0;
         }
         assert!((sum / 50.0 - 5_000.0).abs() < 150.0, "{}", sum / 50.0);

@@ -1,5 +1,11 @@
 //! Moments and quantiles that neither overflow nor lose what is small.
 
+use crate::{
+    TableError,
+    order::nth,
+    watch::{PIECE, Watch},
+};
+
 /// Values of which moments are taken together.
 const BLOCK: usize = 256;
 
@@ -92,13 +98,20 @@ impl Central {
 }
 
 /// Mean and spread of values up to 1e150, which are scaled if their cubes would be too large or too small.
-pub(crate) fn spread(values: &[f64]) -> Spread {
-    let largest = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+pub(crate) fn spread(values: &[f64], watch: &Watch<'_>) -> Result<Spread, TableError> {
+    let mut largest = 0.0_f64;
+    for piece in values.chunks(PIECE) {
+        watch.check()?;
+        largest = piece.iter().fold(largest, |largest, value| largest.max(value.abs()));
+    }
     let scale = if largest == 0.0 || (1e-60..1e60).contains(&largest) { 1.0 } else { largest.log2().floor().exp2() };
     let mut moments = Moments::default();
-    values.iter().for_each(|value| moments.add(value / scale));
+    for piece in values.chunks(PIECE) {
+        watch.check()?;
+        piece.iter().for_each(|value| moments.add(value / scale));
+    }
     let Spread { mean, sd, skewness } = moments.spread();
-    Spread { mean: mean * scale, sd: sd * scale, skewness }
+    Ok(Spread { mean: mean * scale, sd: sd * scale, skewness })
 }
 
 /// The quantile of sorted values, between the two nearest (Hyndman and Fan 1996, type 7). NaN if there are none.
@@ -109,14 +122,16 @@ pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
     between(sorted[below], sorted[(below + 1).min(last)], at - below as f64)
 }
 
-/// The same of values in any order, which it changes.
-pub(crate) fn quantile_of(values: &mut [f64], share: f64) -> f64 {
-    let Some(last) = values.len().checked_sub(1) else { return f64::NAN };
+/// The same of values in any order.
+pub(crate) fn quantile_of(values: &[f64], share: f64, watch: &Watch<'_>) -> Result<f64, TableError> {
+    let Some(last) = values.len().checked_sub(1) else { return Ok(f64::NAN) };
     let at = share * last as f64;
     let below = (at as usize).min(last);
-    let (_, &mut low, above) = values.select_nth_unstable_by(below, f64::total_cmp);
-    let high = above.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
-    between(low, high, at - below as f64)
+    let low = nth(values, below, watch)?;
+    if at == below as f64 {
+        return Ok(low);
+    }
+    Ok(between(low, nth(values, (below + 1).min(last), watch)?, at - below as f64))
 }
 
 fn between(low: f64, high: f64, share: f64) -> f64 {
@@ -126,6 +141,10 @@ fn between(low: f64, high: f64, share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn spread(values: &[f64]) -> Spread {
+        super::spread(values, &Watch::nobody()).unwrap()
+    }
 
     #[test]
     fn agrees_with_pandas() {
@@ -157,7 +176,8 @@ mod tests {
     #[test]
     fn quantiles_are_between_the_nearest() {
         let mut values = [4.0, 1.0, 3.0, 2.0];
-        assert_eq!([0.0, 0.25, 0.5, 1.0].map(|share| quantile_of(&mut values, share)), [1.0, 1.75, 2.5, 4.0]);
+        let quantile_of = |share| quantile_of(&values, share, &Watch::nobody()).unwrap();
+        assert_eq!([0.0, 0.25, 0.5, 1.0].map(quantile_of), [1.0, 1.75, 2.5, 4.0]);
         values.sort_unstable_by(f64::total_cmp);
         assert_eq!([0.0, 0.25, 0.5, 1.0].map(|share| quantile(&values, share)), [1.0, 1.75, 2.5, 4.0]);
         assert!(quantile(&[], 0.5).is_nan());

@@ -8,6 +8,9 @@ use crate::TableError;
 /// also within a long line. The whole may grow once, when a table must be read again.
 pub type GoOn<'a> = &'a dyn Fn(u64, u64) -> bool;
 
+/// Values between two questions whether to go on: some tenths of a millisecond of work.
+pub(crate) const PIECE: usize = 1 << 16;
+
 /// How far all passes over a table are.
 pub(crate) struct Watch<'a> {
     go_on: GoOn<'a>,
@@ -19,6 +22,12 @@ pub(crate) struct Watch<'a> {
 impl<'a> Watch<'a> {
     pub(crate) const fn new(go_on: GoOn<'a>) -> Self {
         Self { go_on, done: Cell::new(0), of: Cell::new(0), counts: true }
+    }
+
+    /// Nobody watches.
+    #[cfg(test)]
+    pub(crate) fn nobody() -> Watch<'static> {
+        Watch::new(&|_, _| true)
     }
 
     /// For a look at the beginning, which is not counted but can be stopped as well.

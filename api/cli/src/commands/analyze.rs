@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use fourmi_kinds::{ClusterProfile, DatasetAnalyze, DatasetAnalyzed, JobKind};
+use fourmi_kinds::{ClusterProfile, DatasetAnalyze, DatasetAnalyzed, JobKind, Parameter};
 use fourmi_model::{BlobId, State};
 use serde_json::{Map, Value, json};
 
@@ -51,7 +51,7 @@ pub(crate) struct AnalyzeArguments {
     /// Compute everything anew, even if an equal request did
     #[arg(long)]
     no_reuse: bool,
-    /// List the algorithms and their parameters instead
+    /// List the algorithms, their parameters and all other options instead
     #[arg(long)]
     algorithms: bool,
     #[command(flatten)]
@@ -91,10 +91,12 @@ impl AnalyzeArguments {
     }
 }
 
-/// `name=value`, whose value is JSON or else a text.
+/// `name=value`, whose value is JSON or else a text. What somebody calls a table is a text, also if it is 2026.
 fn assignment(word: &str) -> Option<(String, Value)> {
-    let (name, value) = word.split_once('=')?;
-    Some((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+    let (name, text) = word.split_once('=')?;
+    let value = serde_json::from_str::<Value>(text).ok();
+    let value = value.filter(|value| name != "dataset_id" || value.is_string());
+    Some((name.to_owned(), value.unwrap_or_else(|| text.into())))
 }
 
 pub(crate) async fn run(session: &Session, arguments: AnalyzeArguments) -> anyhow::Result<Exit> {
@@ -143,7 +145,9 @@ fn tell(session: &Session, result: &DatasetAnalyzed) -> anyhow::Result<()> {
     if let Some(clustering) = &result.clustering {
         let quality = clustering.silhouette.map(|value| format!(", silhouette {value:.3}")).unwrap_or_default();
         let noise = if clustering.noise > 0 { format!(", {} rows of noise", clustering.noise) } else { String::new() };
-        parts.push(format!("{} clusters by {}{quality}{noise}", clustering.clusters.len(), clustering.algorithm));
+        let told = clustering.clusters.len() as u64;
+        let largest = if told < clustering.number { format!(", the largest {told} below") } else { String::new() };
+        parts.push(format!("{} clusters by {}{quality}{noise}{largest}", clustering.number, clustering.algorithm));
     }
     if let Some(anomalies) = &result.anomalies {
         parts.push(format!("{} anomalies", anomalies.number));
@@ -169,13 +173,23 @@ async fn list(session: &Session) -> anyhow::Result<Exit> {
     for algorithm in list.algorithms {
         let step = serde_json::to_value(algorithm.step)?.as_str().unwrap_or_default().to_owned();
         table.row(vec![step, algorithm.algorithm, String::new(), String::new(), algorithm.description.en]);
-        for parameter in algorithm.parameters {
-            let default = if parameter.default.is_null() { "found".to_owned() } else { parameter.default.to_string() };
-            table.row(vec![String::new(), String::new(), parameter.name, default, parameter.description.en]);
-        }
+        tell_parameters(&mut table, algorithm.parameters, "found");
+    }
+    for group in list.options {
+        let field = group.field.unwrap_or_default();
+        table.row(vec![field, String::new(), String::new(), String::new(), group.description.en]);
+        tell_parameters(&mut table, group.parameters, "");
     }
     table.print()?;
     Ok(Exit::Done)
+}
+
+/// `open` stands for a value that is not there unless it is given.
+fn tell_parameters(table: &mut Table, parameters: Vec<Parameter>, open: &str) {
+    for parameter in parameters {
+        let default = if parameter.default.is_null() { open.to_owned() } else { parameter.default.to_string() };
+        table.row(vec![String::new(), String::new(), parameter.name, default, parameter.description.en]);
+    }
 }
 
 #[cfg(test)]
@@ -207,6 +221,13 @@ mod tests {
         assert_eq!(payload["cluster"]["min_cluster_size"], 9);
         assert_eq!((&payload["seed"], &payload["reuse"]), (&json!(7), &json!(false)));
         assert_eq!((&payload["cluster_on"], &payload["anomalies"]["algorithm"]), (&json!("embedding"), &json!("none")));
+    }
+
+    #[test]
+    fn a_table_may_be_called_by_a_number() {
+        for (word, id) in [("2026", "2026"), ("\"2026\"", "2026"), ("1.50", "1.50"), ("sales-2026", "sales-2026")] {
+            assert_eq!(payload(&format!("x a.csv --set dataset_id={word}")).unwrap()["dataset_id"], id);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub fn group() -> Group {
 }
 
 const LIST: &str = "Each with its parameters: type, range, default and meaning, in English and French. A job names an \
-    algorithm in the field that is its step.";
+    algorithm in the field that is its step. `options` are the other fields, in the same way.";
 
 pub(crate) fn table() -> Group {
     let operations = vec![

@@ -230,10 +230,28 @@ async fn a_shared_file_has_an_owner_and_a_life_of_its_own() {
     let second = blobs.share(&first.id, &owner("other")).await.unwrap().unwrap();
     assert_ne!(second.id, first.id);
     assert_eq!((&second.owner, &second.sha256, &second.name), (&owner("other"), &first.sha256, &first.name));
+    assert!(second.created_at > first.created_at, "what was handed out now is not old");
     assert_eq!(blobs.get(&second.id).await.unwrap(), Some(second.clone()));
     assert!(blobs.delete(&first.id).await.unwrap());
     assert_eq!(fs::read(blobs.path(&second.id)).unwrap(), b"hello");
     assert_eq!(blobs.share(&first.id, &owner("other")).await.unwrap(), None);
+    assert!(blobs.delete(&second.id).await.unwrap());
+    assert_eq!(files(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn a_file_is_shared_under_another_name() {
+    let (folder, blobs) = empty_store().await;
+    let owner = Owner { tenant: None, submitted_by: Some("key-1".to_owned()) };
+    let first = blobs.put("theirs.txt", owner.clone(), chunks(b"hello"), Expected::default()).await.unwrap();
+    // Also for who has it already.
+    let second = blobs.share_as(&first.id, &owner, "../ours.txt").await.unwrap().unwrap();
+    assert_ne!(second.id, first.id);
+    assert_eq!((second.name.as_str(), &second.sha256, &second.owner), ("ours.txt", &first.sha256, &owner));
+    assert!(second.created_at > first.created_at);
+    assert!(blobs.delete(&first.id).await.unwrap());
+    assert_eq!(blobs.share_as(&first.id, &owner, "again.txt").await.unwrap(), None);
+    assert_eq!(fs::read(blobs.path(&second.id)).unwrap(), b"hello");
     assert!(blobs.delete(&second.id).await.unwrap());
     assert_eq!(files(folder.path()), 0);
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{InvalidPayload, JobKind};
 
 /// The seed if none is given.
-const SEED: u64 = 42;
+pub(super) const SEED: u64 = 42;
 
 /// What a run may take at most. Each is given less, by a setting of the worker; this is for what escapes its estimates.
 const MEMORY: u64 = 16 * 1024 * 1024 * 1024;
@@ -31,6 +31,7 @@ pub struct DatasetAnalyze {
     pub dataset_id: Option<String>,
     /// How it is written; found out by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("description_fr" = "Écriture de la table ; trouvée par défaut."))]
     pub format: Option<TableFormat>,
     /// Which part of it is looked at.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -46,13 +47,17 @@ pub struct DatasetAnalyze {
     pub scale: Scale,
     /// Reduces the columns by PCA to so many before t-SNE and UMAP; by default to 50, if there are more. 0 never does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 500))]
+    #[schemars(
+        range(min = 0, max = 500),
+        extend("description_fr" = "Réduit d'abord les colonnes à ce nombre par ACP, avant t-SNE et UMAP ; par défaut à 50, s'il y en a plus. 0 ne le fait jamais.")
+    )]
     pub pre_reduce: Option<u32>,
     /// How rows get their places.
     #[serde(default, skip_serializing_if = "is_default")]
     pub reduce: Reduction,
     /// What is clustered.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("description_fr" = "Ce dont on fait des groupes."))]
     pub cluster_on: ClusterOn,
     /// How rows are grouped.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -62,9 +67,11 @@ pub struct DatasetAnalyze {
     pub anomalies: Anomalies,
     /// Where chance begins.
     #[serde(default = "seed", skip_serializing_if = "is_seed")]
+    #[schemars(extend("description_fr" = "Là où commence le hasard."))]
     pub seed: u64,
     /// Whether what an equal job made of an equal table may be given again.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    #[schemars(extend("description_fr" = "Si ce qu'une tâche égale a fait d'une table égale peut être donné à nouveau."))]
     pub reuse: bool,
 }
 
@@ -180,7 +187,8 @@ mod tests {
             (r#""reduce":{"algorithm":"tsne","perplexity":1}"#, "reduce.perplexity", "between 2 and 500"),
             (r#""reduce":{"algorithm":"umap","dimensions":4}"#, "reduce.dimensions", "between 2 and 3"),
             (r#""cluster":{"algorithm":"kmeans","clusters":0}"#, "cluster.clusters", "between 1 and 1000"),
-            (r#""cluster":{"algorithm":"dbscan","eps":0}"#, "cluster.eps", "at least"),
+            (r#""cluster":{"algorithm":"dbscan","eps":0}"#, "cluster.eps", "above 0"),
+            (r#""cluster":{"algorithm":"dbscan","eps":-1e-9}"#, "cluster.eps", "above 0"),
             (r#""cluster":{"algorithm":"agglomerative","clusters":3,"distance":1}"#, "cluster.distance", "not both"),
             (r#""anomalies":{"algorithm":"isolation_forest","contamination":0.9}"#, "anomalies.contamination", "0.5"),
             (r#""select":{"sample":0}"#, "select.sample", "at least 1"),

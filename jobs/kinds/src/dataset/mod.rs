@@ -7,7 +7,9 @@ mod probe;
 mod range;
 mod result;
 
-pub use algorithms::{Algorithm, AlgorithmList, AnalysisStep, Bilingual, Parameter, ParameterType, algorithms};
+pub use algorithms::{
+    Algorithm, AlgorithmList, AnalysisStep, Bilingual, OptionGroup, Parameter, ParameterType, algorithms,
+};
 pub use analyze::DatasetAnalyze;
 pub use options::{
     AgglomerativeOptions, Anomalies, ClusterOn, ClusterSelection, Clustering, Comparison, DbscanOptions, Encode,

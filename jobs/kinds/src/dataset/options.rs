@@ -25,19 +25,28 @@ pub enum TableFormat {
 pub struct Selection {
     /// Only these columns; all if none is named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1_000))]
+    #[schemars(
+        length(max = 1_000),
+        extend("description_fr" = "Seulement ces colonnes ; toutes si aucune n'est nommée.")
+    )]
     pub columns: Vec<String>,
     /// All but these columns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1_000))]
+    #[schemars(length(max = 1_000), extend("description_fr" = "Toutes les colonnes sauf celles-ci."))]
     pub exclude: Vec<String>,
     /// Only rows to which all of these apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
+    #[schemars(
+        length(max = 20),
+        extend("description_fr" = "Seulement les lignes qui remplissent toutes ces conditions.")
+    )]
     pub rows: Vec<RowFilter>,
     /// So many rows, drawn with the job's seed, in the order of the table; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(
+        range(min = 1),
+        extend("description_fr" = "Nombre de lignes, tirées avec la graine de la tâche, dans l'ordre de la table ; toutes par défaut.")
+    )]
     pub sample: Option<u64>,
 }
 
@@ -91,16 +100,25 @@ pub enum FilterValue {
 #[serde(deny_unknown_fields, default)]
 pub struct Missing {
     /// What takes their place.
+    #[schemars(extend("description_fr" = "Ce qui prend la place des valeurs manquantes."))]
     pub with: Fill,
     /// The value, if `with` is `constant`.
+    #[schemars(extend("description_fr" = "La valeur, si with est constant."))]
     pub value: f64,
     /// Neighbours, if `with` is `neighbours`: the mean of the nearest rows that have a value.
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(
+        range(min = 1, max = 100),
+        extend("description_fr" = "Nombre de voisins, si with est neighbours : la moyenne des lignes les plus proches qui ont une valeur.")
+    )]
     pub neighbours: u32,
     /// Columns in which a larger share of the values is missing are left out.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(
+        range(min = 0.0, max = 1.0),
+        extend("description_fr" = "Les colonnes où manque une plus grande part des valeurs sont laissées de côté.")
+    )]
     pub drop_column_above: f64,
     /// Whether each column with missing values gets another beside it: 1 where a value was missing, 0 elsewhere.
+    #[schemars(extend("description_fr" = "Si chaque colonne à valeurs manquantes en reçoit une autre à côté : 1 là où une valeur manquait, 0 ailleurs."))]
     pub indicator: bool,
 }
 
@@ -134,12 +152,19 @@ pub enum Fill {
 #[serde(deny_unknown_fields, default)]
 pub struct Encode {
     /// How.
+    #[schemars(extend("description_fr" = "Comment."))]
     pub method: Encoding,
     /// A column with more categories is left out by `one_hot`.
-    #[schemars(range(min = 2, max = 1_000))]
+    #[schemars(
+        range(min = 2, max = 1_000),
+        extend("description_fr" = "Une colonne de plus de catégories est laissée de côté par one_hot.")
+    )]
     pub max_levels: u32,
     /// Columns of `hashing`, for each column of categories.
-    #[schemars(range(min = 2, max = 256))]
+    #[schemars(
+        range(min = 2, max = 256),
+        extend("description_fr" = "Nombre de colonnes de hashing, pour chaque colonne de catégories.")
+    )]
     pub buckets: u32,
 }
 
@@ -171,8 +196,10 @@ pub enum Encoding {
 #[serde(deny_unknown_fields, default)]
 pub struct Scale {
     /// How.
+    #[schemars(extend("description_fr" = "Comment."))]
     pub method: Scaling,
     /// Takes log(1 + x) of columns without negative values whose skewness is above 1, before they are scaled.
+    #[schemars(extend("description_fr" = "Prend d'abord log(1 + x) des colonnes sans valeurs négatives dont l'asymétrie dépasse 1."))]
     pub log_skewed: bool,
 }
 
@@ -407,8 +434,7 @@ pub struct DbscanOptions {
     /// How near neighbours are; by default where the curve of distances to the `min_samples`th neighbour bends.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
-        range(min = 0.0),
-        extend("description_fr" = "Rayon du voisinage ; par défaut le coude de la courbe des distances au voisin de rang min_samples.")
+        extend("exclusiveMinimum" = 0.0, "description_fr" = "Rayon du voisinage ; par défaut le coude de la courbe des distances au voisin de rang min_samples.")
     )]
     pub eps: Option<f64>,
     /// A row with so many rows within `eps`, itself among them, is the core of a cluster.

@@ -85,14 +85,14 @@ pub enum ColumnType {
 /// A column of a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ColumnInfo {
-    /// Its name.
+    /// Its name; of a longer one the first 200 bytes, and a number if another begins so.
     pub name: String,
     /// What it holds, found out from all rows.
     #[serde(rename = "type")]
     pub column_type: ColumnType,
     /// Values that are missing: nothing, `null`, `NA`, `NaN`.
     pub missing: u64,
-    /// Different values: exact up to 10,000, above it an estimate within some percent.
+    /// Different values: exact up to 10,000 (fewer in tables of very many columns), above it an estimate within some percent.
     pub distinct: u64,
     /// Whether `distinct` is an estimate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -100,7 +100,7 @@ pub struct ColumnInfo {
     /// Of columns of numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numbers: Option<NumberStatistics>,
-    /// The most frequent values of the others, at most ten, with how often they come.
+    /// The most frequent values of the others, at most ten, with how often they come; of each text 80 characters at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top: Vec<(String, u64)>,
 }

@@ -34,6 +34,16 @@ fn within(path: &str, name: &str, number: Option<f64>, least: f64, most: f64) ->
     }
 }
 
+/// Whether a number is above 0; one that is not there is.
+fn above_zero(path: &str, name: &str, number: Option<f64>) -> Result<(), InvalidPayload> {
+    match number {
+        Some(number) if number <= 0.0 || !number.is_finite() => {
+            Err(InvalidPayload::new(format!("{path}.{name}"), "must be a number above 0"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn whole(path: &str, name: &str, number: impl Into<Option<u32>>, least: u32, most: u32) -> Result<(), InvalidPayload> {
     within(path, name, number.into().map(f64::from), least.into(), most.into())
 }
@@ -122,7 +132,7 @@ impl Checked for Clustering {
                 within(path, "tolerance", Some(tolerance), 0.0, 1.0)
             }
             Self::Dbscan(DbscanOptions { eps, min_samples }) => {
-                within(path, "eps", eps, 1e-300, f64::MAX)?;
+                above_zero(path, "eps", eps)?;
                 whole(path, "min_samples", min_samples, 1, 10_000)
             }
             Self::Hdbscan(HdbscanOptions { min_cluster_size, min_samples, selection: _ }) => {

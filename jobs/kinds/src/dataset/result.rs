@@ -100,7 +100,10 @@ pub struct ClusteringReport {
     pub algorithm: String,
     /// What was clustered.
     pub on: ClusterOn,
-    /// The clusters, by label.
+    /// How many clusters there are.
+    #[serde(default)]
+    pub number: u64,
+    /// The clusters, by label; of more than 50 the largest.
     pub clusters: Vec<ClusterProfile>,
     /// Rows in no cluster.
     pub noise: u64,
@@ -152,7 +155,8 @@ pub struct ClusterProfile {
     pub size: u64,
     /// The mean of each numeric column, in the column's own units.
     pub centroid: Vec<(String, f64)>,
-    /// What sets it apart: columns with the difference of its mean from that of the others, in standard deviations.
+    /// What sets it apart: columns and categories (`colour=red`) with the difference of its mean from that of the others, in
+    /// standard deviations.
     pub top_features: Vec<(String, f64)>,
     /// The rows nearest to its middle, counted from 0 as in the table.
     pub exemplars: Vec<u64>,

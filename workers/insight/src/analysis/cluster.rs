@@ -13,6 +13,7 @@ use fourmi_learning::{
 use fourmi_model::Failure;
 use fourmi_runtime::Kept;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{algorithm, drawn, once, stages};
 use crate::run::Run;
@@ -56,17 +57,21 @@ pub(crate) fn cluster(
         Clustering::None(_) => return Ok(None),
         Clustering::Kmeans(options) => (
             "K-Means",
-            once(kept, "clusters", || watched(run, "K-Means", |watch| by_means(data, options, seed, watch))),
+            once(kept, "clusters", run, || watched(run, "K-Means", |watch| by_means(data, options, seed, watch))),
         ),
-        Clustering::Dbscan(options) => {
-            ("DBSCAN", once(kept, "clusters", || watched(run, "DBSCAN", |watch| by_radius(data, options, seed, watch))))
-        }
-        Clustering::Hdbscan(options) => {
-            ("HDBSCAN", once(kept, "clusters", || watched(run, "HDBSCAN", |watch| by_density(data, options, watch))))
-        }
+        Clustering::Dbscan(options) => (
+            "DBSCAN",
+            once(kept, "clusters", run, || watched(run, "DBSCAN", |watch| by_radius(data, options, seed, watch))),
+        ),
+        Clustering::Hdbscan(options) => (
+            "HDBSCAN",
+            once(kept, "clusters", run, || watched(run, "HDBSCAN", |watch| by_density(data, options, watch))),
+        ),
         Clustering::Agglomerative(options) => (
             "agglomerative clustering",
-            once(kept, "clusters", || watched(run, "joining clusters", |watch| by_joining(data, options, seed, watch))),
+            once(kept, "clusters", run, || {
+                watched(run, "joining clusters", |watch| by_joining(data, options, seed, watch))
+            }),
         ),
     };
     let clustered = clustered?;
@@ -88,16 +93,31 @@ fn all_noise(name: &str, options: &Clustering, clustered: &Clustered) -> Failure
     let instead = match options {
         Clustering::Dbscan(_) if clustered.k_distances.is_empty() => "lower `cluster.min_samples`".to_owned(),
         Clustering::Dbscan(DbscanOptions { eps: Some(_), .. }) => {
-            format!("try `cluster.eps` {:.4}, or lower `cluster.min_samples`", clustered.bend)
+            format!("try `cluster.eps` {}, or lower `cluster.min_samples`", rounded_up(clustered.bend))
         }
         // The bend was too small.
         Clustering::Dbscan(_) => {
             let largest = clustered.k_distances.last().copied().unwrap_or_default();
-            format!("try `cluster.eps` {largest:.4}, or lower `cluster.min_samples`")
+            format!("try `cluster.eps` {}, or lower `cluster.min_samples`", rounded_up(largest))
         }
         _ => "lower `cluster.min_cluster_size` or `cluster.min_samples`".to_owned(),
     };
     Failure::permanent("all_noise", format!("{name} found no cluster: all rows are noise; {instead}"))
+}
+
+/// A number as JSON, with four significant digits and no smaller than it is: what is rounded down reaches one row less.
+fn rounded_up(number: f64) -> Value {
+    let digits = |number: f64| format!("{number:.3e}");
+    let read = |text: &str| text.parse().unwrap_or(number);
+    let near: f64 = read(&digits(number));
+    if near >= number {
+        return near.into();
+    }
+    let text = digits(near);
+    let exponent = text.split_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok()).unwrap_or_default();
+    let last_digit: f64 = read(&format!("1e{}", exponent - 3));
+    let above: f64 = read(&digits(near + last_digit));
+    above.max(number).into()
 }
 
 /// The best number of clusters, by the silhouette.
@@ -235,5 +255,23 @@ mod tests {
         let options = Clustering::Dbscan(DbscanOptions { eps: Some(0.5), min_samples: 5 });
         let message = all_noise("DBSCAN", &options, &alone).message;
         assert!(message.ends_with("; lower `cluster.min_samples`"), "{message}");
+    }
+
+    #[test]
+    fn a_radius_to_try_is_never_rounded_down() {
+        for (number, text) in [
+            (0.5, "0.5"),
+            (0.123_44, "0.1235"),
+            (0.999_91, "1.0"),
+            (1_234.1, "1235.0"),
+            (12_345_678.0, "12350000.0"),
+            (1.000_1e-7, "1.001e-7"),
+            (0.0, "0.0"),
+        ] {
+            assert_eq!(rounded_up(number).to_string(), text);
+        }
+        for number in [1e-300, 4.3e-300, 1.7e200, 3.3] {
+            assert!(rounded_up(number).as_f64().unwrap() >= number, "{number}");
+        }
     }
 }

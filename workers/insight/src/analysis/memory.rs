@@ -7,14 +7,11 @@ use fourmi_learning::{
 use fourmi_model::Failure;
 use fourmi_tables::Prepared;
 
-use super::{reduce::before, stages};
+use super::{Data, EFFECTS, reduce::before, stages};
 use crate::failure::too_large;
 
 /// Of each row: its place, label, probability, score, also as they are written.
 const OF_ROW: u64 = 128;
-
-/// Of each mean of a column as it is told, with its name.
-const OF_MEAN: u64 = 64;
 
 /// Clusters that are tried at most, if their number is to be found.
 const MOST_TRIED: usize = 10;
@@ -22,44 +19,45 @@ const MOST_TRIED: usize = 10;
 /// A step: its name, the columns that it works on, what it takes beside them, and what to do if that is too much.
 type Step = (&'static str, usize, u64, &'static str);
 
+/// Of each number that a cluster is told by: its name, in the result and as it is written.
+const OF_NUMBER: u64 = 128;
+
+/// Whether the clusters can be measured and described, of which there may be as many as rows.
+pub(super) fn check_clusters(data: &Data<'_>, clusters: usize, memory: u64) -> Result<(), Failure> {
+    let Data { features, originals, clustered } = *data;
+    let (rows, columns) = (features.rows(), features.columns());
+    let original = originals.map_or(columns, Matrix::columns);
+    let held = held(features, originals.map_or(0, |originals| originals.values().len()));
+    let copy = if clustered.columns() < columns { 8 * clustered.values().len() as u64 } else { 0 };
+    let told = OF_NUMBER * (clusters.min(profile::DESCRIBED) * (original + EFFECTS)) as u64;
+    let described = profile::memory(rows, [original, columns, clustered.columns()], clusters);
+    let needed = metrics::memory(rows, clustered.columns(), 1, clusters).max(described);
+    let all = held + copy + told + needed;
+    if all > memory {
+        let step = format!("measuring {clusters} clusters");
+        let instead = "ask for fewer or larger clusters";
+        return Err(too_large(&step, rows, columns, all, memory, instead).in_stage(stages::METRICS.name));
+    }
+    Ok(())
+}
+
+/// Bytes that are there during all steps.
+fn held(features: &Matrix, originals: usize) -> u64 {
+    8 * (features.values().len() + originals) as u64 + OF_ROW * features.rows() as u64
+}
+
 pub(crate) fn check(job: &DatasetAnalyze, features: &Matrix, table: &Prepared, memory: u64) -> Result<(), Failure> {
     let rows = features.rows();
+    let held = held(features, table.originals.len());
     for (name, columns, needed, instead) in steps(job, rows, features.columns()) {
-        let all = held(features, table, columns).saturating_add(needed);
+        // Input of fewer columns is a copy.
+        let copy = if columns < features.columns() { 8 * (rows * columns) as u64 } else { 0 };
+        let all = held.saturating_add(copy).saturating_add(needed);
         if all > memory {
             return Err(too_large(name, rows, columns, all, memory, instead).in_stage(stages::PREPROCESS.name));
         }
     }
     Ok(())
-}
-
-/// Whether so many clusters of `data` can be measured and described.
-pub(crate) fn check_clusters(
-    clusters: usize,
-    data: &Matrix,
-    features: &Matrix,
-    table: &Prepared,
-    memory: u64,
-) -> Result<(), Failure> {
-    let (rows, columns) = (data.rows(), data.columns());
-    let described = if table.original_names.is_empty() { features.columns() } else { table.original_names.len() };
-    let told = OF_MEAN * (clusters.min(profile::DESCRIBED) * described) as u64;
-    let needed = metrics::memory(rows, columns, 1, clusters).max(profile::memory(rows, described, columns, clusters));
-    let all = held(features, table, columns).saturating_add(told).saturating_add(needed);
-    if all > memory {
-        let name = format!("measuring {clusters} clusters");
-        let instead = "change the parameters of `cluster` so that there are fewer";
-        return Err(too_large(&name, rows, columns, all, memory, instead).in_stage(stages::METRICS.name));
-    }
-    Ok(())
-}
-
-/// What is there beside a step that works on so many columns.
-fn held(features: &Matrix, table: &Prepared, columns: usize) -> u64 {
-    let rows = features.rows();
-    // Input of fewer columns is a copy.
-    let copy = if columns < features.columns() { rows * columns } else { 0 };
-    8 * (features.values().len() + table.originals.len() + copy) as u64 + OF_ROW * rows as u64
 }
 
 fn steps(job: &DatasetAnalyze, rows: usize, columns: usize) -> Vec<Step> {
@@ -134,18 +132,8 @@ mod tests {
     #[test]
     fn very_many_clusters_are_refused() {
         let features = Matrix::zeros(1_000, 2);
-        let table = Prepared {
-            features: Vec::new(),
-            columns: 2,
-            names: vec!["a".to_owned(), "b".to_owned()],
-            originals: vec![0.0; 1_000],
-            original_names: vec!["a".to_owned()],
-            row_numbers: Vec::new(),
-            uses: Vec::new(),
-            notes: Vec::new(),
-            total_rows: 1_000,
-        };
-        let check = |clusters| check_clusters(clusters, &features, &features, &table, 16 << 20);
+        let data = Data { features: &features, originals: None, clustered: &features };
+        let check = |clusters| check_clusters(&data, clusters, 16 << 20);
         assert_eq!(check(10), Ok(()));
         let error = check(1_000_000).unwrap_err();
         assert_eq!((error.code.as_str(), error.stage.as_deref()), ("too_large_for_algorithm", Some("metrics")));

@@ -6,7 +6,10 @@ mod reduce;
 pub(crate) mod stages;
 mod write;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use fourmi_kinds::{
     Anomalies, AnomalousRow, AnomalyReport, ClusterOn, ClusterProfile, ClusteringReport, DatasetAnalyze,
@@ -26,6 +29,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use self::{cluster::Clustered, reduce::Reduced};
 use crate::{
     failure,
+    files::{read_json, write_json},
+    results::EDITION,
     run::{Run, Stage},
 };
 
@@ -66,20 +71,25 @@ fn algorithm(stage: Stage) -> impl Fn(LearningError) -> Failure {
     move |error| failure::of_algorithm(&error).in_stage(stage.name)
 }
 
-/// What an earlier run of the job computed, or what is computed now.
+/// What an earlier run of the job computed with the same algorithms, or what is computed now.
 fn once<T: Serialize + DeserializeOwned>(
     kept: Option<&Kept>,
     name: &str,
+    run: &Run,
     compute: impl FnOnce() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    if let Some(earlier) = kept.and_then(|kept| kept.checkpoint(name)) {
+    let Some(kept) = kept else { return compute() };
+    // A worker of another edition may have been at it before.
+    let place = kept.folder().join(format!("{name}-{EDITION}.json"));
+    if let Some(earlier) = read_json(&place, &|| !run.is_cancelled()) {
         return Ok(earlier);
     }
     let computed = compute()?;
+    let part = place.with_extension("part");
+    // A run that follows is worth the time that it takes.
+    let written = write_json(&part, &computed, &|| !run.is_cancelled_for_good());
     // Without it the next run computes it again, and no more.
-    if let Some(kept) = kept
-        && let Err(error) = kept.set_checkpoint(name, &computed)
-    {
+    if let Err(error) = written.and_then(|()| fs::rename(&part, &place)) {
         tracing::debug!(%error, "a checkpoint could not be written");
     }
     Ok(computed)
@@ -107,6 +117,13 @@ pub(crate) fn run(
     let features =
         Matrix::new(table.columns, std::mem::take(&mut table.features)).map_err(algorithm(stages::PREPROCESS))?;
     memory::check(job, &features, &table, memory)?;
+    let originals = match table.original_names.len() {
+        0 => None,
+        columns => {
+            let values = std::mem::take(&mut table.originals);
+            Some(Matrix::new(columns, values).map_err(algorithm(stages::PREPROCESS))?)
+        }
+    };
 
     let Reduced { space, map, mut report } = reduce::reduce(job, &features, &table.names, kept, run)?;
     let mut notes = std::mem::take(&mut table.notes);
@@ -137,7 +154,11 @@ pub(crate) fn run(
         Anomalies::None(_) => None,
     };
     let clustering = match &clustered {
-        Some(clustered) => Some(clustering_report(job, &mut table, &features, clustered_on, clustered, run)?),
+        Some(clustered) => {
+            let data = Data { features: &features, originals: originals.as_ref(), clustered: clustered_on };
+            memory::check_clusters(&data, clusters(clustered), memory)?;
+            Some(clustering_report(job, &table, &data, clustered, run)?)
+        }
         None => None,
     };
     if let (Some(map), Some(report)) = (&map, &mut report) {
@@ -181,7 +202,7 @@ pub(crate) fn run(
         anomaly_score: isolated.as_ref().map(|isolated| isolated.scores.as_slice()),
         is_anomaly: is_anomaly.as_deref(),
     };
-    let has_json = write::write(folder, &points, &mut result, clustered.as_ref())?;
+    let has_json = write::write(folder, job, &points, &mut result, clustered.as_ref(), run)?;
     Ok(Analysis { result, has_json })
 }
 
@@ -215,38 +236,46 @@ fn read(job: &DatasetAnalyze, path: &Path, memory: u64, run: &Run) -> Result<Pre
         .map_err(|error| failure::of_table(&error).in_stage(stages::LOAD.name))
 }
 
+/// The rows as they are looked at.
+struct Data<'a> {
+    /// Encoded and scaled.
+    features: &'a Matrix,
+    /// The numeric columns in their own units; none if there are only categories.
+    originals: Option<&'a Matrix>,
+    /// As they were clustered.
+    clustered: &'a Matrix,
+}
+
+/// How many clusters there are: labels count from 0.
+fn clusters(clustered: &Clustered) -> usize {
+    clustered.labels.iter().max().map_or(0, |most| (most + 1).max(0) as usize)
+}
+
 fn clustering_report(
     job: &DatasetAnalyze,
-    table: &mut Prepared,
-    features: &Matrix,
-    data: &Matrix,
+    table: &Prepared,
+    data: &Data<'_>,
     clustered: &Clustered,
     run: &Run,
 ) -> Result<ClusteringReport, Failure> {
     let labels = &clustered.labels;
-    let sample = drawn(data.rows(), job.seed);
-    // Nothing else looks at them.
-    let originals = std::mem::take(&mut table.originals);
-    let table = &*table;
+    let Data { features, originals, clustered: rows } = *data;
+    let sample = drawn(rows.rows(), job.seed);
     let measured = run.watched(stages::METRICS, "how well rows fit into their clusters", |watch| {
-        let silhouette = metrics::silhouette(data, labels, sample, watch.part(0.0, 0.3))?;
-        let calinski_harabasz = metrics::calinski_harabasz(data, labels, watch.part(0.3, 0.4))?;
-        let davies_bouldin = metrics::davies_bouldin(data, labels, watch.part(0.4, 0.5))?;
+        let silhouette = metrics::silhouette(rows, labels, sample, watch.part(0.0, 0.3))?;
+        let calinski_harabasz = metrics::calinski_harabasz(rows, labels, watch.part(0.3, 0.4))?;
+        let davies_bouldin = metrics::davies_bouldin(rows, labels, watch.part(0.4, 0.5))?;
         // Columns of categories alone have no units of their own.
-        let (names, original) = match table.original_names.len() {
-            0 => (&table.names, None),
-            columns => (&table.original_names, Some(Matrix::new(columns, originals)?)),
-        };
-        let original = original.as_ref().unwrap_or(features);
-        let profiles = profile::profiles(original, data, labels, EFFECTS, watch.part(0.5, 0.6))?;
-        Ok((silhouette, calinski_harabasz, davies_bouldin, names, profiles))
+        let original = originals.unwrap_or(features);
+        let profiles = profile::profiles(original, features, rows, labels, EFFECTS, watch.part(0.5, 0.6))?;
+        Ok((silhouette, calinski_harabasz, davies_bouldin, profiles))
     });
-    let (silhouette, calinski_harabasz, davies_bouldin, names, profiles) =
-        measured.map_err(algorithm(stages::METRICS))?;
+    let (silhouette, calinski_harabasz, davies_bouldin, profiles) = measured.map_err(algorithm(stages::METRICS))?;
     Ok(ClusteringReport {
         algorithm: clustered.algorithm.to_owned(),
         on: job.cluster_on,
-        clusters: profiles.into_iter().map(|profile| cluster_profile(profile, names, &table.row_numbers)).collect(),
+        number: clusters(clustered) as u64,
+        clusters: profiles.into_iter().map(|profile| cluster_profile(profile, table)).collect(),
         noise: labels.iter().filter(|label| **label < 0).count() as u64,
         silhouette,
         silhouette_sample: sample.filter(|_| silhouette.is_some()).map(|(rows, _)| rows as u64),
@@ -259,21 +288,31 @@ fn clustering_report(
     })
 }
 
-fn cluster_profile(profile: Profile, names: &[String], rows: &[u64]) -> ClusterProfile {
-    let named = |column: usize| names.get(column).cloned().unwrap_or_default();
+fn cluster_profile(profile: Profile, table: &Prepared) -> ClusterProfile {
+    let columns = if table.original_names.is_empty() { &table.names } else { &table.original_names };
     ClusterProfile {
         label: profile.label,
         size: profile.size as u64,
-        centroid: profile.centroid.iter().enumerate().map(|(column, mean)| (named(column), *mean)).collect(),
-        top_features: profile.effects.iter().map(|(column, effect)| (named(*column), *effect)).collect(),
-        exemplars: profile.exemplars.iter().filter_map(|row| rows.get(*row).copied()).collect(),
+        centroid: columns.iter().cloned().zip(profile.centroid).collect(),
+        top_features: profile
+            .effects
+            .iter()
+            .map(|(feature, effect)| (table.names[*feature].clone(), *effect))
+            .collect(),
+        exemplars: profile.exemplars.iter().filter_map(|row| table.row_numbers.get(*row).copied()).collect(),
     }
 }
 
 fn anomaly_report(isolated: &Isolated, features: &Matrix, table: &Prepared) -> AnomalyReport {
     let Isolated { scores, threshold, forest } = isolated;
     let mut rows: Vec<usize> = (0..scores.len()).collect();
-    rows.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
+    let order = |a: &usize, b: &usize| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b));
+    if rows.len() > TOP_ANOMALIES {
+        // All of them need not be in order.
+        rows.select_nth_unstable_by(TOP_ANOMALIES, order);
+        rows.truncate(TOP_ANOMALIES);
+    }
+    rows.sort_unstable_by(order);
     let told = |row: &usize| AnomalousRow {
         row: table.row_numbers[*row],
         score: scores[*row],
@@ -288,6 +327,6 @@ fn anomaly_report(isolated: &Isolated, features: &Matrix, table: &Prepared) -> A
         algorithm: "isolation_forest".to_owned(),
         threshold: *threshold,
         number: scores.iter().filter(|score| **score > *threshold).count() as u64,
-        top: rows.iter().take(TOP_ANOMALIES).map(told).collect(),
+        top: rows.iter().map(told).collect(),
     }
 }

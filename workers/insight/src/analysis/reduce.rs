@@ -67,7 +67,7 @@ pub(crate) fn reduce(
     };
     let Some(name) = name(&job.reduce) else { return Ok(Reduced { space, map: None, report: None }) };
     let data = space.as_ref().unwrap_or(features);
-    let KeptMap { columns, values, mut report } = once(kept, "map", || {
+    let KeptMap { columns, values, mut report } = once(kept, "map", run, || {
         run.watched(stages::REDUCE, name, |watch| embed(job, features, data, names, watch.part(first, 1.0)))
             .map_err(algorithm(stages::REDUCE))
     })?;

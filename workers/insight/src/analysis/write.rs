@@ -1,18 +1,15 @@
 //! What an analysis leaves: its points, and a report with what is too long for a result.
 
-use std::{
-    fs::File,
-    io::{self, BufWriter, Write},
-    path::Path,
-};
+use std::path::Path;
 
-use fourmi_kinds::DatasetAnalyzed;
+use fourmi_kinds::{DatasetAnalyze, DatasetAnalyzed};
 use fourmi_learning::Matrix;
 use fourmi_model::Failure;
-use fourmi_tables::{Points, write_points};
+use fourmi_tables::{Points, TableError, write_points};
 use serde::Serialize;
 
 use super::{cluster::Clustered, stages};
+use crate::{configuration::Configuration, files::write_json, run::Run};
 
 pub(crate) const POINTS: &str = "points.parquet";
 pub(crate) const POINTS_JSON: &str = "points.json";
@@ -21,7 +18,7 @@ pub(crate) const REPORT: &str = "report.json";
 /// With more rows there is no JSON of them, nor of how they were joined.
 const FEW_ROWS: usize = 20_000;
 
-/// Clusters that a result tells of, the largest; the report has all.
+/// Clusters that a result tells of, the largest; the report has those that are described.
 const TOLD_CLUSTERS: usize = 50;
 
 /// Columns of a centre that a result tells; the report has all.
@@ -52,6 +49,8 @@ struct JsonPoints<'a> {
 struct Report<'a> {
     #[serde(flatten)]
     result: &'a DatasetAnalyzed,
+    /// What was asked for: with the table, the seed and the version all that it takes to make the result again.
+    config: Configuration<'a>,
     /// The curve that DBSCAN's radius is the bend of.
     #[serde(skip_serializing_if = "<[f64]>::is_empty")]
     k_distances: &'a [f64],
@@ -73,21 +72,29 @@ pub(crate) fn coordinates(map: &Matrix) -> Vec<Vec<f64>> {
 /// Writes the files into a folder, and shortens the result to what a result should hold; whether there are points as JSON.
 pub(crate) fn write(
     folder: &Path,
+    job: &DatasetAnalyze,
     points: &Points<'_>,
     result: &mut DatasetAnalyzed,
     clustered: Option<&Clustered>,
+    run: &Run,
 ) -> Result<bool, Failure> {
     let has_json = points.row.len() <= FEW_ROWS;
-    let written = || -> io::Result<()> {
-        write_points(&folder.join(POINTS), points)?;
+    let go_on = || !run.is_cancelled();
+    let told = |done: u64, of: u64| {
+        run.advance(stages::PERSIST, 0.5 * done as f64 / of.max(1) as f64, "writing");
+        go_on()
+    };
+    let written = || -> Result<(), TableError> {
+        write_points(&folder.join(POINTS), points, &told)?;
         if has_json {
             let Points { row, x, y, z, label, probability, anomaly_score, is_anomaly } = *points;
             let points = JsonPoints { row, x, y, z, label, probability, anomaly_score, is_anomaly };
-            write_json(&folder.join(POINTS_JSON), &points)?;
+            write_json(&folder.join(POINTS_JSON), &points, &go_on)?;
         }
         let few = |clustered: &&Clustered| has_json && !clustered.labels.is_empty();
         let report = Report {
             result,
+            config: Configuration::of(job),
             k_distances: clustered.map_or(&[], |clustered| &clustered.k_distances),
             dendrogram: clustered.filter(few).map_or(&[], |clustered| &clustered.dendrogram),
             outlier_scores: clustered
@@ -95,21 +102,16 @@ pub(crate) fn write(
                 .and_then(|clustered| clustered.outlier_scores.as_deref())
                 .unwrap_or(&[]),
         };
-        write_json(&folder.join(REPORT), &report)
+        Ok(write_json(&folder.join(REPORT), &report, &go_on)?)
     };
-    written().map_err(|error| {
-        Failure::retry("storage_failed", "the result could not be written")
+    written().map_err(|error| match error {
+        TableError::Cancelled => Failure::cancelled(),
+        error => Failure::retry("storage_failed", "the result could not be written")
             .because(error)
-            .in_stage(stages::PERSIST.name)
+            .in_stage(stages::PERSIST.name),
     })?;
     shorten(result);
     Ok(has_json)
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
-    serde_json::to_writer(&mut file, value)?;
-    file.flush()
 }
 
 fn shorten(result: &mut DatasetAnalyzed) {

@@ -20,10 +20,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::{FromChild, Order, ToChild};
+use super::{FromChild, Order, ToChild, parent::LONGEST_LINE};
 use crate::{
     Context,
-    context::{GrowingFile, Host, InputFile, NewFile, NewGrowing},
+    context::{GrowingFile, Host, InputFile, NewFile, NewGrowing, Shared},
     enqueue::NewJob,
     handler::{Ended, Handlers},
     scratch::RunFolder,
@@ -34,6 +34,9 @@ const REPORT_EVERY: Duration = Duration::from_millis(50);
 
 /// Lines of the log that go to the parent at once; it takes fewer in the long run.
 const LINES_AT_ONCE: usize = 200;
+
+/// The longest result in bytes of JSON: its line has words around it.
+const LONGEST_RESULT: u64 = LONGEST_LINE - 1024;
 
 /// Runs one job and says what came of it.
 pub(crate) fn main(handlers: &Handlers) -> ExitCode {
@@ -123,7 +126,7 @@ struct State {
 
 enum Answer {
     Input(Result<InputFile, Failure>),
-    Shared(Result<BlobId, Failure>),
+    Shared(Result<Shared, Failure>),
     Stored(Result<Artifact, Failure>),
     Grown(Result<GrowingFile, Failure>),
     Discarded(Result<(), Failure>),
@@ -147,7 +150,7 @@ impl Voice {
     fn end(&self, ended: Ended) -> io::Result<()> {
         let mut state = self.lock();
         state.send_reports()?;
-        state.say(&FromChild::Ended(ended))
+        state.say(&FromChild::Ended(measured(ended)))
     }
 
     /// Sends progress and lines as they come, but not too often. A thread of its own, because handlers may block theirs.
@@ -239,8 +242,8 @@ impl Host for Voice {
         })
     }
 
-    fn share(&self, file: BlobId) -> BoxFuture<'_, Result<BlobId, Failure>> {
-        let answer = self.ask(|number| FromChild::Share { number, file });
+    fn share(&self, file: BlobId, name: Option<String>) -> BoxFuture<'_, Result<Shared, Failure>> {
+        let answer = self.ask(|number| FromChild::Share { number, file, name });
         Box::pin(async move {
             match answer.map_err(|_| parent_lost())?.await {
                 Ok(Answer::Shared(answer)) => answer,
@@ -320,6 +323,40 @@ impl Host for Voice {
     }
 }
 
+/// A result that is longer than the parent listens is a failure with a code: it would take the child for dead, and run the
+/// job again.
+fn measured(ended: Ended) -> Ended {
+    let result = ended?;
+    let bytes = result.get().len() as u64;
+    if bytes > LONGEST_RESULT {
+        let message = format!(
+            "the result has {bytes} bytes as JSON, and a result may have {LONGEST_RESULT}: give the job less at once"
+        );
+        return Err(Failure::permanent("result_too_large", message));
+    }
+    Ok(result)
+}
+
 fn parent_lost() -> Failure {
     Failure::retry("worker_lost", "the worker process does not answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::to_raw_value;
+
+    use super::*;
+
+    #[test]
+    fn a_result_is_a_line_that_the_parent_takes_or_a_failure_with_a_code() {
+        // With its quotes.
+        let of_bytes = |bytes: u64| to_raw_value(&"x".repeat(bytes as usize - 2)).unwrap();
+        let longest = measured(Ok(of_bytes(LONGEST_RESULT)));
+        assert!(longest.is_ok());
+        let line = serde_json::to_string(&FromChild::Ended(longest)).unwrap();
+        assert!((line.len() as u64) < LONGEST_LINE, "with a line break behind it");
+        let failure = measured(Ok(of_bytes(LONGEST_RESULT + 1))).unwrap_err();
+        assert_eq!(failure.code, "result_too_large");
+        assert_eq!(measured(Err(parent_lost())).unwrap_err(), parent_lost());
+    }
 }

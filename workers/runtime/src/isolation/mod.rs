@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    context::{About, GrowingFile, InputFile, NewFile, NewGrowing},
+    context::{About, GrowingFile, InputFile, NewFile, NewGrowing, Shared},
     enqueue::NewJob,
 };
 
@@ -41,7 +41,7 @@ enum ToChild {
     /// The answer to the question of that number.
     Input { number: u64, answer: Result<InputFile, Failure> },
     /// The answer to the request of that number.
-    Shared { number: u64, answer: Result<BlobId, Failure> },
+    Shared { number: u64, answer: Result<Shared, Failure> },
     /// The answer to the request of that number.
     Stored { number: u64, answer: Result<Artifact, Failure> },
     /// The answer to the request of that number.
@@ -77,6 +77,7 @@ enum FromChild {
     Share {
         number: u64,
         file: BlobId,
+        name: Option<String>,
     },
     /// Take this file over.
     Store {

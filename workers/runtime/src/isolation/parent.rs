@@ -45,7 +45,7 @@ const MEMORY_EVERY: Duration = Duration::from_millis(100);
 const MEMORY_RESERVE: u64 = 256 * 1024 * 1024;
 
 /// The longest line that a child may say: a result is the longest.
-const LONGEST_LINE: u64 = 4 * 1024 * 1024;
+pub(super) const LONGEST_LINE: u64 = 4 * 1024 * 1024;
 
 /// The longest piece of standard error that is one line of the log.
 const LONGEST_LOG_LINE: u64 = 16 * 1024;
@@ -241,8 +241,8 @@ async fn listen(stdout: ChildStdout, host: Arc<dyn Host>, reply: mpsc::Unbounded
                 let answer = host.input(file).await;
                 let _ = reply.send(ToChild::Input { number, answer });
             }
-            Ok(FromChild::Share { number, file }) => {
-                let answer = host.share(file).await;
+            Ok(FromChild::Share { number, file, name }) => {
+                let answer = host.share(file, name).await;
                 let _ = reply.send(ToChild::Shared { number, answer });
             }
             Ok(FromChild::Store { number, file }) => {

@@ -97,22 +97,25 @@ pub fn prepare(
     check_memory(&read, rows, preparation, limits)?;
     let mut row_numbers = table.fill(&mut read, &conditions, Draw::new(rows, matching, preparation.seed), rows)?;
 
-    leave_out_missing(&mut read, &mut uses, preparation.missing);
-    leave_out_levels(&mut read, &mut uses, preparation.encode);
+    leave_out_missing(&mut read, &mut uses, preparation.missing, &watch)?;
+    leave_out_levels(&mut read, &mut uses, preparation.encode, &watch)?;
     if preparation.missing.with == Fill::DropRow {
-        drop_rows(&mut read, &mut row_numbers)?;
+        drop_rows(&mut read, &mut row_numbers, &watch)?;
     }
-    leave_out_constant(&mut read, &mut uses);
+    leave_out(&mut read, &mut uses, "constant", &watch, Read::is_constant)?;
+    if preparation.missing.indicator {
+        mark(&mut read, &watch)?;
+    }
+    fill_in(&mut read, &mut uses, &mut notes, preparation, &watch)?;
+    // Categories that come equally often have one frequency.
+    leave_out(&mut read, &mut uses, "constant", &watch, |column| column.is_encoded_alike(preparation.encode))?;
     if read.is_empty() {
         return Err(TableError::NoNumericColumns { why: reasons(&uses) });
     }
-    let absent = preparation.missing.indicator.then(|| read.iter().map(Read::absent).collect::<Vec<_>>());
-    fill_in(&mut read, &mut uses, &mut notes, preparation, &watch)?;
-    let mut made = Made::new(row_numbers.len(), &read, absent, preparation);
+    let mut made = Made::new(row_numbers.len(), &read, preparation);
     for column in read {
-        watch.check()?;
         let at = column.at;
-        uses[at].features = made.add(column, &uses[at].name, preparation);
+        uses[at].features = made.add(column, &uses[at].name, preparation, &watch)?;
     }
     if !made.even.is_empty() {
         let message = format!(
@@ -262,39 +265,64 @@ fn check_memory(read: &[Read], rows: u64, preparation: &Preparation<'_>, limits:
     Ok(())
 }
 
-fn leave_out(read: &mut Vec<Read>, uses: &mut [ColumnUse], why: &str, is: impl Fn(&Read) -> bool) {
-    read.retain(|column| {
-        let leaves = is(column);
-        if leaves {
+fn leave_out(
+    read: &mut Vec<Read>,
+    uses: &mut [ColumnUse],
+    why: &str,
+    watch: &Watch<'_>,
+    is: impl Fn(&Read) -> bool,
+) -> Result<(), TableError> {
+    for column in std::mem::take(read) {
+        watch.check()?;
+        if is(&column) {
             uses[column.at].left_out = Some(why.to_owned());
+            uses[column.at].filled = 0;
+        } else {
+            read.push(column);
         }
-        !leaves
-    });
+    }
+    Ok(())
 }
 
-fn leave_out_missing(read: &mut Vec<Read>, uses: &mut [ColumnUse], options: &Missing) {
-    leave_out(read, uses, "mostly_missing", |column| {
+fn leave_out_missing(
+    read: &mut Vec<Read>,
+    uses: &mut [ColumnUse],
+    options: &Missing,
+    watch: &Watch<'_>,
+) -> Result<(), TableError> {
+    leave_out(read, uses, "mostly_missing", watch, |column| {
         let (missing, rows) = (column.missing(), column.rows());
         missing == rows || missing as f64 > options.drop_column_above * rows as f64
-    });
+    })
 }
 
-fn leave_out_levels(read: &mut Vec<Read>, uses: &mut [ColumnUse], options: &Encode) {
-    leave_out(read, uses, "too_many_levels", |column| match &column.values {
+fn leave_out_levels(
+    read: &mut Vec<Read>,
+    uses: &mut [ColumnUse],
+    options: &Encode,
+    watch: &Watch<'_>,
+) -> Result<(), TableError> {
+    leave_out(read, uses, "too_many_levels", watch, |column| match &column.values {
         Values::Levels { texts, of_rows, .. } if options.method == Encoding::OneHot => {
             encode::present(texts.len(), of_rows).len() > options.max_levels as usize
         }
         _ => false,
-    });
+    })
 }
 
-fn leave_out_constant(read: &mut Vec<Read>, uses: &mut [ColumnUse]) {
-    leave_out(read, uses, "constant", Read::is_constant);
+/// Marks where values of each column are missing.
+fn mark(read: &mut [Read], watch: &Watch<'_>) -> Result<(), TableError> {
+    for column in read {
+        watch.check()?;
+        column.mark();
+    }
+    Ok(())
 }
 
-fn drop_rows(read: &mut [Read], row_numbers: &mut Vec<u64>) -> Result<(), TableError> {
+fn drop_rows(read: &mut [Read], row_numbers: &mut Vec<u64>, watch: &Watch<'_>) -> Result<(), TableError> {
     let mut whole = vec![true; row_numbers.len()];
     for column in read.iter() {
+        watch.check()?;
         whole.iter_mut().zip(column.absent()).for_each(|(whole, absent)| *whole &= !absent);
     }
     if !whole.contains(&true) && !read.is_empty() {
@@ -302,7 +330,10 @@ fn drop_rows(read: &mut [Read], row_numbers: &mut Vec<u64>) -> Result<(), TableE
             why: "every row misses a value: fill them in, or leave out columns with many missing values",
         });
     }
-    read.iter_mut().for_each(|column| column.keep(&whole));
+    for column in read {
+        watch.check()?;
+        column.keep(&whole);
+    }
     let mut at = whole.iter();
     row_numbers.retain(|_| at.next() == Some(&true));
     Ok(())
@@ -338,7 +369,7 @@ fn fill_in(
     }
     for values in numeric {
         watch.check()?;
-        fill::fill(values, preparation.missing);
+        fill::fill(values, preparation.missing, watch)?;
     }
     Ok(())
 }

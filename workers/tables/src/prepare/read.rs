@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use fourmi_kinds::ColumnType;
+use fourmi_kinds::{ColumnType, Encode};
 
 use crate::{
     column::Column,
@@ -45,6 +45,8 @@ pub(super) struct Read {
     pub(super) at: usize,
     reads: Reads,
     pub(super) values: Values,
+    /// Where one was missing before any was filled in, if that is to be marked.
+    pub(super) marks: Option<Vec<bool>>,
 }
 
 /// The values of a column, in the used rows.
@@ -70,7 +72,7 @@ impl Read {
         } else {
             Values::Numbers(Vec::new())
         };
-        Self { at, reads: Reads::new(column_type, column.style), values }
+        Self { at, reads: Reads::new(column_type, column.style), values, marks: None }
     }
 
     pub(super) fn reserve(&mut self, rows: usize) {
@@ -88,6 +90,11 @@ impl Read {
                 of_rows.push(place.copied().unwrap_or(ABSENT));
             }
         }
+    }
+
+    /// Marks where values are missing, if some are.
+    pub(super) fn mark(&mut self) {
+        self.marks = Some(self.absent()).filter(|absent| absent.contains(&true));
     }
 
     /// Where a value is missing.
@@ -117,6 +124,16 @@ impl Read {
         match &mut self.values {
             Values::Numbers(values) => values.retain(|_| at.next() == Some(&true)),
             Values::Levels { of_rows, .. } => of_rows.retain(|_| at.next() == Some(&true)),
+        }
+    }
+
+    /// Whether its encoding tells no rows apart.
+    pub(super) fn is_encoded_alike(&self, options: &Encode) -> bool {
+        match &self.values {
+            Values::Numbers(_) => false,
+            Values::Levels { texts, of_rows, .. } => {
+                encode::is_constant(texts, &encode::present(texts.len(), of_rows), options)
+            }
         }
     }
 

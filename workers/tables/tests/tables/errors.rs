@@ -1,6 +1,6 @@
 use std::cell::Cell;
 
-use fourmi_kinds::{Encode, Encoding, Fill, Missing, Scale, Selection, TableFormat};
+use fourmi_kinds::{Encode, Encoding, Fill, Missing, Scale, Scaling, Selection, TableFormat};
 use fourmi_tables::{Limits, Preparation, TableError};
 
 use super::{file, probe_as, try_probe};
@@ -52,6 +52,42 @@ fn ragged_rows_are_named() {
     assert!(matches!(error, TableError::RaggedRows { row: 2, line: 5, found: 3, expected: 2 }), "{error:?}");
     assert_eq!(code("a,b\n1,2,3\n"), "ragged_rows");
     assert_eq!(code("a,b,c\n1,2,3\n1,2\n"), "ragged_rows");
+}
+
+#[test]
+fn lines_are_counted_whatever_ends_them() {
+    for ends in ["\n", "\r\n"] {
+        let text = "a,b\n1,2\n\"x\",2\n1,2,3\n".replace('\n', ends);
+        assert!(matches!(try_probe(text).unwrap_err(), TableError::RaggedRows { row: 2, line: 4, .. }), "{ends:?}");
+    }
+}
+
+#[test]
+fn a_quote_that_is_never_closed_is_named() {
+    for ends in ["\n", "\r\n"] {
+        // In the last column the rest of the table would be its value.
+        for (text, at) in [
+            ("a,b\n1,x\n2,\"y\n3,z\n4,z\n", 3),
+            ("a,b\n1,x\n2,\"y", 3),
+            ("a,b\n1,x\n2,y\n3,\"", 4),
+            ("a,b\n1,x\n\"2,y\n3,z\n", 3),
+            ("a,\"b\n1,x\n", 1),
+            ("a,b\n\"1\n2\",\"x\"\"\n", 2),
+        ] {
+            match try_probe(text.replace('\n', ends)).unwrap_err() {
+                TableError::UnclosedQuote { line } => assert_eq!(line, at, "{text:?} {ends:?}"),
+                other => panic!("{text:?} {ends:?}: {other}"),
+            }
+        }
+        for text in ["a,b\n1,\"x\n\"", "a,b\n1,\"x\"\n", "a,b\n1,\"\"", "a,b\n1,x\"\n", "a,b\n1,\"x\"\"\"\n\n\n"] {
+            assert_eq!(try_probe(text.replace('\n', ends)).unwrap().rows, 1, "{text:?} {ends:?}");
+        }
+    }
+    // However long the rest is: in the memory that a line may take.
+    let rest = format!("a,b\n1,\"{}", "x,y\n".repeat(200_000));
+    assert_eq!(code(&rest), "unclosed_quote");
+    let limits = Limits { line_bytes: 10_000, ..Limits::default() };
+    assert_eq!(probe_as(rest, None, &limits).unwrap_err().code(), "line_too_long");
 }
 
 #[test]
@@ -192,8 +228,42 @@ fn stops_wherever_it_is_told_to() {
 }
 
 #[test]
+fn stops_within_a_long_column() {
+    let text = (0..200_000).fold("a\n".to_owned(), |text, row| {
+        text + &if row % 1_000 == 0 { "\"\"\n".to_owned() } else { format!("{}.5\n", row * 7_919 % 10_007) }
+    });
+    let table = file(&text);
+    for (fill, scale) in
+        [(Fill::Median, Scaling::MinMax), (Fill::Mode, Scaling::Robust), (Fill::Mean, Scaling::Standard)]
+    {
+        let preparation = Preparation {
+            select: &Selection::default(),
+            missing: &Missing { with: fill, ..Missing::default() },
+            encode: &Encode::default(),
+            scale: &Scale { method: scale, log_skewed: true },
+            seed: 42,
+        };
+        // All of the file is read, and yet it is asked.
+        let calls = Cell::new(0);
+        let run = |stop_at: usize| {
+            calls.set(0);
+            let go_on = |done: u64, of: u64| {
+                calls.set(calls.get() + usize::from(done == of));
+                calls.get() < stop_at
+            };
+            fourmi_tables::prepare(table.path(), None, &preparation, &Limits::default(), &go_on)
+        };
+        run(usize::MAX).unwrap();
+        let all = calls.get();
+        assert!(all > 30, "{fill:?} {scale:?}: {all}");
+        assert_eq!(run(all / 2).unwrap_err().code(), "cancelled");
+        assert_eq!(calls.get(), all / 2);
+    }
+}
+
+#[test]
 fn stops_within_a_line_without_end() {
-    let table = file([b"a,b\n1,\"".to_vec(), vec![b'x'; 8 << 20]].concat());
+    let table = file([b"a,b\n1,\"".to_vec(), vec![b'x'; 8 << 20], b"\"\n".to_vec()].concat());
     let calls = Cell::new(0);
     let go_on = |done, _| {
         calls.set(calls.get() + 1);

@@ -25,7 +25,7 @@ fn comes_back_as_written() {
         anomaly_score: Some(&x),
         is_anomaly: Some(&is_anomaly),
     };
-    write_points(&path, &points).unwrap();
+    write_points(&path, &points, &|_, _| true).unwrap();
     let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
     let metadata = reader.metadata();
     assert_eq!((metadata.num_row_groups(), metadata.file_metadata().num_rows()), (2, rows as i64));
@@ -48,7 +48,7 @@ fn comes_back_as_written() {
     assert_eq!(seen, rows);
 
     let again = directory.path().join("again.parquet");
-    write_points(&again, &points).unwrap();
+    write_points(&again, &points, &|_, _| true).unwrap();
     assert!(std::fs::read(&path).unwrap() == std::fs::read(&again).unwrap());
 }
 
@@ -56,7 +56,7 @@ fn comes_back_as_written() {
 fn no_points_are_a_file_too() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("points.parquet");
-    write_points(&path, &Points { x: Some(&[]), ..Points::default() }).unwrap();
+    write_points(&path, &Points { x: Some(&[]), ..Points::default() }, &|_, _| true).unwrap();
     let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
     assert_eq!(reader.metadata().file_metadata().num_rows(), 0);
 }
@@ -65,7 +65,25 @@ fn no_points_are_a_file_too() {
 fn columns_must_be_equally_long() {
     let directory = tempfile::tempdir().unwrap();
     let points = Points { row: &[1, 2], label: Some(&[0]), ..Points::default() };
-    assert!(write_points(&directory.path().join("points.parquet"), &points).is_err());
+    assert!(write_points(&directory.path().join("points.parquet"), &points, &|_, _| true).is_err());
     let points = Points { row: &[1], ..Points::default() };
-    assert!(write_points(&directory.path().join("nowhere/points.parquet"), &points).is_err());
+    assert!(write_points(&directory.path().join("nowhere/points.parquet"), &points, &|_, _| true).is_err());
+}
+
+#[test]
+fn stops_before_any_of_its_parts() {
+    let directory = tempfile::tempdir().unwrap();
+    let row: Vec<u64> = (0..250_000).collect();
+    let points = Points { row: &row, ..Points::default() };
+    let parts = std::cell::RefCell::new(Vec::new());
+    for stop_at in 1..=4 {
+        parts.borrow_mut().clear();
+        let go_on = |done, of| {
+            parts.borrow_mut().push((done, of));
+            parts.borrow().len() != stop_at
+        };
+        let written = write_points(&directory.path().join("points.parquet"), &points, &go_on);
+        assert_eq!(written.err().map(|error| error.code()), (stop_at < 4).then_some("cancelled"), "{stop_at}");
+    }
+    assert_eq!(*parts.borrow(), [(0, 250_000), (100_000, 250_000), (200_000, 250_000)]);
 }

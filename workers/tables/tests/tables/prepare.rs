@@ -144,6 +144,25 @@ fn leaves_out_categories_with_many_levels() {
 }
 
 #[test]
+fn leaves_out_categories_that_encoding_makes_alike() {
+    let text = "c,x\nred,1\nblue,2\nred,4\nblue,9\n";
+    for method in [Scaling::Standard, Scaling::MinMax, Scaling::Robust] {
+        let options = Options { scale: Scale { method, log_skewed: false }, ..Options::default() };
+        let prepared = options.encode(Encoding::Frequency).of(text);
+        assert_eq!(left_out(&prepared), [Some("constant"), None], "{method:?}");
+        assert_eq!(prepared.names, ["x"], "{method:?}");
+        assert!(prepared.notes.is_empty(), "{method:?} {:?}", prepared.notes);
+    }
+    let alone = Options::default().encode(Encoding::Frequency).try_of("c\nred\nblue\nred\nblue\n");
+    assert_eq!(alone.unwrap_err().code(), "no_numeric_columns");
+    // With what is filled in one comes more often.
+    let marking = Missing { indicator: true, ..Missing::default() };
+    let filled = Options::unscaled().encode(Encoding::Frequency).missing(marking).of(&format!("{text},3\n"));
+    assert_eq!(filled.names, ["c", "c=missing", "x"]);
+    assert_near(&filled.features[..6], &[0.4, 0.0, 1.0, 0.6, 0.0, 2.0]);
+}
+
+#[test]
 fn fills_by_each_policy() {
     let text = "a,c\n1,x\n,y\n3,\n3,y\n8,x\n";
     for (with, value) in [(Fill::Median, 3.0), (Fill::Mean, 3.75), (Fill::Mode, 3.0), (Fill::Constant, -1.0)] {

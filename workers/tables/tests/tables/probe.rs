@@ -236,6 +236,53 @@ fn keeps_deep_json_as_text() {
 }
 
 #[test]
+fn writes_nested_json_compactly() {
+    for (nested, text) in [
+        ("[]", "[]"),
+        ("[ [ ] , { } ]", "[[],{}]"),
+        ("[1, -2, 2.50, 1e3, true, null]", "[1,-2,2.5,1000.0,true,null]"),
+        (r#"["a,", "\u00e9\n\"\\", ","]"#, r#"["a,","é\n\"\\",","]"#),
+        (r#"[{"b": [1, {"a": {}}], "a\"": "x"}]"#, r#"[{"b":[1,{"a":{}}],"a\"":"x"}]"#),
+    ] {
+        let info = probe(format!("{{\"l\": {nested}}}"));
+        assert_eq!(info.columns[0].top[0].0, text, "{nested}");
+    }
+}
+
+#[test]
+fn reads_numbers_that_json_does_not_have_as_missing() {
+    let info = probe(
+        "{\"a\":1.5,\"b\":\"NaN\\\" NaN\"}\n{\"a\":NaN,\"b\":\"x\"}\n{\"a\":-Infinity}\n{\"a\":1e400}\n{\"a\":Infinity}\n\
+         {\"a\":2.5,\"b\":[NaN,1]}\n",
+    );
+    let a = column(&info, "a");
+    assert_eq!((a.column_type, a.missing, a.distinct), (ColumnType::Float, 4, 2));
+    assert_eq!(codes(&info.notes), ["out_of_range"]);
+    let mut texts: Vec<&str> = column(&info, "b").top.iter().map(|(text, _)| text.as_str()).collect();
+    texts.sort_unstable();
+    assert_eq!(texts, ["NaN\" NaN", "[\"NaN\",1]", "x"]);
+    assert!(super::try_probe("{\"a\":NaN,}\n").is_err());
+}
+
+#[test]
+fn what_is_told_stays_short() {
+    let (key, value) = ("k".repeat(3_000), "é".repeat(400));
+    let pairs: Vec<String> = (0..1_100).map(|number| format!("\"{key}{number}\":\"{value}\"")).collect();
+    let json = format!("{{{}}}\n", pairs.join(","));
+    let header: Vec<String> = (0..1_100).map(|number| format!("{key}{number}")).collect();
+    let row = vec![value.as_str(); 1_100];
+    let csv = format!("{}\n{}\n", header.join(","), row.join(","));
+    for (table, noted) in [(json, &["long_names"][..]), (csv, &["long_names", "duplicate_headers"][..])] {
+        let info = probe(table);
+        assert_eq!(codes(&info.notes), noted);
+        let names: std::collections::HashSet<&str> = info.columns.iter().map(|column| column.name.as_str()).collect();
+        assert!(names.len() == 1_100 && names.iter().all(|name| name.len() < 210));
+        assert_eq!(info.columns[1_099].top[0].0, format!("{}…", "é".repeat(80)));
+        assert!(serde_json::to_string(&info).unwrap().len() < 1 << 20);
+    }
+}
+
+#[test]
 fn is_the_same_each_time_and_counts_its_progress() {
     let text: String = (0..30_000)
         .fold("a,b\n".to_owned(), |text, row| text + &format!("{}.5,L{}\n", row * 7919 % 10_007, row % 1_500));
