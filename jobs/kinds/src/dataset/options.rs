@@ -458,11 +458,12 @@ pub struct HdbscanOptions {
     /// The fewest rows of a cluster.
     #[schemars(range(min = 2, max = 1_000_000), extend("description_fr" = "Nombre minimal de lignes d'un groupe."))]
     pub min_cluster_size: u32,
-    /// The neighbour whose distance says how dense it is around a row, itself the first; by default `min_cluster_size`.
+    /// The neighbour whose distance says how dense it is around a row, itself the first; by default `min_cluster_size`, and 10,000 at
+    /// most.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         range(min = 1, max = 10_000),
-        extend("description_fr" = "Rang du voisin dont la distance donne la densité autour d'une ligne, elle-même la première ; par défaut min_cluster_size.")
+        extend("description_fr" = "Rang du voisin dont la distance donne la densité autour d'une ligne, elle-même la première ; par défaut min_cluster_size, 10 000 au plus.")
     )]
     pub min_samples: Option<u32>,
     /// Which clusters of the tree are taken.

@@ -39,7 +39,7 @@ pub(crate) struct Clustered {
 }
 
 impl Clustered {
-    /// How many clusters there are.
+    /// How many clusters there are: labels count from 0.
     pub(crate) fn number(&self) -> usize {
         self.labels.iter().max().map_or(0, |label| (label + 1) as usize)
     }

@@ -141,8 +141,9 @@ pub(crate) fn run(
         }
     };
     let clustered = cluster::cluster(job, clustered_on, kept, run)?;
+    let data = Data { features: &features, originals: originals.as_ref(), clustered: clustered_on };
     if let Some(clustered) = &clustered {
-        memory::check_clusters(clustered.number(), clustered_on, &features, &table, memory)?;
+        memory::check_clusters(&data, clustered.number(), memory)?;
     }
     let isolated = match &job.anomalies {
         Anomalies::IsolationForest(options) => Some(
@@ -154,11 +155,7 @@ pub(crate) fn run(
         Anomalies::None(_) => None,
     };
     let clustering = match &clustered {
-        Some(clustered) => {
-            let data = Data { features: &features, originals: originals.as_ref(), clustered: clustered_on };
-            memory::check_clusters(&data, clusters(clustered), memory)?;
-            Some(clustering_report(job, &table, &data, clustered, run)?)
-        }
+        Some(clustered) => Some(clustering_report(job, &table, &data, clustered, run)?),
         None => None,
     };
     if let (Some(map), Some(report)) = (&map, &mut report) {
@@ -246,11 +243,6 @@ struct Data<'a> {
     clustered: &'a Matrix,
 }
 
-/// How many clusters there are: labels count from 0.
-fn clusters(clustered: &Clustered) -> usize {
-    clustered.labels.iter().max().map_or(0, |most| (most + 1).max(0) as usize)
-}
-
 fn clustering_report(
     job: &DatasetAnalyze,
     table: &Prepared,
@@ -274,7 +266,7 @@ fn clustering_report(
     Ok(ClusteringReport {
         algorithm: clustered.algorithm.to_owned(),
         on: job.cluster_on,
-        number: clusters(clustered) as u64,
+        number: clustered.number() as u64,
         clusters: profiles.into_iter().map(|profile| cluster_profile(profile, table)).collect(),
         noise: labels.iter().filter(|label| **label < 0).count() as u64,
         silhouette,
