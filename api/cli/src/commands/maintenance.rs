@@ -49,7 +49,8 @@ pub(crate) struct RunArguments {
     /// Of retention: what is older than so many days, whatever the settings say; wants --only
     #[arg(long, value_name = "N")]
     days: Option<u32>,
-    /// Of retention: only these, separated by commas: jobs, events, files, sessions, tokens, uploads, orphans, devices
+    /// Of retention: only these, separated by commas: jobs, events, files, sessions, tokens, uploads, orphans, devices,
+    /// messages
     #[arg(long, value_name = "CLASS", value_delimiter = ',')]
     only: Vec<RetentionClass>,
     /// Of rollup: count again from this time on: a time, or how long ago (2h)
