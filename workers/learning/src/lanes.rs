@@ -1,6 +1,7 @@
 //! Sums over two rows, in eight lanes, which processors add up at once.
 
 /// The product of two rows.
+#[inline(always)]
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     sum(a, b, |a, b| a * b)
 }
