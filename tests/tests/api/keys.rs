@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fourmi_tests::{Platform, eventually_async};
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -165,6 +166,22 @@ async fn a_secret_ends_by_time_by_rotation_and_when_it_is_taken_back() {
     let again = platform.request("POST", &format!("{path}/rotate")).json(&json!({})).send().await.unwrap();
     assert_eq!(problem(again, 409).await, "key_revoked");
     eventually_async("the brief key ends", async || (status(&brief).await == 401).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_come_and_go_at_once_count_at_once() {
+    let platform = Platform::with(&[("FOURMI_RATE_LIMITS", "open=off,guess=off,login=off,any=1000000/60")], 0).await;
+    for _ in 0..5 {
+        let used = (0..32).map(async |n| {
+            let (key, secret) = make(&platform, json!({"name": format!("key {n}"), "scopes": ["jobs:read"]})).await;
+            let ask = async || with(&platform, &secret, "GET", "/jobs").send().await.unwrap().status();
+            assert_eq!(ask().await, 200);
+            let path = format!("/keys/{}", key["id"].as_str().unwrap());
+            assert_eq!(platform.request("DELETE", &path).send().await.unwrap().status(), 204);
+            assert_eq!(ask().await, 401);
+        });
+        join_all(used).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

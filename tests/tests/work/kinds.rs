@@ -1,6 +1,7 @@
 //! Kinds are registered, changed and removed while the platform runs.
 
 use fourmi_tests::eventually_async;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, numbered, said, wanted};
@@ -99,6 +100,22 @@ async fn a_kind_counts_in_every_process_and_after_a_restart_until_it_is_removed(
     assert_eq!(stage.state(&id).await, "waiting", "what waits stays");
     stage.register("x.echo", json!({})).await;
     assert_eq!(stage.lease_one(json!({})).await.id, id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kinds_that_are_registered_at_once_take_jobs_at_once() {
+    let stage = Stage::empty().await;
+    for round in 0..5 {
+        let names: Vec<_> = (0..32).map(|n| format!("x.round{round}.kind{n}")).collect();
+        let used = names.iter().map(async |name| {
+            stage.register(name, json!({})).await;
+            stage.submit(name, json!({})).await;
+            stage.answer(&stage.worker, "DELETE", &format!("/kinds/{name}"), Value::Null, 204).await;
+            let job = json!({"kind": name, "payload": {"n": 1}});
+            assert_eq!(stage.code(&stage.app, "POST", "/jobs", job, 422).await, "unknown_kind");
+        });
+        join_all(used).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,10 @@ use arc_swap::ArcSwap;
 use fourmi_records::{ApiKey, Records, RecordsError};
 use fourmi_settings::{Data, RateLimit};
 use jiff::Timestamp;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::Mutex,
+    time::{MissedTickBehavior, interval},
+};
 
 use crate::caller::{Caller, Rights};
 
@@ -31,6 +34,8 @@ const NOTE_USE: Duration = Duration::from_secs(30);
 pub struct Keys {
     records: Records,
     known: ArcSwap<Known>,
+    /// Held while it is learned what has changed, so that nobody puts older news in the place of newer ones.
+    learning: Mutex<()>,
 }
 
 /// All keys as they were at a version of the records.
@@ -67,7 +72,7 @@ impl Keys {
 
     async fn open_all(records: Records, plain: &Path, earlier: &Path) -> anyhow::Result<Self> {
         first::ensure(&records, plain, earlier).await?;
-        let keys = Self { records, known: ArcSwap::default() };
+        let keys = Self { records, known: ArcSwap::default(), learning: Mutex::default() };
         keys.reload().await?;
         Ok(keys)
     }
@@ -102,6 +107,7 @@ impl Keys {
     /// # Errors
     /// If the records do not answer; what was known is kept then.
     pub(crate) async fn reload(&self) -> Result<(), RecordsError> {
+        let _alone = self.learning.lock().await;
         // A change that comes in between is met again at the next look.
         let version = self.records.keys_version().await?;
         let keys = self.records.keys().await?;
@@ -159,7 +165,7 @@ impl Keys {
         let hash = hex::encode(secret::hash(secret.as_bytes()));
         let id = "key-of-the-tests".to_owned();
         records.add_key(&first::admin(id, secret::prefix(secret), hash, Timestamp::now())).await?;
-        let keys = Self { records, known: ArcSwap::default() };
+        let keys = Self { records, known: ArcSwap::default(), learning: Mutex::default() };
         keys.reload().await?;
         Ok(keys)
     }

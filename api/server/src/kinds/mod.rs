@@ -14,7 +14,10 @@ use fourmi_kinds::{Audience, Catalogue, InvalidPayload, KindInfo, catalogue};
 use fourmi_model::{KindName, Policy, QueueName, TenantName};
 use fourmi_records::{Records, RecordsError, RegisteredKind};
 use serde_json::{Value, value::RawValue};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::Mutex,
+    time::{MissedTickBehavior, interval},
+};
 
 pub(crate) use policy::KindPolicy;
 pub(crate) use schema::{SchemaError, check_result_schema, compile};
@@ -27,6 +30,8 @@ pub struct Kinds {
     compiled: &'static Catalogue,
     records: Records,
     known: ArcSwap<Known>,
+    /// Held while it is learned what has changed, so that nobody puts older news in the place of newer ones.
+    learning: Mutex<()>,
 }
 
 /// Of one tenant, or of none: the kinds by name.
@@ -63,7 +68,7 @@ impl Kinds {
     /// # Errors
     /// If the records do not answer.
     pub async fn open(records: Records) -> Result<Self, RecordsError> {
-        let kinds = Self { compiled: catalogue(), records, known: ArcSwap::default() };
+        let kinds = Self { compiled: catalogue(), records, known: ArcSwap::default(), learning: Mutex::default() };
         kinds.reload().await?;
         Ok(kinds)
     }
@@ -108,6 +113,7 @@ impl Kinds {
     /// # Errors
     /// If the records do not answer; what was known is kept then.
     pub(crate) async fn reload(&self) -> Result<(), RecordsError> {
+        let _alone = self.learning.lock().await;
         // A change that comes in between is met again at the next look.
         let version = self.records.kinds_version().await?;
         let rows = self.records.registered_kinds().await?;
