@@ -538,7 +538,7 @@ async fn a_text_is_counted_before_it_is_sent() {
     assert_eq!(post.act("/sms/estimate", json!({"text": "Fête", "account": "../api-key"})).await.0, 422);
     let (is_done, said) = post.command(&["sms", "estimate", "Fête", "--transliterate"]);
     assert!(
-        is_done && said.contains("1 part, 4 characters of GSM 03.38, 1 credits") && said.contains("Fete"),
+        is_done && said.contains("1 part, 4 characters of GSM 03.38, 1 credit\n") && said.contains("Fete"),
         "{said}"
     );
     post.write_account(&post.server.account(json!({"credits_per_segment": 1.4})));

@@ -20,7 +20,7 @@ pub(crate) async fn run(session: &Session, _: ProvidersArguments) -> anyhow::Res
         return Ok(Exit::Done);
     }
     if list.providers.is_empty() {
-        print::line("No provider is known yet: no job has asked for one, and there is no account.")?;
+        print::line("No account with a provider is known: put one into the folder secrets (docs/providers.md).")?;
         return Ok(Exit::Done);
     }
     let heads = ["ACCOUNT", "STATUS", "ANSWERS", "OUTAGES", "LATENCY", "LAST CODE", "CREDITS", "LAST CHECK"];

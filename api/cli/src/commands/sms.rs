@@ -146,13 +146,16 @@ async fn parked(client: &Client, id: &JobId) -> anyhow::Result<Job> {
 }
 
 fn describe(sent: &SmsSent) -> String {
-    let parts = parts(sent.segments);
     let id = sent.ids.first().map_or_else(String::new, |id| format!(" as {}", print::one_line(id)));
-    format!("{} has the message for {}{id}: {parts}, {} credits.", sent.provider, sent.recipient, sent.credits)
+    let (parts, credits) = (counted(sent.segments, "part"), counted(sent.credits, "credit"));
+    format!("{} has the message for {}{id}: {parts}, {credits}.", sent.provider, sent.recipient)
 }
 
-fn parts(count: u32) -> String {
-    if count == 1 { "1 part".to_owned() } else { format!("{count} parts") }
+/// So many of a thing.
+fn counted(number: impl Into<f64>, thing: &str) -> String {
+    let number = number.into();
+    let plural = if number == 1.0 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
 }
 
 /// A mistake in a payload, as one in an option.
@@ -171,9 +174,9 @@ async fn estimate(session: &Session, arguments: EstimateArguments) -> anyhow::Re
         SmsEncoding::Gsm7 => "GSM 03.38",
         SmsEncoding::Ucs2 => "UCS-2",
     };
-    let credits = estimate.credits.map_or_else(String::new, |credits| format!(", {credits} credits"));
-    let size = format!("{}, {} characters of {alphabet}", parts(estimate.segments), estimate.characters);
-    print::line(&format!("{size}{credits}"))?;
+    let credits = estimate.credits.map_or_else(String::new, |credits| format!(", {}", counted(credits, "credit")));
+    let (parts, characters) = (counted(estimate.segments, "part"), counted(estimate.characters, "character"));
+    print::line(&format!("{parts}, {characters} of {alphabet}{credits}"))?;
     if estimate.text != text {
         print::line(&print::one_line(&estimate.text))?;
     }
