@@ -160,7 +160,7 @@ async fn replay(session: &Session, selection: &Selection) -> anyhow::Result<Exit
         return tell(session, total, "dry_run", &format!("{} would run again.", jobs_of(total.matched)));
     }
     let total = walk(session, &client, selection, DeadAction::Replay).await?;
-    tell(session, total, "replay", &format!("{} wait for a worker again.", jobs_of(total.done)))
+    tell(session, total, "replay", &format!("{}.", jobs_are(total.done, "ready to run again")))
 }
 
 async fn purge(session: &Session, arguments: &PurgeArguments) -> anyhow::Result<Exit> {
@@ -181,7 +181,7 @@ async fn purge(session: &Session, arguments: &PurgeArguments) -> anyhow::Result<
         }
     }
     let total = walk(session, &client, selection, DeadAction::Purge).await?;
-    tell(session, total, "purge", &format!("{} are forgotten.", jobs_of(total.done)))
+    tell(session, total, "purge", &format!("{}.", jobs_are(total.done, "forgotten")))
 }
 
 /// Whether somebody can be asked; `instead` is what to say if not.
@@ -234,6 +234,11 @@ fn tell(session: &Session, total: DeadTotal, what: &str, text: &str) -> anyhow::
 
 pub(crate) fn jobs_of(count: u64) -> String {
     if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") }
+}
+
+/// What is to be said of so many jobs.
+pub(crate) fn jobs_are(count: u64, what: &str) -> String {
+    format!("{} {} {what}", jobs_of(count), if count == 1 { "is" } else { "are" })
 }
 
 impl Selection {

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::{
     arguments::moment,
     commands::{
-        dead::{agrees, check_that_somebody_is_there, jobs_of},
+        dead::{agrees, check_that_somebody_is_there, jobs_are, jobs_of},
         submit,
     },
     exit::{Exit, Stop},
@@ -146,7 +146,7 @@ pub(crate) struct DeleteArguments {
 pub(crate) async fn cancel(session: &Session, arguments: CancelArguments) -> anyhow::Result<Exit> {
     let CancelArguments { selection, yes } = arguments;
     let Some(id) = selection.one() else {
-        return Many { action: JobAction::Cancel, word: "cancel", done: "are stopped, or asked to stop", asks: !yes }
+        return Many { action: JobAction::Cancel, word: "cancel", done: "stopped, or asked to stop", asks: !yes }
             .run(session, selection)
             .await;
     };
@@ -167,7 +167,7 @@ pub(crate) async fn retry(session: &Session, arguments: RetryArguments) -> anyho
         if watch {
             return Err(Stop::usage("--watch follows one job: give its id, and nothing else"));
         }
-        return Many { action: JobAction::Retry, word: "retry", done: "wait for a worker again", asks: false }
+        return Many { action: JobAction::Retry, word: "retry", done: "ready to run again", asks: false }
             .run(session, selection)
             .await;
     };
@@ -187,7 +187,7 @@ pub(crate) async fn retry(session: &Session, arguments: RetryArguments) -> anyho
 pub(crate) async fn delete(session: &Session, arguments: DeleteArguments) -> anyhow::Result<Exit> {
     let DeleteArguments { selection, yes } = arguments;
     let Some(id) = selection.one() else {
-        return Many { action: JobAction::Delete, word: "delete", done: "are forgotten", asks: !yes }
+        return Many { action: JobAction::Delete, word: "delete", done: "forgotten", asks: !yes }
             .run(session, selection)
             .await;
     };
@@ -228,7 +228,7 @@ impl Many {
         let client = session.client()?;
         if dry_run || asks {
             let total = self.walk(session, &client, &query, &ids, true).await?;
-            let text = format!("{} are meant.", jobs_of(total.matched));
+            let text = format!("{}.", jobs_are(total.matched, "meant"));
             if dry_run || total.matched == 0 {
                 return tell(session, total, "dry_run", &text);
             }
@@ -237,7 +237,7 @@ impl Many {
             }
         }
         let total = self.walk(session, &client, &query, &ids, false).await?;
-        tell(session, total, self.word, &format!("{} {}.", jobs_of(total.done), self.done))
+        tell(session, total, self.word, &format!("{}.", jobs_are(total.done, self.done)))
     }
 
     async fn walk(

@@ -6,7 +6,10 @@ use fourmi_model::{JobId, ParkReason, QueueName, State};
 use serde_json::json;
 
 use crate::{
-    commands::{dead::jobs_of, jobs},
+    commands::{
+        dead::{jobs_are, jobs_of},
+        jobs,
+    },
     exit::{Exit, Stop},
     print,
     session::Session,
@@ -86,7 +89,7 @@ async fn release(session: &Session, arguments: ReleaseArguments) -> anyhow::Resu
     if session.json() {
         print::json(&json!({"action": "release", "released": released}))?;
     } else {
-        print::line(&format!("{} wait for a worker.", jobs_of(released)))?;
+        print::line(&format!("{}.", jobs_are(released, "ready to run")))?;
     }
     Ok(Exit::Done)
 }
@@ -97,7 +100,11 @@ async fn release_each(session: &Session, ids: &[JobId]) -> anyhow::Result<u64> {
     for id in ids {
         let job = client.job(id).await?;
         if job.state != State::Parked {
-            return Err(Stop::usage(format!("{id} is {}, not parked; {} were released", job.state, jobs_of(released))));
+            return Err(Stop::usage(format!(
+                "{id} is {}, not parked; {} before it",
+                job.state,
+                jobs_are(released, "released")
+            )));
         }
         client.retry(id).await?;
         released += 1;

@@ -6,7 +6,13 @@ use fourmi_model::{Block, EstimatedStart, JobId, NoEstimate, Priority, Why};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::{arguments::OneJob, commands::dead::jobs_of, exit::Exit, print, session::Session};
+use crate::{
+    arguments::OneJob,
+    commands::dead::{jobs_are, jobs_of},
+    exit::Exit,
+    print,
+    session::Session,
+};
 
 /// The most jobs that the API takes in one call.
 const MOST_IDS: usize = 1_000;
@@ -164,7 +170,7 @@ pub(crate) async fn promote(session: &Session, arguments: PromoteArguments) -> a
     } else {
         let others = ids.len() as u64 - total.done;
         let rest = if others > 0 { format!("; {others} were not delayed") } else { String::new() };
-        print::line(&format!("{} wait for a worker now{rest}.", jobs_of(total.done)))?;
+        print::line(&format!("{}{rest}.", jobs_are(total.done, "ready to run")))?;
     }
     Ok(Exit::Done)
 }
