@@ -171,7 +171,7 @@ async fn a_secret_ends_by_time_by_rotation_and_when_it_is_taken_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_come_and_go_at_once_count_at_once() {
     let platform = Platform::with(&[("FOURMI_RATE_LIMITS", "open=off,guess=off,login=off,any=1000000/60")], 0).await;
-    for _ in 0..5 {
+    for _ in 0..25 {
         let used = (0..32).map(async |n| {
             let (key, secret) = make(&platform, json!({"name": format!("key {n}"), "scopes": ["jobs:read"]})).await;
             let ask = async || with(&platform, &secret, "GET", "/jobs").send().await.unwrap().status();

@@ -105,7 +105,7 @@ async fn a_kind_counts_in_every_process_and_after_a_restart_until_it_is_removed(
 #[tokio::test(flavor = "multi_thread")]
 async fn kinds_that_are_registered_at_once_take_jobs_at_once() {
     let stage = Stage::empty().await;
-    for round in 0..5 {
+    for round in 0..25 {
         let names: Vec<_> = (0..32).map(|n| format!("x.round{round}.kind{n}")).collect();
         let used = names.iter().map(async |name| {
             stage.register(name, json!({})).await;
