@@ -172,7 +172,7 @@ async fn the_command_line_steers_queues_and_says_why_jobs_wait() {
     assert!(why.contains("fourmi resume media") && why.contains("No worker of the queue media lives."), "{why}");
     assert_eq!(reasons(&json_of(&platform, &["why", &later])), ["paused", "not_due", "no_worker"]);
     assert!(say(&["priority", &id, &later, "high"]).contains(&format!("{later} is high now.")));
-    assert!(say(&["promote", &id, &later]).contains("1 job wait"));
+    assert!(say(&["promote", &id, &later]).contains("1 job is ready to run; 1 was not delayed."));
     assert!(say(&["resume", "media"]).contains("media goes on"));
 
     assert!(say(&["workers"]).contains("No workers."));

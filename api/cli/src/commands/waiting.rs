@@ -169,7 +169,11 @@ pub(crate) async fn promote(session: &Session, arguments: PromoteArguments) -> a
         print::json(&json!({"action": "promote", "matched": total.matched, "done": total.done}))?;
     } else {
         let others = ids.len() as u64 - total.done;
-        let rest = if others > 0 { format!("; {others} were not delayed") } else { String::new() };
+        let rest = match others {
+            0 => String::new(),
+            1 => "; 1 was not delayed".to_owned(),
+            _ => format!("; {others} were not delayed"),
+        };
         print::line(&format!("{}{rest}.", jobs_are(total.done, "ready to run")))?;
     }
     Ok(Exit::Done)
